@@ -1,0 +1,104 @@
+//! The seam to a host language (Python). The engine never sees what is behind it.
+
+use std::any::Any;
+use std::fmt;
+
+use crate::{Failure, Value};
+
+/// Operators of expressions, with Python's meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names are Python's own")]
+pub enum BinaryOp {
+    Add,
+    Sub,
+    Mul,
+    /// True division: `/`.
+    Div,
+    Mod,
+    FloorDiv,
+    Pow,
+    Eq,
+    Ne,
+    Lt,
+    Le,
+    Gt,
+    Ge,
+    /// `left in right`.
+    In,
+    /// `left is right`.
+    Is,
+}
+
+/// An object of the host language that travels as a record's value or inside one.
+///
+/// Methods are called only while the thread is attached to the host (see [`Host::attach`]);
+/// dropping must work at any time.
+pub trait HostObject: fmt::Debug + Send + 'static {
+    /// Another reference to the same object: changes through one show through the other.
+    fn share(&self) -> Box<dyn HostObject>;
+    /// An independent copy (parity row D-04).
+    fn deep_copy(&self) -> Result<Value, Failure>;
+    /// The native form as deep as it goes; what has none (a date, a set, an integer beyond 64
+    /// bits) stays a [`Value::Host`] inside it.
+    fn to_native(&self) -> Result<Value, Failure>;
+    /// Appends the object as JSON, by the rules of parity row T-44.
+    fn write_json(&self, out: &mut Vec<u8>) -> Result<(), Failure>;
+    /// `object[index]`: scalars come back native, anything else as a host object.
+    ///
+    /// # Errors
+    /// The host's own (`KeyError`, `IndexError`, `TypeError`).
+    fn get_item(&self, index: &Value) -> Result<Value, Failure>;
+    /// `object[column]` by the rules of a column read: `ColumnDoesNotExist` and
+    /// `InvalidColumnReference` (S-01).
+    fn get_column(&self, column: &str) -> Result<Value, Failure>;
+    /// `object[index] = value`.
+    fn set_item(&mut self, index: &Value, value: Value) -> Result<(), Failure>;
+    /// `del object[column]`, false if there is no such item.
+    fn delete_item(&mut self, column: &str) -> Result<bool, Failure>;
+    /// Whether the object is a map (a `dict`).
+    fn is_map(&self) -> bool;
+    /// `bool(object)`.
+    fn truthy(&self) -> Result<bool, Failure>;
+    /// `abs(object)`.
+    fn absolute(&self) -> Result<Value, Failure>;
+    /// The object for the host's own layer.
+    fn as_any(&self) -> &dyn Any;
+    /// The object for the host's own layer.
+    fn into_any(self: Box<Self>) -> Box<dyn Any>;
+}
+
+/// The host language as a whole.
+pub trait Host: Send + Sync {
+    /// Runs `body` with the thread attached (for Python: holding the GIL, where there is one).
+    /// Called once for a run of records, never per record.
+    fn attach(&self, body: &mut dyn FnMut());
+    /// `left op right`, when one of the two is a host object.
+    fn binary(&self, op: BinaryOp, left: &Value, right: &Value) -> Result<Value, Failure>;
+    /// What the host prints for a value (`print`, D-54), newline included.
+    fn print(&self, value: &mut Value, pretty: bool) -> Result<(), Failure>;
+    /// Whether the host wants the run to stop (Ctrl-C arrived). Asked between runs of records.
+    fn interrupted(&self) -> bool;
+}
+
+/// The host of a pure Rust program: there is nothing to attach to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct InlineHost;
+
+impl Host for InlineHost {
+    fn attach(&self, body: &mut dyn FnMut()) {
+        body();
+    }
+
+    fn binary(&self, _: BinaryOp, _: &Value, _: &Value) -> Result<Value, Failure> {
+        unreachable!("a program without a host language has no host objects")
+    }
+
+    fn print(&self, value: &mut Value, _pretty: bool) -> Result<(), Failure> {
+        println!("{value:?}");
+        Ok(())
+    }
+
+    fn interrupted(&self) -> bool {
+        false
+    }
+}
