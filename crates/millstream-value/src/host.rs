@@ -1,9 +1,10 @@
 //! The seam to a host language (Python). The engine never sees what is behind it.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt;
 
-use crate::{Failure, Value};
+use crate::{Failure, FailureKind, Value, repr};
 
 /// Operators of expressions, with Python's meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +28,32 @@ pub enum BinaryOp {
     In,
     /// `left is right`.
     Is,
+    /// `left[right]`.
+    GetItem,
+}
+
+impl BinaryOp {
+    /// How Python writes it, for messages.
+    pub fn symbol(self) -> &'static str {
+        match self {
+            BinaryOp::Add => "+",
+            BinaryOp::Sub => "-",
+            BinaryOp::Mul => "*",
+            BinaryOp::Div => "/",
+            BinaryOp::Mod => "%",
+            BinaryOp::FloorDiv => "//",
+            BinaryOp::Pow => "**",
+            BinaryOp::Eq => "==",
+            BinaryOp::Ne => "!=",
+            BinaryOp::Lt => "<",
+            BinaryOp::Le => "<=",
+            BinaryOp::Gt => ">",
+            BinaryOp::Ge => ">=",
+            BinaryOp::In => "in",
+            BinaryOp::Is => "is",
+            BinaryOp::GetItem => "[]",
+        }
+    }
 }
 
 /// An object of the host language that travels as a record's value or inside one.
@@ -59,6 +86,10 @@ pub trait HostObject: fmt::Debug + Send + 'static {
     fn is_map(&self) -> bool;
     /// `bool(object)`.
     fn truthy(&self) -> Result<bool, Failure>;
+    /// The name of the object's type, for messages.
+    fn type_name(&self) -> Cow<'static, str> {
+        Cow::Borrowed("object")
+    }
     /// `abs(object)`.
     fn absolute(&self) -> Result<Value, Failure>;
     /// The object for the host's own layer.
@@ -72,7 +103,11 @@ pub trait Host: Send + Sync {
     /// Runs `body` with the thread attached (for Python: holding the GIL, where there is one).
     /// Called once for a run of records, never per record.
     fn attach(&self, body: &mut dyn FnMut());
-    /// `left op right`, when one of the two is a host object.
+    /// `left op right`, when one of the two is a host object, or when the result of two native
+    /// operands has no native form: an integer beyond 64 bits, a complex number, `str % value`.
+    ///
+    /// # Errors
+    /// The host's own.
     fn binary(&self, op: BinaryOp, left: &Value, right: &Value) -> Result<Value, Failure>;
     /// What the host prints for a value (`print`, D-54), newline included.
     fn print(&self, value: &mut Value, pretty: bool) -> Result<(), Failure>;
@@ -89,12 +124,21 @@ impl Host for InlineHost {
         body();
     }
 
-    fn binary(&self, _: BinaryOp, _: &Value, _: &Value) -> Result<Value, Failure> {
-        unreachable!("a program without a host language has no host objects")
+    fn binary(&self, op: BinaryOp, left: &Value, right: &Value) -> Result<Value, Failure> {
+        Err(Failure::new(
+            FailureKind::Overflow,
+            format!(
+                "the result of {} {} {} needs an integer beyond 64 bits or a type that only \
+                 Python has; convert an operand to a float first",
+                left.type_name(),
+                op.symbol(),
+                right.type_name()
+            ),
+        ))
     }
 
     fn print(&self, value: &mut Value, _pretty: bool) -> Result<(), Failure> {
-        println!("{value:?}");
+        println!("{}", repr::repr(value));
         Ok(())
     }
 

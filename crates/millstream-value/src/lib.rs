@@ -11,6 +11,10 @@ mod codec;
 mod failure;
 mod function;
 mod host;
+pub mod json;
+mod map;
+mod repr;
+mod text;
 mod value;
 
 pub use codec::{
@@ -19,4 +23,7 @@ pub use codec::{
 pub use failure::{Failure, FailureKind, HostException};
 pub use function::{Call, Function, Headers, RecordContext, StateAccess};
 pub use host::{BinaryOp, Host, HostObject, InlineHost};
-pub use value::{Map, Text, Value};
+pub use map::Map;
+pub use repr::repr;
+pub use text::Text;
+pub use value::Value;
