@@ -1,0 +1,1 @@
+"""Exceptions of the operator graph, at the paths Quix Streams has them."""

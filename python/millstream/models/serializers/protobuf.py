@@ -1,0 +1,5 @@
+"""Not in this release (section 3 of the parity rows)."""
+
+from millstream._import_refusal import refusal
+
+raise refusal(__name__, "Protobuf serializers", "use 'json', or a Serializer or Deserializer of your own")

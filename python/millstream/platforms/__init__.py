@@ -1,0 +1,1 @@
+"""Platforms that Quix Streams runs on."""
