@@ -1,1 +1,89 @@
-//! commands
+//! The commands of the `millstream` program, as a library: the Rust binary and the Python
+//! package both call [`run`].
+//!
+//! One file per command. A command parses its arguments, asks the crates below, and prints: the
+//! result to standard output, so that it can be piped, everything else to standard error.
+
+mod broker;
+mod connection;
+mod consume;
+mod failure;
+mod interrupt;
+mod produce;
+mod topics;
+
+use std::ffi::OsString;
+use std::process::Command;
+
+use clap::{Parser, Subcommand};
+
+pub use failure::CommandError;
+
+/// What a command needs to know of the program it runs in.
+pub struct Program {
+    /// Makes the command line by which the program starts itself again; used for the embedded
+    /// broker, which is a process of its own.
+    pub again: Box<dyn Fn() -> Command + Send + Sync>,
+}
+
+#[derive(Parser)]
+#[command(
+    name = "millstream",
+    version,
+    about = "Stream processing for Apache Kafka",
+    long_about = "Stream processing for Apache Kafka: the embedded broker, and tools to look at topics.\n\n\
+        Commands talk to the broker of --broker, else of the environment variable \
+        Quix__Broker__Address, else to the embedded broker of this directory (.millstream/), \
+        which is started if it is not running.",
+    after_help = "Examples:\n  \
+        millstream topics list\n  \
+        millstream topics create orders --partitions 3\n  \
+        echo '{\"id\": 1}' | millstream produce orders\n  \
+        millstream consume orders --from beginning --limit 10\n\n\
+        `millstream COMMAND --help` tells more of each command.",
+    disable_help_subcommand = true
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Broker(broker::Arguments),
+    Topics(topics::Arguments),
+    Produce(produce::Arguments),
+    Consume(consume::Arguments),
+}
+
+/// Runs the program with `arguments` (the program's name first) and returns its exit code: 0 if
+/// it did what was asked, 1 if it could not, 2 if it was asked wrongly, 130 after Ctrl-C.
+pub fn run(arguments: impl IntoIterator<Item = OsString>, program: &Program) -> i32 {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Whoever pipes the help into `head` does not care about the rest of it.
+            let _ = error.print();
+            return error.exit_code();
+        }
+    };
+    let outcome = match arguments.command {
+        Verb::Broker(arguments) => broker::run(arguments),
+        Verb::Topics(arguments) => topics::run(arguments, program),
+        Verb::Produce(arguments) => produce::run(arguments, program),
+        Verb::Consume(arguments) => consume::run(arguments, program),
+    };
+    match outcome {
+        Ok(()) => 0,
+        Err(CommandError::Interrupted) => 130,
+        // The reader of our output went away (`millstream consume t | head`): nothing is wrong.
+        Err(CommandError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => 0,
+        Err(error) => {
+            eprintln!("error: {error}");
+            if let Some(hint) = error.hint() {
+                eprintln!("{hint}");
+            }
+            1
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! `millstream broker`: the embedded broker as a program of its own.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use millstream_broker::{BrokerConfig, BrokerHandle};
+use millstream_types::SystemClock;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::CommandError;
+
+/// Run the embedded broker: one durable node that speaks the Kafka protocol.
+#[derive(Args)]
+#[command(
+    after_help = "The broker prints its address when it is ready and serves until Ctrl-C or SIGTERM.\n\
+    An acknowledged record survives a crash of the process; to survive a power loss as well, set\n\
+    log.flush.interval.messages=1 (slower).\n\n\
+    Examples:\n  \
+    millstream broker --data-dir ./kafka-data --listen 127.0.0.1:9092\n  \
+    millstream broker --listen 127.0.0.1:0 --set auto.create.topics.enable=true"
+)]
+pub(crate) struct Arguments {
+    /// Where topics and groups are kept; made if it is not there
+    #[arg(long, value_name = "DIR", default_value = ".millstream")]
+    data_dir: PathBuf,
+    /// Address to listen on; port 0 picks a free one. Anything but loopback is open to the network
+    /// without authentication
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9092")]
+    listen: SocketAddr,
+    /// A broker setting by Kafka's name; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
+    settings: Vec<(String, String)>,
+    /// End by itself when no client has been connected for that many seconds
+    #[arg(long, value_name = "SECONDS")]
+    idle_exit: Option<u64>,
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("KEY=VALUE is wanted")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+pub(crate) fn run(arguments: Arguments) -> Result<(), CommandError> {
+    if !arguments.listen.ip().is_loopback() {
+        eprintln!(
+            "warning: {} is reachable from the network, and the broker asks nobody for a password",
+            arguments.listen
+        );
+    }
+    let mut config = BrokerConfig::new(&arguments.data_dir);
+    config.listen = arguments.listen;
+    config.settings = arguments.settings.into_iter().collect();
+    config.idle_exit = arguments.idle_exit.map(Duration::from_secs);
+    let broker = BrokerHandle::start(config, Arc::new(SystemClock))
+        .map_err(|error| CommandError::Failed { what: error.to_string(), hint: None })?;
+    let mut out = std::io::stdout();
+    writeln!(
+        out,
+        "millstream broker listening on {} (data in {})",
+        broker.address(),
+        arguments.data_dir.display()
+    )
+    .and_then(|()| out.flush())
+    .map_err(CommandError::Output)?;
+    end_on_signal(&broker)?;
+    broker.wait();
+    Ok(())
+}
+
+/// Ctrl-C and SIGTERM close the logs in order; a second one ends the process at once.
+fn end_on_signal(broker: &BrokerHandle) -> Result<(), CommandError> {
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).map_err(|error| {
+        CommandError::new(format!("cannot listen for signals: {error}"), "This should not happen.")
+    })?;
+    let stop = broker.stopper();
+    #[expect(clippy::disallowed_methods, reason = "the outermost layer starts the thread")]
+    std::thread::spawn(move || {
+        let mut signals = signals.forever();
+        if signals.next().is_some() {
+            stop.shutdown();
+        }
+        if signals.next().is_some() {
+            std::process::exit(130);
+        }
+    });
+    Ok(())
+}
