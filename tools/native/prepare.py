@@ -3,20 +3,22 @@
 
     tools/native/prepare.py [--cache DIR] [--jobs N] [--env-file FILE]
 
-Two things, both kept in a cache outside the clone:
+Three things; the first two are kept in a cache outside the clone:
 
 * `librocksdb.a`, from the very sources of the `librocksdb-sys` crate that Cargo.lock names, compiled
   as eight unity files instead of 343 single ones. The template instantiations and headers that every
   RocksDB file repeats are then compiled eight times, not 343 times.
 * libclang, which bindgen needs to read RocksDB's C header. The system's is taken where there is one;
   otherwise the PyPI package `libclang` brings it.
+* whether this system has OpenSSL to link, and so whether the Kafka client is built with TLS and SASL:
+  MILLSTREAM_CARGO_FEATURES says what to hand to cargo's `--features`.
 
 The result is a file of shell exports (`--env-file`, default: standard output). Nothing here is
 needed for a build to succeed: without these exports cargo compiles RocksDB itself, with libclang from
 the system. The archive is keyed by crate versions, compiler and flags, so a change of any of them builds a new
 one beside the old.
 
-Exit status: 0 done, 1 the build failed, 3 this machine cannot do it (the message says why).
+Exit status: 0 done (what this machine cannot prepare is left to cargo, with a note), 1 something failed.
 """
 
 import argparse
@@ -40,7 +42,6 @@ import zipfile
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 UNITY_FILES = 8
-CANNOT_RUN_HERE = 3
 
 # The codecs must be the ones that the workspace's `rocksdb` features switch on: the archive calls
 # them, the `-sys` crates of these names bring the code. crate -> (macro, folder with its headers).
@@ -82,11 +83,6 @@ def say(text):
     print(f"native: {text}", file=sys.stderr, flush=True)
 
 
-def cannot(reason):
-    say(reason)
-    sys.exit(CANNOT_RUN_HERE)
-
-
 def cache_folder():
     if chosen := os.environ.get("MILLSTREAM_CACHE"):
         return pathlib.Path(chosen)
@@ -113,7 +109,8 @@ def crates():
             folder = pathlib.Path(package["manifest_path"]).parent
             found[package["name"]] = (package["version"], folder)
     if missing := wanted - found.keys():
-        cannot(f"the workspace does not use {', '.join(sorted(missing))}; nothing to prepare")
+        say(f"the workspace no longer uses {', '.join(sorted(missing))}: adapt CODECS in {__file__}")
+        sys.exit(1)
     return found
 
 
@@ -149,12 +146,14 @@ def compile_command(compiler, found, flags):
 
 
 def build_rocksdb(cache, jobs):
-    """Returns the folder that holds `librocksdb.a`."""
+    """Returns the folder that holds `librocksdb.a`, or None where cargo has to compile it."""
     if platform.system() != "Linux":
-        cannot(f"no prepared RocksDB on {platform.system()}: cargo will compile it itself")
+        say(f"no prepared RocksDB on {platform.system()}: cargo will compile it, which takes long")
+        return None
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
     if not compiler:
-        cannot("no C++ compiler (`g++`) on this machine")
+        say("there is no C++ compiler here (Debian: g++); RocksDB and librdkafka need one")
+        sys.exit(1)
     found = crates()
     flags = FLAGS + machine_flags()
     identity = subprocess.run(
@@ -247,7 +246,8 @@ def pypi_libclang(cache):
         )
         wheels = glob.glob(os.path.join(scratch, "*.whl"))
         if result.returncode or not wheels:
-            cannot("pip could not bring libclang; install your system's (Debian: libclang-dev)")
+            say("pip could not bring libclang; install your system's (Debian: libclang-dev)")
+            sys.exit(1)
         home.mkdir(exist_ok=True)
         with zipfile.ZipFile(wheels[0]) as wheel:
             inside = next(n for n in wheel.namelist() if n.endswith("clang/native/libclang.so"))
@@ -282,6 +282,16 @@ def libclang_exports(cache):
     return exports
 
 
+def feature_exports():
+    """TLS needs OpenSSL's headers. Without them everything else still builds."""
+    probe = shutil.which("pkg-config") or shutil.which("pkgconf")
+    found = probe and subprocess.run([probe, "--exists", "openssl >= 1.1.1"]).returncode == 0
+    if not found:
+        say("NO TLS: OpenSSL's headers or pkg-config are missing (Debian: libssl-dev pkg-config), "
+            "so this build cannot talk to secured clusters")
+    return {"MILLSTREAM_CARGO_FEATURES": "millstream-kafka/ssl" if found else ""}
+
+
 @contextlib.contextmanager
 def only_one(cache):
     """Two builds on one machine: the second waits and then finds the work done."""
@@ -295,6 +305,22 @@ def only_one(cache):
         yield
 
 
+def prepare(cache, jobs):
+    """The environment to build in. What cannot be prepared here is left to the ordinary way, with a note."""
+    exports = feature_exports()
+    with only_one(cache):
+        exports |= libclang_exports(cache)
+        if "ROCKSDB_LIB_DIR" in os.environ and not in_cache(os.environ["ROCKSDB_LIB_DIR"], cache):
+            say("ROCKSDB_LIB_DIR is set: taking RocksDB from there")
+        elif folder := build_rocksdb(cache, jobs):
+            exports |= {"ROCKSDB_LIB_DIR": str(folder), "ROCKSDB_STATIC": "1"}
+    return exports
+
+
+def in_cache(folder, cache):
+    return pathlib.Path(folder).absolute().is_relative_to(cache)
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -304,10 +330,7 @@ def main():
     parser.add_argument("--env-file", type=pathlib.Path)
     options = parser.parse_args()
     cache = options.cache.absolute()
-    with only_one(cache):
-        exports = libclang_exports(cache)
-        folder = build_rocksdb(cache, options.jobs)
-    exports |= {"ROCKSDB_LIB_DIR": str(folder), "ROCKSDB_STATIC": "1"}
+    exports = prepare(options.cache.absolute(), options.jobs)
     text = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in exports.items())
     if options.env_file is None:
         sys.stdout.write(text)
