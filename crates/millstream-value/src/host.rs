@@ -60,7 +60,7 @@ impl BinaryOp {
 ///
 /// Methods are called only while the thread is attached to the host (see [`Host::attach`]);
 /// dropping must work at any time.
-pub trait HostObject: fmt::Debug + Send + 'static {
+pub trait HostObject: fmt::Debug + Send + Sync + 'static {
     /// Another reference to the same object: changes through one show through the other.
     fn share(&self) -> Box<dyn HostObject>;
     /// An independent copy (parity row D-04).
@@ -92,6 +92,13 @@ pub trait HostObject: fmt::Debug + Send + 'static {
     }
     /// `abs(object)`.
     fn absolute(&self) -> Result<Value, Failure>;
+    /// `-object`. Not supported, unless the host says how.
+    fn negative(&self) -> Result<Value, Failure> {
+        Err(Failure::new(
+            FailureKind::Type,
+            format!("bad operand type for unary -: '{}'", self.type_name()),
+        ))
+    }
     /// The object for the host's own layer.
     fn as_any(&self) -> &dyn Any;
     /// The object for the host's own layer.
@@ -104,7 +111,9 @@ pub trait Host: Send + Sync {
     /// Called once for a run of records, never per record.
     fn attach(&self, body: &mut dyn FnMut());
     /// `left op right`, when one of the two is a host object, or when the result of two native
-    /// operands has no native form: an integer beyond 64 bits, a complex number, `str % value`.
+    /// operands has no native form: an integer beyond 64 bits, a complex number, `str % value`, a slice.
+    /// Which of these comes up depends on the record: it may be called on a thread that is not
+    /// attached, and attaches it then.
     ///
     /// # Errors
     /// The host's own.

@@ -7,12 +7,17 @@
 //! function of a host language turns it into a [`Value::Host`]. Each conversion happens at most
 //! once per record, because whoever converts puts the result in the record's place.
 
+pub mod access;
+pub mod arith;
 mod codec;
+pub mod compare;
+mod expression;
 mod failure;
 mod function;
 mod host;
 pub mod json;
 mod map;
+mod operand;
 mod repr;
 mod text;
 mod value;
@@ -20,6 +25,7 @@ mod value;
 pub use codec::{
     Deserialized, Deserializer, MessageField, SerializationContext, Serialized, Serializer,
 };
+pub use expression::{DEPTH_MAX as EXPRESSION_DEPTH_MAX, Expr};
 pub use failure::{Failure, FailureKind, HostException};
 pub use function::{Call, Function, Headers, RecordContext, StateAccess};
 pub use host::{BinaryOp, Host, HostObject, InlineHost};

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use bytes::Bytes;
+
 use super::number::{self, Number};
 use super::scan::{skip_space, string_end, value_end};
 use super::{JsonText, build};
@@ -243,8 +245,8 @@ impl<'a> JsonStr<'a> {
     }
 
     /// The bytes it lies in.
-    pub(crate) fn owner(self) -> &'a JsonText {
-        self.owner
+    pub(crate) fn owner(self) -> &'a Bytes {
+        self.owner.as_bytes()
     }
 
     #[cold]

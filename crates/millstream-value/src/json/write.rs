@@ -76,17 +76,7 @@ pub fn write_float(value: f64, out: &mut Vec<u8>) {
     if !value.is_finite() {
         return out.extend_from_slice(b"null");
     }
-    let mut buffer = ryu::Buffer::new();
-    let text = buffer.format_finite(value).as_bytes();
-    // `1e22` is written `1e+22`.
-    match text.iter().position(|byte| *byte == b'e') {
-        Some(at) if text.get(at + 1) != Some(&b'-') => {
-            out.extend_from_slice(&text[..=at]);
-            out.push(b'+');
-            out.extend_from_slice(&text[at + 1..]);
-        }
-        _ => out.extend_from_slice(text),
-    }
+    out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
 }
 
 /// Appends a string with its quotes.
