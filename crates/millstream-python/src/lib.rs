@@ -1,1 +1,44 @@
-//! python
+//! The module `millstream._millstream`: the engine and the runtime for Python.
+//!
+//! The Python layer (`python/millstream/`) is thin and typed, and calls this module; its stub
+//! `_millstream.pyi` is the contract between the two. This is the only crate that knows PyO3: to the
+//! crates below, Python objects are [`HostObject`]s, callables are [`Function`]s, and the interpreter
+//! is a [`Host`]. A thread attaches to the interpreter once per run of records.
+//!
+//! [`HostObject`]: millstream_value::HostObject
+//! [`Function`]: millstream_value::Function
+//! [`Host`]: millstream_value::Host
+
+use pyo3::prelude::*;
+
+mod context;
+mod convert;
+mod errors;
+mod function;
+mod gil;
+mod host;
+mod isolation;
+mod json;
+mod object;
+mod record;
+mod signals;
+mod state;
+
+#[pymodule(gil_used = true)]
+mod _millstream {
+    use super::*;
+
+    #[pymodule_export]
+    use crate::context::{MessageContext, message_context, set_message_context};
+    #[pymodule_export]
+    use crate::json::{json_dumps, json_loads};
+    #[pymodule_export]
+    use crate::record::Row;
+    #[pymodule_export]
+    use crate::state::State;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

@@ -1,0 +1,182 @@
+//! From failures to Python exceptions and back.
+//!
+//! The classes live in the Python layer, at the paths where Quix Streams has them; they are looked up
+//! when the first one is raised. Exceptions of user code travel as themselves.
+
+use std::any::Any;
+use std::fmt;
+
+use millstream_value::{Failure, FailureKind, HostException};
+use pyo3::exceptions::{
+    PyAttributeError, PyException, PyIndexError, PyKeyError, PyOverflowError, PyRuntimeError,
+    PyTypeError, PyValueError, PyZeroDivisionError,
+};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
+
+use crate::gil::{self, IntoException};
+
+/// An exception class of the Python layer.
+pub(crate) struct ExceptionClass {
+    module: &'static str,
+    name: &'static str,
+    class: PyOnceLock<Py<PyType>>,
+}
+
+impl ExceptionClass {
+    const fn new(module: &'static str, name: &'static str) -> Self {
+        Self { module, name, class: PyOnceLock::new() }
+    }
+
+    /// An exception of the class with that text. If the class cannot be imported, the import's error.
+    pub(crate) fn error(&'static self, py: Python<'_>, message: impl Into<String>) -> PyErr {
+        match self.class.import(py, self.module, self.name) {
+            Ok(class) => PyErr::from_type(class.clone(), (message.into(),)),
+            Err(error) => error,
+        }
+    }
+
+    /// An exception of the class with any argument.
+    pub(crate) fn error_of(&'static self, argument: &Bound<'_, PyAny>) -> PyErr {
+        let made = self
+            .class
+            .import(argument.py(), self.module, self.name)
+            .and_then(|class| class.call1((argument,)));
+        made.map_or_else(|error| error, PyErr::from_value)
+    }
+}
+
+/// Declares classes of the Python layer.
+macro_rules! classes {
+    ($($constant:ident = $module:literal . $name:ident;)*) => {
+        $(pub(crate) static $constant: ExceptionClass =
+            ExceptionClass::new($module, stringify!($name));)*
+
+        /// Every class, so that a test can hold them against the Python layer.
+        pub(crate) static ALL: &[&ExceptionClass] = &[$(&$constant),*];
+    };
+}
+
+classes! {
+    COLUMN_DOES_NOT_EXIST = "millstream.dataframe.exceptions".ColumnDoesNotExist;
+    INVALID_COLUMN_REFERENCE = "millstream.dataframe.exceptions".InvalidColumnReference;
+    INVALID_OPERATION = "millstream.core.stream.exceptions".InvalidOperation;
+    SERIALIZATION = "millstream.models.serializers".SerializationError;
+    STATE = "millstream.state.exceptions".StateError;
+    STATE_SERIALIZATION = "millstream.state.exceptions".StateSerializationError;
+    STATE_TRANSACTION = "millstream.state.exceptions".StateTransactionError;
+    CONTEXT_NOT_SET = "millstream.context".MessageContextNotSetError;
+}
+
+/// Module and name of every class of the Python layer that this module may raise.
+pub(crate) fn class_paths() -> Vec<(&'static str, &'static str)> {
+    ALL.iter().map(|class| (class.module, class.name)).collect()
+}
+
+/// An exception of user code.
+pub(crate) struct UserException(PyErr);
+
+impl UserException {
+    pub(crate) fn new(error: PyErr) -> Self {
+        Self(error)
+    }
+
+    pub(crate) fn into_inner(self) -> PyErr {
+        self.0
+    }
+}
+
+impl fmt::Display for UserException {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        gil::enter(|_| self.0.fmt(f))
+    }
+}
+
+impl fmt::Debug for UserException {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        gil::enter(|_| self.0.fmt(f))
+    }
+}
+
+impl HostException for UserException {
+    fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
+        self
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// What user code raised, on its way through the engine. What is no `Exception` (`KeyboardInterrupt`,
+/// `SystemExit`) ends the process and is never offered to error callbacks.
+pub(crate) fn to_failure(error: PyErr) -> Failure {
+    gil::enter(|py| {
+        let ordinary = error.is_instance_of::<PyException>(py);
+        let mut failure = Failure::host(Box::new(UserException::new(error)));
+        if !ordinary {
+            failure.kind = FailureKind::Interrupt;
+        }
+        failure
+    })
+}
+
+/// The exception of a failure: the user's own object where it was one, else one of the class that the
+/// kind stands for.
+pub(crate) fn to_exception(py: Python<'_>, failure: Failure) -> PyErr {
+    let own = failure.exception.and_then(|exception| {
+        let exception = exception.into_any().downcast::<UserException>().ok()?;
+        Some(exception.into_inner())
+    });
+    if matches!(failure.kind, FailureKind::Host | FailureKind::Interrupt) {
+        return own.unwrap_or_else(|| PyRuntimeError::new_err(failure.message));
+    }
+    let error = of_kind(py, failure.kind, failure.message);
+    if own.is_some() {
+        error.set_cause(py, own);
+    }
+    error
+}
+
+fn of_kind(py: Python<'_>, kind: FailureKind, message: String) -> PyErr {
+    match kind {
+        FailureKind::Type => PyTypeError::new_err(message),
+        FailureKind::Value => PyValueError::new_err(message),
+        FailureKind::Key => PyKeyError::new_err(message),
+        FailureKind::Index => PyIndexError::new_err(message),
+        FailureKind::Attribute => PyAttributeError::new_err(message),
+        FailureKind::ZeroDivision => PyZeroDivisionError::new_err(message),
+        FailureKind::Overflow => PyOverflowError::new_err(message),
+        FailureKind::ColumnDoesNotExist => COLUMN_DOES_NOT_EXIST.error(py, message),
+        FailureKind::InvalidColumnReference => INVALID_COLUMN_REFERENCE.error(py, message),
+        FailureKind::InvalidOperation => INVALID_OPERATION.error(py, message),
+        FailureKind::Serialization => SERIALIZATION.error(py, message),
+        FailureKind::StateSerialization => STATE_SERIALIZATION.error(py, message),
+        FailureKind::StateTransaction => STATE_TRANSACTION.error(py, message),
+        FailureKind::State => STATE.error(py, message),
+        // `FailureKind` may grow; an unknown kind still says what happened.
+        _ => PyRuntimeError::new_err(message),
+    }
+}
+
+impl IntoException for Failure {
+    fn into_exception(self, py: Python<'_>) -> PyErr {
+        to_exception(py, self)
+    }
+}
+
+/// Adds a line to an exception's traceback (PEP 678). Python 3.10 has no notes: there it is left out.
+pub(crate) fn add_note(py: Python<'_>, error: &PyErr, note: &str) {
+    let value = error.value(py);
+    let name = intern!(py, "add_note");
+    let added = match value.getattr_opt(name) {
+        Ok(Some(add_note)) => add_note.call1((note,)).map(|_| ()),
+        other => other.map(|_| ()),
+    };
+    if let Err(error) = added {
+        // A class of the user's may have an `add_note` of its own that fails; the exception matters more.
+        error.write_unraisable(py, Some(value));
+    }
+}

@@ -1,0 +1,198 @@
+//! `State`: what stateful functions are given (ST-01 to ST-05).
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use millstream_value::{Failure, StateAccess};
+use pyo3::exceptions::{PyNotImplementedError, PyRuntimeError};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::errors::{self, to_exception};
+use crate::json::{self, NoJson, type_name};
+
+/// A handle to the state of one message key. It works while its record is being processed, and says
+/// so afterwards. The lock is never waited for: a thread that user code starts may look into the
+/// state as long as the function that started it runs.
+#[pyclass(frozen, module = "millstream._millstream")]
+pub(crate) struct State {
+    access: Mutex<Option<Box<dyn StateAccess>>>,
+}
+
+/// A [`State`] that ends when this is dropped.
+pub(crate) struct Lent<'py>(Bound<'py, State>);
+
+impl<'py> Lent<'py> {
+    pub(crate) fn object(&self) -> &Bound<'py, State> {
+        &self.0
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        self.0.get().lock().take();
+    }
+}
+
+impl State {
+    /// Makes the object for one call of a stateful function.
+    pub(crate) fn lend(
+        py: Python<'_>,
+        access: Option<Box<dyn StateAccess>>,
+    ) -> Result<Lent<'_>, Failure> {
+        let access = access.expect("the engine gives stateful functions their state");
+        Bound::new(py, Self { access: Mutex::new(Some(access)) }).map(Lent).map_err(errors::to_failure)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Box<dyn StateAccess>>> {
+        self.access.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<R>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&dyn StateAccess) -> Result<R, Failure>,
+    ) -> PyResult<R> {
+        match &*self.lock() {
+            Some(access) => work(&**access).map_err(|failure| to_exception(py, failure)),
+            None => Err(PyRuntimeError::new_err(
+                "this State belongs to a record that has been processed; use the one that the \
+                 function is given with each record",
+            )),
+        }
+    }
+
+    /// A value that cannot be stored fails the store's transaction (ST-04).
+    fn refuse(&self, py: Python<'_>, message: String) -> PyErr {
+        if let Some(access) = &*self.lock() {
+            access.fail();
+        }
+        errors::STATE_SERIALIZATION.error(py, message)
+    }
+
+    /// Encodes an argument that is to be written.
+    fn encode_or_fail(&self, object: &Bound<'_, PyAny>, what: &str) -> PyResult<Vec<u8>> {
+        encode(object).map_err(|error| match error {
+            NoJson::Refused(message) => {
+                self.refuse(object.py(), format!("cannot store this {what}: {message}"))
+            }
+            NoJson::Raised(error) => error,
+        })
+    }
+
+    fn key_to_write(&self, key: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+        match key.cast::<PyBytes>() {
+            Ok(raw) => Ok(raw.as_bytes().to_vec()),
+            Err(_) => self.encode_or_fail(key, "key"),
+        }
+    }
+
+    fn get_encoded(&self, key: &Bound<'_, PyAny>) -> PyResult<Option<Vec<u8>>> {
+        let encoded = key_to_read(key)?;
+        self.with(key.py(), |access| access.get(&encoded))
+    }
+}
+
+#[pymethods]
+impl State {
+    #[pyo3(signature = (key, default=None))]
+    fn get<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = key.py();
+        match self.get_encoded(key)? {
+            None => Ok(or_none(py, default)),
+            Some(bytes) => json::loads(py, &bytes).map_err(|error| {
+                let message = format!("the stored bytes are not JSON: {error}; use get_bytes()");
+                errors::STATE_SERIALIZATION.error(py, message)
+            }),
+        }
+    }
+
+    #[pyo3(signature = (key, value, ttl=None))]
+    fn set(
+        &self,
+        key: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        ttl: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        no_ttl_yet(ttl)?;
+        let encoded_key = self.key_to_write(key)?;
+        let encoded = self.encode_or_fail(value, "value")?;
+        self.with(key.py(), |access| access.set(&encoded_key, &encoded))
+    }
+
+    #[pyo3(signature = (key, default=None))]
+    fn get_bytes<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = key.py();
+        Ok(match self.get_encoded(key)? {
+            None => or_none(py, default),
+            Some(bytes) => PyBytes::new(py, &bytes).into_any(),
+        })
+    }
+
+    #[pyo3(signature = (key, value, ttl=None))]
+    fn set_bytes(
+        &self,
+        key: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        ttl: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        no_ttl_yet(ttl)?;
+        let encoded_key = self.key_to_write(key)?;
+        let Ok(bytes) = value.cast::<PyBytes>() else {
+            let message = format!(
+                "set_bytes() takes bytes, not {}; use set() for other values",
+                type_name(value)
+            );
+            return Err(self.refuse(key.py(), message));
+        };
+        self.with(key.py(), |access| access.set(&encoded_key, bytes.as_bytes()))
+    }
+
+    fn exists(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let encoded = key_to_read(key)?;
+        self.with(key.py(), |access| access.exists(&encoded))
+    }
+
+    fn delete(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
+        let encoded = self.key_to_write(key)?;
+        self.with(key.py(), |access| access.delete(&encoded))
+    }
+}
+
+fn or_none<'py>(py: Python<'py>, default: Option<Bound<'py, PyAny>>) -> Bound<'py, PyAny> {
+    default.unwrap_or_else(|| py.None().into_bound(py))
+}
+
+fn encode(object: &Bound<'_, PyAny>) -> Result<Vec<u8>, NoJson> {
+    let mut out = Vec::new();
+    json::write(object, &mut out)?;
+    Ok(out)
+}
+
+/// A key that cannot be encoded was never written: reading with it raises, and harms nothing (ST-04).
+fn key_to_read(key: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    if let Ok(raw) = key.cast::<PyBytes>() {
+        return Ok(raw.as_bytes().to_vec());
+    }
+    encode(key).map_err(|error| match error {
+        NoJson::Refused(message) => {
+            errors::STATE_SERIALIZATION.error(key.py(), format!("cannot read this key: {message}"))
+        }
+        NoJson::Raised(error) => error,
+    })
+}
+
+fn no_ttl_yet(ttl: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+    match ttl {
+        None => Ok(()),
+        Some(_) => Err(PyNotImplementedError::new_err("State entries with a ttl are not supported yet")),
+    }
+}
+
