@@ -33,8 +33,8 @@ impl Text {
     /// # Errors
     /// If they are not.
     pub fn from_utf8(bytes: Bytes) -> Result<Self, std::str::Utf8Error> {
-        std::str::from_utf8(&bytes)?;
-        Ok(Self(Repr::Shared(bytes)))
+        let text = std::str::from_utf8(&bytes)?;
+        Ok(Self::in_place(text).unwrap_or(Self(Repr::Shared(bytes))))
     }
 
     /// Takes over bytes that are known to be UTF-8.
