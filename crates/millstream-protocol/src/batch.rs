@@ -39,7 +39,7 @@ impl<'a> Batch<'a> {
     /// # Errors
     /// [`BatchError::Checksum`].
     pub fn check(&self) -> Result<(), BatchError> {
-        let found = crc32c::crc32c(&self.bytes[CRC_START..]);
+        let found = ::crc32c::crc32c(&self.bytes[CRC_START..]);
         let stated = self.header.crc;
         if found == stated { Ok(()) } else { Err(BatchError::Checksum { found, stated }) }
     }

@@ -185,7 +185,7 @@ pub fn set_log_append_time(batch: &mut [u8], timestamp: i64) {
 
 /// Computes the checksum of a whole batch and writes it into its header.
 pub(crate) fn set_crc(batch: &mut [u8]) {
-    let crc = crc32c::crc32c(&batch[CRC_START..]);
+    let crc = ::crc32c::crc32c(&batch[CRC_START..]);
     batch[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_be_bytes());
 }
 

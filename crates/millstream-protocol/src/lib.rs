@@ -55,3 +55,8 @@ pub const NO_PRODUCER_EPOCH: i16 = -1;
 pub const NO_SEQUENCE: i32 = -1;
 /// Timestamp of a record that has none.
 pub const NO_TIMESTAMP: i64 = -1;
+
+/// CRC-32C (Castagnoli), the checksum of batches; the broker uses it for its own files too.
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    ::crc32c::crc32c(bytes)
+}

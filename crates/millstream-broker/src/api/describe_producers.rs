@@ -1,0 +1,48 @@
+//! DescribeProducers (61), version 0: what partitions remember of idempotent producers (KIP-664).
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::describe_producers_response::{
+    PartitionResponse, ProducerState, TopicResponse,
+};
+use kafka_protocol::messages::{DescribeProducersRequest, DescribeProducersResponse, ProducerId};
+
+use crate::broker::{Broker, Context, Reply};
+
+pub(crate) fn handle(
+    broker: &mut Broker,
+    context: &Context,
+    request: DescribeProducersRequest,
+) -> Reply {
+    let topics = request
+        .topics
+        .into_iter()
+        .map(|topic| {
+            let known = broker.topics.get(&topic.name);
+            let partitions = topic
+                .partition_indexes
+                .iter()
+                .map(|partition| {
+                    let row = PartitionResponse::default().with_partition_index(*partition);
+                    let Some(log) = known.and_then(|topic| topic.log(*partition)) else {
+                        return row.with_error_code(ResponseError::UnknownTopicOrPartition.code());
+                    };
+                    let producers = log
+                        .active_producers()
+                        .map(|(id, epoch, sequence, last_ms)| {
+                            ProducerState::default()
+                                .with_producer_id(ProducerId(id))
+                                .with_producer_epoch(epoch.into())
+                                .with_last_sequence(sequence)
+                                .with_last_timestamp(last_ms)
+                                .with_coordinator_epoch(-1)
+                                .with_current_txn_start_offset(-1)
+                        })
+                        .collect();
+                    row.with_active_producers(producers)
+                })
+                .collect();
+            TopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions)
+        })
+        .collect();
+    context.reply(&DescribeProducersResponse::default().with_topics(topics))
+}

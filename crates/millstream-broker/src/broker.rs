@@ -1,0 +1,346 @@
+//! The broker without I/O of its own: requests and time go in, answers come out.
+//!
+//! [`Broker::handle`] takes one request. Most are answered at once; a JoinGroup, a SyncGroup or
+//! a Fetch may have to wait, and its answer comes out of [`Broker::take_answers`] after a later
+//! request or [`Broker::tick`]. Whoever drives the broker calls `tick` at
+//! [`Broker::next_deadline`]. Clock, disk and randomness are handed in, so the same sequence of
+//! calls gives the same answers and the same files.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use millstream_types::Clock;
+
+use crate::api;
+use crate::config::BrokerConfig;
+use crate::coordinator::Coordinator;
+use crate::disk::Disk;
+use crate::fetches::Fetches;
+use crate::group::{GroupSettings, Output, Ticket};
+use crate::journal::{Fields, Journal};
+use crate::log::Recovery;
+use crate::random::Random;
+use crate::settings::{Settings, Values};
+use crate::topics::Topics;
+use crate::wire::{self, Malformed};
+
+/// This broker's number in its cluster of one.
+pub(crate) const NODE_ID: i32 = 1;
+/// Producer ids are taken from the journal in blocks of this size.
+const PRODUCER_ID_BLOCK: i64 = 1000;
+/// Present after a clean stop; removed at the start.
+const CLEAN_STOP: &str = "clean-stop";
+/// Holds the machine's boot id of the last run.
+const BOOT_ID: &str = "boot-id";
+const CLUSTER_KEY: &[u8] = b"c";
+const PRODUCER_KEY: &[u8] = b"p";
+const BROKER_SETTING_KEY: u8 = b'b';
+const ALL_BROKERS_SETTING_KEY: u8 = b'd';
+
+/// Whose request it is, and how to answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    /// Names the request while it waits.
+    pub(crate) ticket: Ticket,
+    pub(crate) version: i16,
+    pub(crate) correlation_id: i32,
+    pub(crate) client_id: String,
+    /// The client's address, as groups show it.
+    pub(crate) host: String,
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// The answer, as a frame.
+    Now(Bytes),
+    /// The answer comes later, under this ticket.
+    Later(Ticket),
+    /// No answer is wanted.
+    Nothing,
+    /// The connection must be closed.
+    Close(String),
+}
+
+/// How clients reach the broker.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+/// The broker.
+pub(crate) struct Broker {
+    pub(crate) settings: Settings,
+    pub(crate) topics: Topics,
+    pub(crate) coordinator: Coordinator,
+    pub(crate) fetches: Fetches,
+    pub(crate) meta: Journal,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Box<dyn Random>,
+    pub(crate) cluster_id: String,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) data_dir: PathBuf,
+    /// Buffer for unpacking batches, reused.
+    pub(crate) scratch: Vec<u8>,
+    producer_ids: std::ops::Range<i64>,
+    /// Joins and syncs that wait.
+    waiting: HashMap<Ticket, Context>,
+    answers: Vec<(Ticket, Bytes)>,
+    next_ticket: Ticket,
+    next_chores: Duration,
+    disk: Arc<dyn Disk>,
+}
+
+impl Broker {
+    /// Opens the data directory. `boot_id` tells a death of the process from one of the machine.
+    ///
+    /// # Errors
+    /// What the disk says, or that a setting is wrong.
+    pub(crate) fn open(
+        config: &BrokerConfig,
+        listening_on: SocketAddr,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        mut random: Box<dyn Random>,
+        boot_id: &str,
+    ) -> io::Result<Self> {
+        let dir = config.data_dir.clone();
+        let mut settings = Settings::new(&config.settings).map_err(io::Error::other)?;
+        let endpoint = match &config.advertised {
+            Some((host, port)) => {
+                Endpoint { host: host.clone(), port: if *port == 0 { listening_on.port() } else { *port } }
+            }
+            None => Endpoint { host: listening_on.ip().to_string(), port: listening_on.port() },
+        };
+        settings.set_static("listeners", format!("PLAINTEXT://{listening_on}"));
+        let advertised = format!("PLAINTEXT://{}:{}", endpoint.host, endpoint.port);
+        settings.set_static("advertised.listeners", advertised);
+        settings.set_static("log.dirs", dir.join("topics").display().to_string());
+        let recovery = recovery_needed(&*disk, &dir, boot_id)?;
+        let sync = settings.number("log.flush.interval.messages") == 1;
+        let journals = dir.join("journals");
+        let mut meta = Journal::open(Arc::clone(&disk), &journals, "meta", sync)?;
+        let groups = Journal::open(Arc::clone(&disk), &journals, "groups", sync)?;
+        let cluster_id = match meta.get(CLUSTER_KEY) {
+            Some(id) => String::from_utf8_lossy(id).into_owned(),
+            None => {
+                let id = api::base64(random.uuid().as_bytes());
+                meta.commit(vec![(CLUSTER_KEY.to_vec(), Some(id.clone().into_bytes()))])?;
+                id
+            }
+        };
+        settings.dynamic = setting_entries(&meta, BROKER_SETTING_KEY);
+        settings.dynamic_default = setting_entries(&meta, ALL_BROKERS_SETTING_KEY);
+        let topics = Topics::open(Arc::clone(&disk), dir.join("topics"), &meta, &settings, recovery)?;
+        let now = clock.monotonic();
+        let coordinator = Coordinator::open(groups, now, clock.wall());
+        let mut broker = Self {
+            settings,
+            topics,
+            coordinator,
+            fetches: Fetches::default(),
+            meta,
+            clock,
+            random,
+            cluster_id,
+            endpoint,
+            data_dir: dir,
+            scratch: Vec::new(),
+            producer_ids: 0..0,
+            waiting: HashMap::new(),
+            answers: Vec::new(),
+            next_ticket: 1,
+            next_chores: now,
+            disk,
+        };
+        broker.next_chores = now + broker.chore_interval();
+        Ok(broker)
+    }
+
+    /// Takes one request: a frame without its length.
+    ///
+    /// # Errors
+    /// [`Malformed`]: the connection must be closed.
+    pub(crate) fn handle(&mut self, mut frame: Bytes, host: &str) -> Result<Reply, Malformed> {
+        let header = wire::read_header(&mut frame)?;
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        let context = Context {
+            ticket,
+            version: header.version,
+            correlation_id: header.correlation_id,
+            client_id: header.client_id.unwrap_or_default(),
+            host: host.to_owned(),
+        };
+        let reply = api::dispatch(self, header.api_key, &context, frame)?;
+        self.settle();
+        Ok(reply)
+    }
+
+    /// Answers to requests that had to wait.
+    pub(crate) fn take_answers(&mut self) -> Vec<(Ticket, Bytes)> {
+        std::mem::take(&mut self.answers)
+    }
+
+    /// Whoever sent the request is gone.
+    pub(crate) fn cancel(&mut self, ticket: Ticket) {
+        self.waiting.remove(&ticket);
+        self.fetches.cancel(ticket);
+    }
+
+    /// When [`tick`](Self::tick) must be called at the latest.
+    pub(crate) fn next_deadline(&self) -> Duration {
+        [self.coordinator.deadline(), self.fetches.deadline()]
+            .into_iter()
+            .flatten()
+            .fold(self.next_chores, Duration::min)
+    }
+
+    /// Does what is due.
+    pub(crate) fn tick(&mut self) {
+        let now = self.clock.monotonic();
+        self.coordinator.tick(now, self.clock.wall());
+        self.fetches.expire(now);
+        if now >= self.next_chores {
+            self.next_chores = now + self.chore_interval();
+            self.chores();
+        }
+        self.settle();
+    }
+
+    /// Stops: waits until everything is on the medium and notes that it is.
+    ///
+    /// # Errors
+    /// What the disk says; the next start will scan then.
+    pub(crate) fn close(&mut self) -> io::Result<()> {
+        self.topics.close()?;
+        self.disk.file(&self.data_dir.join(CLEAN_STOP)).write_at(b"1", 0)
+    }
+
+    /// Parks a JoinGroup or SyncGroup until its group answers.
+    pub(crate) fn wait_for_group(&mut self, context: &Context) -> Reply {
+        self.waiting.insert(context.ticket, context.clone());
+        Reply::Later(context.ticket)
+    }
+
+    /// Settings that the group state machine obeys.
+    pub(crate) fn group_settings(&self) -> GroupSettings {
+        let millis = |name: &str| Duration::from_millis(self.settings.number(name).max(0) as u64);
+        GroupSettings {
+            initial_delay: millis("group.initial.rebalance.delay.ms"),
+            session_timeout: (
+                millis("group.min.session.timeout.ms"),
+                millis("group.max.session.timeout.ms"),
+            ),
+            max_size: usize::try_from(self.settings.number("group.max.size")).unwrap_or(0),
+        }
+    }
+
+    /// A producer id that was never given out before.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub(crate) fn new_producer_id(&mut self) -> io::Result<i64> {
+        if self.producer_ids.is_empty() {
+            let from = self.meta.get(PRODUCER_KEY).and_then(|value| Fields(value).i64());
+            let from = from.unwrap_or(0);
+            let to = from + PRODUCER_ID_BLOCK;
+            self.meta.commit(vec![(PRODUCER_KEY.to_vec(), Some(to.to_be_bytes().to_vec()))])?;
+            self.producer_ids = from..to;
+        }
+        Ok(self.producer_ids.next().expect("filled above"))
+    }
+
+    /// Replaces the settings that were changed while running, of this broker or of all.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub(crate) fn set_dynamic(&mut self, for_all: bool, values: Values) -> io::Result<()> {
+        let kind = if for_all { ALL_BROKERS_SETTING_KEY } else { BROKER_SETTING_KEY };
+        let key = |name: &str| [&[kind], name.as_bytes()].concat();
+        let old = setting_entries(&self.meta, kind);
+        let gone = old.keys().filter(|name| !values.contains_key(*name));
+        let mut changes: Vec<_> = gone.map(|name| (key(name), None)).collect();
+        changes.extend(values.iter().map(|(name, value)| (key(name), Some(value.clone().into()))));
+        self.meta.commit(changes)?;
+        if for_all {
+            self.settings.dynamic_default = values;
+        } else {
+            self.settings.dynamic = values;
+        }
+        self.topics.settings_changed(&self.settings);
+        Ok(())
+    }
+
+    /// Builds the answers that have become due.
+    fn settle(&mut self) {
+        for output in self.coordinator.take_due() {
+            let (Output::Join(ticket, _) | Output::Sync(ticket, _)) = &output else { continue };
+            let Some(context) = self.waiting.remove(ticket) else { continue };
+            let answer = match output {
+                Output::Join(_, answer) => api::join_group::answer(&context, answer),
+                Output::Sync(_, answer) => api::sync_group::answer(&context, answer),
+                Output::Store => continue,
+            };
+            self.answers.push((context.ticket, answer));
+        }
+        for (ticket, fetch) in self.fetches.take_ready() {
+            let answer = api::fetch::answer(self, &fetch);
+            self.answers.push((ticket, answer));
+        }
+    }
+
+    fn chore_interval(&self) -> Duration {
+        Duration::from_millis(self.settings.number("log.retention.check.interval.ms").max(1) as u64)
+    }
+
+    fn chores(&mut self) {
+        let wall = self.clock.wall();
+        for topic in self.topics.iter_mut() {
+            for (partition, log) in topic.partitions.iter_mut().enumerate() {
+                match log.tick(&topic.config, wall) {
+                    Ok(true) => self.fetches.moved(topic.id, partition as i32),
+                    Ok(false) => {}
+                    Err(error) => {
+                        tracing::error!(topic = %topic.name, partition, %error, "log maintenance failed");
+                    }
+                }
+            }
+        }
+        let retention = self.settings.number("offsets.retention.minutes").saturating_mul(60_000);
+        if let Err(error) = self.coordinator.expire(wall, retention) {
+            tracing::error!(%error, "cannot forget old groups");
+        }
+    }
+}
+
+fn setting_entries(meta: &Journal, kind: u8) -> Values {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    meta.scan(&[kind]).map(|(key, value)| (text(&key[1..]), text(value))).collect()
+}
+
+/// Finds out how the last run ended, and marks this one as running.
+fn recovery_needed(disk: &dyn Disk, dir: &Path, boot_id: &str) -> io::Result<Recovery> {
+    disk.create_dir_all(dir)?;
+    let clean = disk.file(&dir.join(CLEAN_STOP)).len()? > 0;
+    disk.remove_file(&dir.join(CLEAN_STOP))?;
+    let file = disk.file(&dir.join(BOOT_ID));
+    let mut last_boot = vec![0; usize::try_from(file.len()?).unwrap_or(0).min(1024)];
+    if !last_boot.is_empty() {
+        file.read_at(&mut last_boot, 0)?;
+    }
+    let same_boot = !boot_id.is_empty() && last_boot == boot_id.as_bytes();
+    file.truncate(0)?;
+    file.write_at(boot_id.as_bytes(), 0)?;
+    Ok(match (clean, same_boot) {
+        (true, _) => Recovery::Clean,
+        (false, true) => Recovery::ProcessCrash,
+        (false, false) => Recovery::MachineCrash,
+    })
+}

@@ -1,0 +1,88 @@
+//! The files the broker keeps, behind two small traits, so that a test can run on memory and
+//! let any write fail or tear, and a simulation can crash at each of them.
+//!
+//! A [`DiskFile`] is a path with positioned reads and writes; whether a handle of the operating
+//! system is open behind it is the implementation's business. [`StdDisk`] keeps a bounded
+//! number of handles open, whatever the number of partitions.
+
+mod memory;
+mod real;
+
+use std::io;
+use std::path::Path;
+
+pub use memory::MemoryDisk;
+pub use real::StdDisk;
+
+/// A place for files and folders.
+pub trait Disk: Send + Sync {
+    /// Makes a folder and those above it.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+
+    /// Names of what lies directly in a folder, in no order; empty if there is no such folder.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+
+    /// Removes a folder and all in it; no error if there is none.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn remove_dir_all(&self, dir: &Path) -> io::Result<()>;
+
+    /// Removes a file; no error if there is none.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+
+    /// Renames a file over another, atomically.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// A handle on a file, which need not exist yet: the first write makes it.
+    fn file(&self, path: &Path) -> Box<dyn DiskFile>;
+}
+
+/// One file. Reads and writes state their position.
+pub trait DiskFile: Send + Sync {
+    /// Length in bytes; 0 if the file does not exist.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Fills as much of `out` as the file has bytes from `at` on and says how much that was.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn read_at(&self, out: &mut [u8], at: u64) -> io::Result<usize>;
+
+    /// Writes all of `bytes` at `at`, making the file if there is none. On an error some bytes
+    /// may have been written.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
+
+    /// Sets the length, making the file if there is none.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn truncate(&self, len: u64) -> io::Result<()>;
+
+    /// Waits until the bytes are on the medium.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn sync(&self) -> io::Result<()>;
+
+    /// When the file was last changed, in milliseconds since the epoch; `None` if unknown.
+    fn modified_ms(&self) -> Option<i64>;
+}

@@ -1,0 +1,163 @@
+//! The machine's own file system.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use super::{Disk, DiskFile};
+
+/// Handles kept open at most. Each partition that is read or written wants up to three; the
+/// usual limit of a process is 1,024 and sockets need some of them.
+const OPEN_FILES_MAX: usize = 600;
+
+/// The machine's file system, with a bounded number of open handles.
+#[derive(Debug, Default)]
+pub struct StdDisk {
+    pool: Arc<Mutex<Pool>>,
+}
+
+/// Open handles by file, with the time of their last use.
+#[derive(Debug, Default)]
+struct Pool {
+    open: HashMap<u64, (Arc<File>, u64)>,
+    uses: u64,
+    next_id: u64,
+}
+
+impl Pool {
+    fn get(&mut self, id: u64) -> Option<Arc<File>> {
+        self.uses += 1;
+        let (file, used) = self.open.get_mut(&id)?;
+        *used = self.uses;
+        Some(Arc::clone(file))
+    }
+
+    fn put(&mut self, id: u64, file: Arc<File>) {
+        if self.open.len() >= OPEN_FILES_MAX {
+            // A tenth at once, so that the sort is paid rarely.
+            let mut by_use: Vec<(u64, u64)> =
+                self.open.iter().map(|(id, (_, used))| (*used, *id)).collect();
+            by_use.sort_unstable();
+            for (_, id) in by_use.into_iter().take(OPEN_FILES_MAX / 10) {
+                self.open.remove(&id);
+            }
+        }
+        self.open.insert(id, (file, self.uses));
+    }
+}
+
+impl Disk for StdDisk {
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir_all(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        match fs::read_dir(dir) {
+            Ok(entries) => entries
+                .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+                .collect(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
+        missing_is_fine(fs::remove_dir_all(dir))
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        missing_is_fine(fs::remove_file(path))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn file(&self, path: &Path) -> Box<dyn DiskFile> {
+        let mut pool = self.pool.lock().expect("no panic while the lock is held");
+        pool.next_id += 1;
+        let id = pool.next_id;
+        Box::new(StdFile { path: path.to_owned(), id, pool: Arc::clone(&self.pool) })
+    }
+}
+
+fn missing_is_fine(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+#[derive(Debug)]
+struct StdFile {
+    path: PathBuf,
+    id: u64,
+    pool: Arc<Mutex<Pool>>,
+}
+
+impl StdFile {
+    fn handle(&self, create: bool) -> io::Result<Arc<File>> {
+        let mut pool = self.pool.lock().expect("no panic while the lock is held");
+        if let Some(file) = pool.get(self.id) {
+            return Ok(file);
+        }
+        let file = OpenOptions::new().read(true).write(true).create(create).open(&self.path)?;
+        let file = Arc::new(file);
+        pool.put(self.id, Arc::clone(&file));
+        Ok(file)
+    }
+}
+
+impl Drop for StdFile {
+    fn drop(&mut self) {
+        if let Ok(mut pool) = self.pool.lock() {
+            pool.open.remove(&self.id);
+        }
+    }
+}
+
+impl DiskFile for StdFile {
+    fn len(&self) -> io::Result<u64> {
+        match fs::metadata(&self.path) {
+            Ok(metadata) => Ok(metadata.len()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read_at(&self, out: &mut [u8], at: u64) -> io::Result<usize> {
+        use std::os::unix::fs::FileExt;
+        let file = self.handle(false)?;
+        let mut filled = 0;
+        while filled < out.len() {
+            match file.read_at(&mut out[filled..], at + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        use std::os::unix::fs::FileExt;
+        self.handle(true)?.write_all_at(bytes, at)
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.handle(true)?.set_len(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.handle(false)?.sync_data()
+    }
+
+    fn modified_ms(&self) -> Option<i64> {
+        let modified = fs::metadata(&self.path).ok()?.modified().ok()?;
+        let since = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
+        i64::try_from(since.as_millis()).ok()
+    }
+}

@@ -1,0 +1,124 @@
+//! The log of one partition: Kafka's record batches, as they came, in files of bounded size.
+//!
+//! ```text
+//! DIR/00000000000000000000.log        batches from offset 0 on
+//! DIR/00000000000000000000.index      offset -> place in the .log, every few KB
+//! DIR/00000000000000000000.timeindex  timestamp -> offset, likewise
+//! DIR/00000000000000012345.log        the next segment; only the last one is written to
+//! DIR/00000000000000012345.snapshot   producers' sequence numbers before that offset
+//! ```
+//!
+//! A segment is named by its first offset. Indexes are sparse and can be rebuilt; what lies in
+//! the `.log` decides. Nothing of a log is held in memory but a few numbers per segment and the
+//! producers' state: a fetch reads from the file.
+//!
+//! *What an acknowledgement means:* the batch has been handed to the operating system with a
+//! completed `write`. It survives the end of the process by any means, not a power loss. The
+//! settings `flush.messages` and `flush.ms` (Kafka's own) make the log wait for the medium.
+//!
+//! *Invariants:* offsets in the file grow; `start_offset <= end_offset`; the last segment takes
+//! the appends; after a crash the last segment is cut at the first batch whose checksum fails.
+
+mod append;
+mod config;
+mod index;
+mod producers;
+mod read;
+mod recover;
+mod retention;
+mod segment;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub(crate) use append::{AppendError, Appended};
+pub(crate) use config::{LogConfig, TimestampType};
+pub(crate) use read::{OutOfRange, Position};
+pub(crate) use recover::Recovery;
+
+use crate::disk::Disk;
+use producers::Producers;
+use segment::Segment;
+
+/// The only leader epoch there is: a single node never loses its partitions to another.
+pub(crate) const LEADER_EPOCH: i32 = 0;
+/// Bound on what unpacking one batch may produce.
+pub(crate) const UNPACKED_MAX: usize = 128 << 20;
+
+/// The log of one partition.
+pub(crate) struct PartitionLog {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    /// Ordered by first offset, never empty.
+    segments: Vec<Segment>,
+    start_offset: i64,
+    end_offset: i64,
+    producers: Producers,
+    places: read::Places,
+    unflushed: u64,
+    last_flush_ms: i64,
+}
+
+impl PartitionLog {
+    /// First offset that can be read.
+    pub(crate) fn start_offset(&self) -> i64 {
+        self.start_offset
+    }
+
+    /// Offset that the next record will get. On a single node this is the high watermark too.
+    pub(crate) fn end_offset(&self) -> i64 {
+        self.end_offset
+    }
+
+    /// Offset below which no transaction is open: readers of committed data may read up to it.
+    pub(crate) fn last_stable_offset(&self) -> i64 {
+        self.producers.first_open_transaction().unwrap_or(self.end_offset)
+    }
+
+    /// Bytes of all segments.
+    pub(crate) fn size(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.size).sum()
+    }
+
+    /// Active idempotent producers: id, epoch, last sequence number, time of the last batch.
+    pub(crate) fn active_producers(&self) -> impl Iterator<Item = (i64, i16, i32, i64)> + '_ {
+        self.producers.iter()
+    }
+
+    fn last(&mut self) -> &mut Segment {
+        self.segments.last_mut().expect("a log has at least one segment")
+    }
+
+    /// The segment that holds `offset`, by index; offsets below the first belong to the first.
+    fn segment_of(&self, offset: i64) -> usize {
+        self.segments.partition_point(|segment| segment.base <= offset).saturating_sub(1)
+    }
+
+    /// Waits until all is on the medium, and notes the producers' state, so that the next start
+    /// need not scan.
+    pub(crate) fn close(&mut self) -> io::Result<()> {
+        if self.last().size > 0 {
+            self.last().flush_index()?;
+            self.last().sync()?;
+        }
+        self.write_producer_snapshot()
+    }
+
+    fn write_producer_snapshot(&self) -> io::Result<()> {
+        if self.producers.is_empty() {
+            return Ok(());
+        }
+        let path = snapshot_path(&self.dir, self.end_offset);
+        let file = self.disk.file(&path);
+        file.truncate(0)?;
+        file.write_at(&self.producers.encode(), 0)
+    }
+}
+
+fn snapshot_path(dir: &Path, offset: i64) -> PathBuf {
+    dir.join(format!("{offset:020}.snapshot"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,250 @@
+//! Taking a producer's batch into the log.
+
+use std::io;
+
+use millstream_protocol::{Batch, BatchError, BatchHeader, Compression, RecordBatchBuilder, header};
+
+use super::producers::{Refusal, Verdict};
+use super::segment::Segment;
+use super::{LEADER_EPOCH, LogConfig, PartitionLog, TimestampType, UNPACKED_MAX};
+
+/// Where a batch went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Appended {
+    /// Offset of its first record.
+    pub(crate) base_offset: i64,
+    /// The time the broker set, -1 if the producer's timestamps stand.
+    pub(crate) log_append_time: i64,
+    /// Bytes that were added: 0 for a batch that was there already.
+    pub(crate) bytes: usize,
+}
+
+/// Why a batch is not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AppendError {
+    /// Nothing there, or bytes behind the batch, or more than one batch.
+    #[error("a produce request carries exactly one record batch per partition")]
+    NotOneBatch,
+    /// Larger than the topic allows.
+    #[error("the record batch has {size} bytes, max.message.bytes allows {limit}")]
+    TooLarge {
+        /// Size of the batch.
+        size: usize,
+        /// The setting.
+        limit: usize,
+    },
+    /// Changed on the way, or not a batch.
+    #[error(transparent)]
+    Corrupt(BatchError),
+    /// The header is sound but the records are not.
+    #[error(transparent)]
+    Invalid(BatchError),
+    /// Only a broker writes markers.
+    #[error("a producer may not write control records")]
+    Control,
+    /// Transactions are not supported yet.
+    #[error("transactional record batches are not supported yet")]
+    Transactional,
+    /// Outside of what `message.timestamp.*.max.ms` allow.
+    #[error("record timestamp {0} is too far from the broker's clock (message.timestamp.*.max.ms)")]
+    Timestamp(i64),
+    /// The producer's numbers do not fit.
+    #[error("producer {id} sent sequence number {sequence}, which does not follow its last one")]
+    OutOfOrder {
+        /// Producer id.
+        id: i64,
+        /// First sequence number of the batch.
+        sequence: i32,
+    },
+    /// A newer instance has taken over.
+    #[error("producer {id} has been replaced by a newer instance (epoch {epoch} is old)")]
+    Fenced {
+        /// Producer id.
+        id: i64,
+        /// The epoch that is old.
+        epoch: i16,
+    },
+    /// The disk failed.
+    #[error("cannot write the partition's log: {0}")]
+    Disk(#[from] io::Error),
+}
+
+impl PartitionLog {
+    /// Checks one batch of a producer and appends it. `scratch` is reused from call to call.
+    ///
+    /// # Errors
+    /// See [`AppendError`]; the log has not changed then.
+    pub(crate) fn append(
+        &mut self,
+        config: &LogConfig,
+        now_ms: i64,
+        records: &[u8],
+        scratch: &mut Vec<u8>,
+    ) -> Result<Appended, AppendError> {
+        let batch = Batch::parse(records).map_err(AppendError::Corrupt)?;
+        if batch.bytes().len() != records.len() {
+            return Err(AppendError::NotOneBatch);
+        }
+        check_batch(&batch, config, now_ms, scratch)?;
+        let sent = *batch.header();
+        if sent.has_producer() {
+            let (id, sequence, epoch) = (sent.producer_id, sent.base_sequence, sent.producer_epoch);
+            match self.producers.check(&sent) {
+                Ok(Verdict::New) => {}
+                Ok(Verdict::Duplicate { base_offset, timestamp }) => {
+                    let stamped = config.timestamp_type == TimestampType::LogAppendTime;
+                    let log_append_time = if stamped { timestamp } else { -1 };
+                    return Ok(Appended { base_offset, log_append_time, bytes: 0 });
+                }
+                Err(Refusal::OutOfOrder) => return Err(AppendError::OutOfOrder { id, sequence }),
+                Err(Refusal::Fenced) => return Err(AppendError::Fenced { id, epoch }),
+            }
+        }
+        let mut bytes = repack(&batch, config, scratch)?;
+        let base_offset = self.end_offset;
+        header::set_base_offset(&mut bytes, base_offset);
+        header::set_leader_epoch(&mut bytes, LEADER_EPOCH);
+        let stamped = config.timestamp_type == TimestampType::LogAppendTime;
+        if stamped {
+            header::set_log_append_time(&mut bytes, now_ms);
+        }
+        self.write(config, now_ms, &bytes)?;
+        let log_append_time = if stamped { now_ms } else { -1 };
+        Ok(Appended { base_offset, log_append_time, bytes: bytes.len() })
+    }
+
+    fn write(&mut self, config: &LogConfig, now_ms: i64, bytes: &[u8]) -> io::Result<()> {
+        let header = BatchHeader::parse(bytes).map_err(io::Error::other)?;
+        self.roll_if_due(config, now_ms, &header)?;
+        let segment = self.segments.last_mut().expect("a log has at least one segment");
+        if segment.size == 0 {
+            self.disk.create_dir_all(&self.dir)?;
+        }
+        if let Err(error) = segment.file.write_at(bytes, segment.size) {
+            // Best effort: the next append overwrites what landed, and a start cuts it off.
+            let _ = segment.file.truncate(segment.size);
+            return Err(error);
+        }
+        self.end_offset = header.next_offset();
+        self.producers.note(&header, now_ms);
+        // The batch is in the log. An index that cannot be written is only slower.
+        if let Err(error) = segment.note(&header, now_ms, config.index_interval_bytes) {
+            tracing::warn!(dir = %self.dir.display(), %error, "cannot write an index");
+        }
+        self.unflushed += header.record_count as u64;
+        if self.unflushed >= config.flush_messages {
+            self.flush(now_ms)?;
+        }
+        Ok(())
+    }
+
+    fn roll_if_due(
+        &mut self,
+        config: &LogConfig,
+        now_ms: i64,
+        header: &BatchHeader,
+    ) -> io::Result<()> {
+        let segment = self.last();
+        if segment.size == 0 {
+            return Ok(());
+        }
+        let full = segment.size + header.size() as u64 > config.segment_bytes;
+        // As in Kafka: a segment's time runs by the records' timestamps, where they have some.
+        let newest = if header.max_timestamp >= 0 { header.max_timestamp } else { now_ms };
+        let old = segment.first_timestamp.is_some_and(|first| {
+            first >= 0 && newest.saturating_sub(first) > config.segment_ms
+        });
+        if full || old || segment.is_out_of_offsets(header.last_offset()) {
+            self.roll()?;
+        }
+        Ok(())
+    }
+
+    /// Closes the last segment and starts the next one at the end offset.
+    pub(super) fn roll(&mut self) -> io::Result<()> {
+        self.last().flush_index()?;
+        self.write_producer_snapshot()?;
+        let segment = Segment::create(&*self.disk, &self.dir, self.end_offset)?;
+        // The file must be there: after the older ones are deleted, its name is what remembers
+        // the end offset.
+        segment.file.truncate(0)?;
+        self.segments.push(segment);
+        Ok(())
+    }
+
+    /// Waits until what was appended is on the medium.
+    pub(super) fn flush(&mut self, now_ms: i64) -> io::Result<()> {
+        if self.unflushed > 0 {
+            self.last().sync()?;
+        }
+        self.unflushed = 0;
+        self.last_flush_ms = now_ms;
+        Ok(())
+    }
+}
+
+fn check_batch(
+    batch: &Batch<'_>,
+    config: &LogConfig,
+    now_ms: i64,
+    scratch: &mut Vec<u8>,
+) -> Result<(), AppendError> {
+    let size = batch.bytes().len();
+    if size > config.max_message_bytes {
+        return Err(AppendError::TooLarge { size, limit: config.max_message_bytes });
+    }
+    batch.check().map_err(AppendError::Corrupt)?;
+    let attributes = batch.header().attributes;
+    if attributes.is_control() {
+        return Err(AppendError::Control);
+    }
+    if attributes.is_transactional() {
+        return Err(AppendError::Transactional);
+    }
+    let stamped = config.timestamp_type == TimestampType::LogAppendTime;
+    let earliest = now_ms.saturating_sub(config.timestamp_before_max_ms);
+    let latest = now_ms.saturating_add(config.timestamp_after_max_ms);
+    let mut refused = None;
+    let mut newest = i64::MIN;
+    batch
+        .validate(scratch, UNPACKED_MAX, |timestamp| {
+            newest = newest.max(timestamp);
+            if timestamp != -1 && !(earliest..=latest).contains(&timestamp) {
+                refused.get_or_insert(timestamp);
+            }
+        })
+        .map_err(AppendError::Invalid)?;
+    match refused {
+        Some(timestamp) if !stamped => Err(AppendError::Timestamp(timestamp)),
+        // The time index believes the header's maximum.
+        _ if !stamped && newest != batch.header().max_timestamp => {
+            Err(AppendError::Invalid(BatchError::Build(
+                "its header's highest timestamp is not that of its records".into(),
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The batch's bytes to store: as they came, unless `compression.type` asks for another packing.
+fn repack(
+    batch: &Batch<'_>,
+    config: &LogConfig,
+    scratch: &mut Vec<u8>,
+) -> Result<Vec<u8>, AppendError> {
+    let sent = batch.header();
+    let packed_with = sent.attributes.compression().map_err(AppendError::Invalid)?;
+    let wanted: Compression = match config.compression {
+        Some(wanted) if wanted != packed_with => wanted,
+        _ => return Ok(batch.bytes().to_vec()),
+    };
+    let mut builder = RecordBatchBuilder::new(wanted);
+    if sent.has_producer() {
+        builder = builder.producer(sent.producer_id, sent.producer_epoch, sent.base_sequence);
+    }
+    for record in batch.records(scratch, UNPACKED_MAX).map_err(AppendError::Invalid)? {
+        let record = record.map_err(AppendError::Invalid)?;
+        builder.push(record.timestamp, record.key, record.value, record.headers.iter());
+    }
+    builder.finish(0).map_err(AppendError::Invalid)
+}

@@ -1,0 +1,223 @@
+//! Opening a log: what the files say after a clean stop, a crash or a power loss.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use millstream_protocol::{Batch, BatchError, BatchHeader, HEADER_LEN};
+
+use super::producers::Producers;
+use super::segment::Segment;
+use super::{LogConfig, PartitionLog, read, snapshot_path};
+use crate::disk::Disk;
+
+/// How the last run ended, and so what must be checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recovery {
+    /// It closed its logs: nothing is scanned.
+    Clean,
+    /// The process died: the last segment is scanned and cut at the first broken batch. The
+    /// others were complete before it was begun.
+    ProcessCrash,
+    /// The machine died: any page may be missing, so everything is scanned.
+    MachineCrash,
+}
+
+impl PartitionLog {
+    /// Opens the log in `dir`, or starts one if there is none. `start_offset` is where deleted
+    /// records end (0 if none were deleted).
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        config: &LogConfig,
+        start_offset: i64,
+        recovery: Recovery,
+    ) -> io::Result<Self> {
+        let mut bases = Vec::new();
+        let mut snapshots = Vec::new();
+        for name in disk.list(dir)? {
+            let Some((stem, kind)) = name.split_once('.') else { continue };
+            let Ok(offset) = stem.parse::<i64>() else { continue };
+            match kind {
+                "log" => bases.push(offset),
+                "snapshot" => snapshots.push(offset),
+                _ => {}
+            }
+        }
+        bases.sort_unstable();
+        snapshots.sort_unstable();
+        let mut log = Self {
+            disk,
+            dir: dir.to_owned(),
+            segments: Vec::new(),
+            start_offset: 0,
+            end_offset: 0,
+            producers: Producers::default(),
+            places: read::Places::default(),
+            unflushed: 0,
+            last_flush_ms: 0,
+        };
+        log.open_segments(&bases, config, recovery)?;
+        if log.segments.is_empty() {
+            log.segments.push(Segment::create(&*log.disk, dir, start_offset)?);
+            log.end_offset = start_offset;
+        }
+        let first = log.segments[0].base;
+        log.start_offset = start_offset.max(first).min(log.end_offset);
+        log.load_producers(&snapshots)?;
+        Ok(log)
+    }
+
+    fn open_segments(
+        &mut self,
+        bases: &[i64],
+        config: &LogConfig,
+        recovery: Recovery,
+    ) -> io::Result<()> {
+        for (number, base) in bases.iter().enumerate() {
+            let is_last = number + 1 == bases.len();
+            let scan = match recovery {
+                Recovery::Clean => false,
+                Recovery::ProcessCrash => is_last,
+                Recovery::MachineCrash => true,
+            };
+            if !scan {
+                let segment = Segment::open(&*self.disk, &self.dir, *base)?;
+                if is_last {
+                    self.end_offset = end_of(&segment)?;
+                }
+                self.segments.push(segment);
+                continue;
+            }
+            let (segment, end_offset, whole) =
+                scan_segment(&*self.disk, &self.dir, *base, config)?;
+            self.end_offset = end_offset;
+            self.segments.push(segment);
+            if !whole && !is_last {
+                // What follows a hole has no place in the log any more.
+                for later in &bases[number + 1..] {
+                    tracing::warn!(dir = %self.dir.display(), segment = later, "dropped behind a broken batch");
+                    Segment::create(&*self.disk, &self.dir, *later)?.remove(&*self.disk)?;
+                }
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the newest snapshot that is not beyond the end and replays the headers behind it.
+    fn load_producers(&mut self, snapshots: &[i64]) -> io::Result<()> {
+        let mut from = self.segments[0].base;
+        for offset in snapshots.iter().rev() {
+            let path = snapshot_path(&self.dir, *offset);
+            let file = self.disk.file(&path);
+            let mut bytes = vec![0; file.len()? as usize];
+            let read = file.read_at(&mut bytes, 0)?;
+            if *offset <= self.end_offset
+                && let Some(producers) = Producers::decode(&bytes[..read])
+            {
+                self.producers = producers;
+                from = *offset;
+                break;
+            }
+            self.disk.remove_file(&path)?;
+        }
+        let first = self.segment_of(from);
+        for segment in &self.segments[first..] {
+            let Some((mut place, mut header)) = read::find_batch(segment, from)? else { continue };
+            loop {
+                self.producers.note(&header, header.max_timestamp.max(segment.last_append_ms));
+                place += header.size() as u64;
+                if place >= segment.size {
+                    break;
+                }
+                header = segment.header_at(place)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The offset behind a believed segment, from its last index entry on.
+fn end_of(segment: &Segment) -> io::Result<i64> {
+    let mut place = segment.offsets.last().map_or(0, |entry| u64::from(entry.place));
+    let mut end = segment.base;
+    while place < segment.size {
+        let header = segment.header_at(place)?;
+        end = header.next_offset();
+        place += header.size() as u64;
+    }
+    Ok(end)
+}
+
+/// Reads a whole segment, builds its indexes anew and cuts the file at the first batch that is
+/// broken. Returns the segment, the offset behind it, and whether nothing was cut.
+fn scan_segment(
+    disk: &dyn Disk,
+    dir: &Path,
+    base: i64,
+    config: &LogConfig,
+) -> io::Result<(Segment, i64, bool)> {
+    let mut segment = Segment::create(disk, dir, base)?;
+    let length = segment.file.len()?;
+    let modified = segment.file.modified_ms().unwrap_or(0);
+    let mut end_offset = base;
+    let mut buffer = Vec::new();
+    let mut broken = None;
+    while segment.size < length {
+        let left = length - segment.size;
+        match check_batch(&segment, left, end_offset, &mut buffer) {
+            Ok(header) => {
+                end_offset = header.next_offset();
+                segment.note(&header, modified, config.index_interval_bytes)?;
+            }
+            Err(Broken::Disk(error)) => return Err(error),
+            Err(Broken::Batch(reason)) => {
+                broken = Some(reason);
+                break;
+            }
+        }
+    }
+    if let Some(reason) = &broken {
+        tracing::warn!(
+            dir = %dir.display(),
+            segment = base,
+            cut_bytes = length - segment.size,
+            end_offset,
+            reason,
+            "cut the log at a broken batch"
+        );
+        segment.file.truncate(segment.size)?;
+    }
+    Ok((segment, end_offset, broken.is_none()))
+}
+
+enum Broken {
+    Disk(io::Error),
+    Batch(String),
+}
+
+fn check_batch(
+    segment: &Segment,
+    left: u64,
+    expected: i64,
+    buffer: &mut Vec<u8>,
+) -> Result<BatchHeader, Broken> {
+    let broken = |error: BatchError| Broken::Batch(error.to_string());
+    buffer.resize(HEADER_LEN, 0);
+    let read = segment.file.read_at(buffer, segment.size).map_err(Broken::Disk)?;
+    let header = BatchHeader::parse(&buffer[..read]).map_err(broken)?;
+    if header.size() as u64 > left {
+        return Err(Broken::Batch("the file ends inside the batch".into()));
+    }
+    if header.base_offset < expected || header.last_offset_delta < 0 {
+        return Err(Broken::Batch(format!(
+            "offset {} where {expected} or later must be",
+            header.base_offset
+        )));
+    }
+    buffer.resize(header.size(), 0);
+    segment.file.read_at(buffer, segment.size).map_err(Broken::Disk)?;
+    Batch::parse(buffer).and_then(|batch| batch.check()).map_err(broken)?;
+    Ok(header)
+}

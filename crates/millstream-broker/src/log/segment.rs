@@ -1,0 +1,150 @@
+//! One segment: a `.log` file with its two indexes.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use millstream_protocol::{BatchHeader, HEADER_LEN};
+
+use super::index::{Index, OffsetEntry, TimeEntry};
+use crate::disk::{Disk, DiskFile};
+
+/// What can be known of a segment without its file.
+pub(crate) struct Segment {
+    /// First offset.
+    pub(crate) base: i64,
+    /// Bytes of valid batches.
+    pub(crate) size: u64,
+    /// Highest timestamp, and where the batch with it starts; -1 if there is none.
+    pub(crate) max_timestamp: i64,
+    pub(crate) max_timestamp_offset: i64,
+    /// Timestamp of the first batch: rolling by time counts from it.
+    pub(crate) first_timestamp: Option<i64>,
+    /// When the last batch came, for retention of records without timestamps.
+    pub(crate) last_append_ms: i64,
+    pub(crate) file: Box<dyn DiskFile>,
+    pub(crate) offsets: Index<OffsetEntry>,
+    pub(crate) times: Index<TimeEntry>,
+    bytes_since_index: u64,
+    paths: [PathBuf; 3],
+}
+
+impl Segment {
+    /// Starts an empty segment, over whatever files there are.
+    pub(crate) fn create(disk: &dyn Disk, dir: &Path, base: i64) -> io::Result<Self> {
+        let paths = paths_of(dir, base);
+        Ok(Self {
+            base,
+            size: 0,
+            max_timestamp: -1,
+            max_timestamp_offset: base,
+            first_timestamp: None,
+            last_append_ms: 0,
+            file: disk.file(&paths[0]),
+            offsets: Index::create(disk.file(&paths[1]))?,
+            times: Index::create(disk.file(&paths[2]))?,
+            bytes_since_index: u64::MAX / 2,
+            paths,
+        })
+    }
+
+    /// Opens a segment whose files are believed: the log's length and the indexes' last entries.
+    pub(crate) fn open(disk: &dyn Disk, dir: &Path, base: i64) -> io::Result<Self> {
+        let paths = paths_of(dir, base);
+        let file = disk.file(&paths[0]);
+        let mut segment = Self {
+            base,
+            size: file.len()?,
+            max_timestamp: -1,
+            max_timestamp_offset: base,
+            first_timestamp: None,
+            last_append_ms: file.modified_ms().unwrap_or(0),
+            file,
+            offsets: Index::open(disk.file(&paths[1]))?,
+            times: Index::open(disk.file(&paths[2]))?,
+            bytes_since_index: 0,
+            paths,
+        };
+        if let Some(last) = segment.times.last() {
+            segment.max_timestamp = last.timestamp;
+            segment.max_timestamp_offset = base + i64::from(last.offset);
+        }
+        if segment.size > 0 {
+            segment.first_timestamp = Some(segment.header_at(0)?.max_timestamp);
+        }
+        Ok(segment)
+    }
+
+    /// Reads the batch header at `place`.
+    pub(crate) fn header_at(&self, place: u64) -> io::Result<BatchHeader> {
+        let mut bytes = [0; HEADER_LEN];
+        let read = self.file.read_at(&mut bytes, place)?;
+        BatchHeader::parse(&bytes[..read]).map_err(io::Error::other)
+    }
+
+    /// Notes a batch that has just been written at the end of the file.
+    pub(crate) fn note(
+        &mut self,
+        header: &BatchHeader,
+        now_ms: i64,
+        index_interval: u64,
+    ) -> io::Result<()> {
+        let place = self.size;
+        self.size += header.size() as u64;
+        self.last_append_ms = now_ms;
+        self.first_timestamp.get_or_insert(header.max_timestamp);
+        if header.max_timestamp > self.max_timestamp {
+            self.max_timestamp = header.max_timestamp;
+            self.max_timestamp_offset = header.base_offset;
+        }
+        if self.bytes_since_index > index_interval {
+            self.bytes_since_index = 0;
+            let offset = self.relative(header.base_offset);
+            self.offsets.push(OffsetEntry { offset, place: place as u32 })?;
+            self.push_time()?;
+        }
+        self.bytes_since_index = self.bytes_since_index.saturating_add(header.size() as u64);
+        Ok(())
+    }
+
+    /// Writes the last time entry, so that the highest timestamp can be read from the file, and
+    /// all that waits in memory. Called when another segment takes over.
+    pub(crate) fn flush_index(&mut self) -> io::Result<()> {
+        if self.max_timestamp >= 0 {
+            self.push_time()?;
+        }
+        self.offsets.flush()?;
+        self.times.flush()
+    }
+
+    fn push_time(&mut self) -> io::Result<()> {
+        let offset = self.relative(self.max_timestamp_offset);
+        self.times.push(TimeEntry { timestamp: self.max_timestamp, offset })
+    }
+
+    /// Whether an offset is too far from the first one to be written as 32 bits.
+    pub(crate) fn is_out_of_offsets(&self, offset: i64) -> bool {
+        offset - self.base > i64::from(i32::MAX)
+    }
+
+    fn relative(&self, offset: i64) -> u32 {
+        u32::try_from(offset - self.base).expect("a segment is rolled before 32 bits run out")
+    }
+
+    /// Waits until the log is on the medium.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+
+    /// Removes the files.
+    pub(crate) fn remove(&self, disk: &dyn Disk) -> io::Result<()> {
+        // The log first: without it the others are ignored at the next start.
+        for path in &self.paths {
+            disk.remove_file(path)?;
+        }
+        Ok(())
+    }
+}
+
+fn paths_of(dir: &Path, base: i64) -> [PathBuf; 3] {
+    ["log", "index", "timeindex"].map(|kind| dir.join(format!("{base:020}.{kind}")))
+}

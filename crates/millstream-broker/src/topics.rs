@@ -1,0 +1,404 @@
+//! The topics: names, ids, settings and the logs of their partitions.
+//!
+//! What must survive lies in the *meta* [`Journal`]: per topic its id, number of partitions and
+//! own settings; per partition where deleted records end. Logs lie in
+//! `DATA/topics/<topic id>/<partition>/`: an id is never used twice, so what a half-done
+//! deletion leaves can never be taken for the data of a new topic of the same name; it is swept
+//! away at the next start.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use kafka_protocol::ResponseError;
+use uuid::Uuid;
+
+use crate::disk::Disk;
+use crate::journal::{Fields, Journal, put_bytes};
+use crate::log::{LogConfig, PartitionLog, Recovery};
+use crate::settings::{Settings, Values};
+
+/// Longest name of a topic, as in Kafka.
+const NAME_MAX: usize = 249;
+/// Partitions of all topics together. Each costs a few hundred bytes and up to three open files
+/// in turn; a request must not be able to ask for two billion.
+const PARTITIONS_MAX: usize = 100_000;
+
+/// A request that is refused: Kafka's code and a text for the user.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Refused {
+    pub(crate) code: ResponseError,
+    pub(crate) message: String,
+}
+
+impl Refused {
+    pub(crate) fn new(code: ResponseError, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+impl From<io::Error> for Refused {
+    fn from(error: io::Error) -> Self {
+        Self::new(ResponseError::KafkaStorageError, format!("the broker's disk fails: {error}"))
+    }
+}
+
+/// A topic.
+pub(crate) struct Topic {
+    pub(crate) name: Arc<str>,
+    pub(crate) id: Uuid,
+    pub(crate) partitions: Vec<PartitionLog>,
+    /// Settings of its own.
+    pub(crate) own: Values,
+    /// What its logs obey, computed from its own settings and the broker's.
+    pub(crate) config: LogConfig,
+}
+
+/// All topics.
+pub(crate) struct Topics {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    by_name: BTreeMap<Arc<str>, Topic>,
+    names: HashMap<Uuid, Arc<str>>,
+}
+
+const TOPIC_KEY: u8 = b't';
+const START_KEY: u8 = b's';
+
+impl Topics {
+    /// Opens all logs that `meta` knows and removes the folders that it does not.
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        meta: &Journal,
+        settings: &Settings,
+        recovery: Recovery,
+    ) -> io::Result<Self> {
+        let mut topics = Self { disk, dir, by_name: BTreeMap::new(), names: HashMap::new() };
+        let mut starts: HashMap<(Uuid, i32), i64> = HashMap::new();
+        for (key, value) in meta.scan(&[START_KEY]) {
+            let mut key = Fields(&key[1..]);
+            if let (Some(id), Some(partition), Some(offset)) =
+                (key.fixed(), key.i32(), Fields(value).i64())
+            {
+                starts.insert((Uuid::from_bytes(id), partition), offset);
+            }
+        }
+        for (key, value) in meta.scan(&[TOPIC_KEY]) {
+            let name: Arc<str> = String::from_utf8_lossy(&key[1..]).into();
+            let Some((id, count, own)) = decode_topic(value) else {
+                return Err(io::Error::other(format!(
+                    "the entry of the topic `{name}` is of a newer version of this broker"
+                )));
+            };
+            let config = settings.log_config(&own);
+            let mut partitions = Vec::with_capacity(count.max(0) as usize);
+            for partition in 0..count {
+                let start = starts.get(&(id, partition)).copied().unwrap_or(0);
+                partitions.push(topics.open_log(id, partition, &config, start, recovery)?);
+            }
+            topics.names.insert(id, Arc::clone(&name));
+            topics
+                .by_name
+                .insert(Arc::clone(&name), Topic { name, id, partitions, own, config });
+        }
+        for folder in topics.disk.list(&topics.dir)? {
+            let known = Uuid::try_parse(&folder).is_ok_and(|id| topics.names.contains_key(&id));
+            if !known {
+                topics.disk.remove_dir_all(&topics.dir.join(folder))?;
+            }
+        }
+        Ok(topics)
+    }
+
+    fn open_log(
+        &self,
+        id: Uuid,
+        partition: i32,
+        config: &LogConfig,
+        start: i64,
+        recovery: Recovery,
+    ) -> io::Result<PartitionLog> {
+        let dir = self.topic_dir(id).join(partition.to_string());
+        PartitionLog::open(Arc::clone(&self.disk), &dir, config, start, recovery)
+    }
+
+    fn topic_dir(&self, id: Uuid) -> PathBuf {
+        self.dir.join(id.simple().to_string())
+    }
+
+    /// All topics in the order of their names.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Topic> {
+        self.by_name.values()
+    }
+
+    /// All topics, to change.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Topic> {
+        self.by_name.values_mut()
+    }
+
+    /// The topic of that name.
+    pub(crate) fn get(&self, name: &str) -> Option<&Topic> {
+        self.by_name.get(name)
+    }
+
+    /// The topic of that name, to change.
+    pub(crate) fn get_mut(&mut self, name: &str) -> Option<&mut Topic> {
+        self.by_name.get_mut(name)
+    }
+
+    /// The name that belongs to an id.
+    pub(crate) fn name_of(&self, id: Uuid) -> Option<Arc<str>> {
+        self.names.get(&id).cloned()
+    }
+
+    /// Checks whether a topic could be made, without making it.
+    ///
+    /// # Errors
+    /// Kafka's code and a text.
+    pub(crate) fn check_new(&self, name: &str, partitions: i32) -> Result<(), Refused> {
+        check_name(name)?;
+        if self.by_name.contains_key(name) {
+            let message = format!("the topic `{name}` exists already");
+            return Err(Refused::new(ResponseError::TopicAlreadyExists, message));
+        }
+        // Kafka's metric names cannot tell these apart, so it refuses the second one.
+        let collides = |other: &&Topic| other.name.replace('.', "_") == name.replace('.', "_");
+        if let Some(other) = self.iter().find(collides) {
+            let message = format!("`{name}` differs from the topic `{}` only by . and _", other.name);
+            return Err(Refused::new(ResponseError::InvalidTopicException, message));
+        }
+        if partitions < 1 {
+            let message = format!("a topic cannot have {partitions} partitions");
+            return Err(Refused::new(ResponseError::InvalidPartitions, message));
+        }
+        self.check_room(partitions)
+    }
+
+    fn check_room(&self, more: i32) -> Result<(), Refused> {
+        let now: usize = self.iter().map(|topic| topic.partitions.len()).sum();
+        if now + more.max(0) as usize > PARTITIONS_MAX {
+            let message = format!("this broker holds {PARTITIONS_MAX} partitions at most");
+            return Err(Refused::new(ResponseError::InvalidPartitions, message));
+        }
+        Ok(())
+    }
+
+    /// Makes a topic that [`check_new`](Self::check_new) has passed.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub(crate) fn create(
+        &mut self,
+        meta: &mut Journal,
+        settings: &Settings,
+        name: &str,
+        id: Uuid,
+        partitions: i32,
+        own: Values,
+    ) -> Result<(), Refused> {
+        let config = settings.log_config(&own);
+        let logs: io::Result<Vec<PartitionLog>> = (0..partitions)
+            .map(|partition| self.open_log(id, partition, &config, 0, Recovery::Clean))
+            .collect();
+        let logs = logs?;
+        meta.commit(vec![(topic_key(name), Some(encode_topic(id, partitions, &own)))])?;
+        let name: Arc<str> = name.into();
+        self.names.insert(id, Arc::clone(&name));
+        let topic = Topic { name: Arc::clone(&name), id, partitions: logs, own, config };
+        self.by_name.insert(name, topic);
+        Ok(())
+    }
+
+    /// Deletes a topic with its records.
+    ///
+    /// # Errors
+    /// `UnknownTopicOrPartition`, or what the disk says.
+    pub(crate) fn delete(&mut self, meta: &mut Journal, name: &str) -> Result<Uuid, Refused> {
+        let topic = self.by_name.get(name).ok_or_else(|| unknown_topic(name))?;
+        let id = topic.id;
+        let mut changes = vec![(topic_key(name), None)];
+        for partition in 0..topic.partitions.len() {
+            let key = start_key(id, partition as i32);
+            if meta.get(&key).is_some() {
+                changes.push((key, None));
+            }
+        }
+        meta.commit(changes)?;
+        self.by_name.remove(name);
+        self.names.remove(&id);
+        if let Err(error) = self.disk.remove_dir_all(&self.topic_dir(id)) {
+            tracing::warn!(topic = name, %error, "cannot remove a deleted topic's files; the next start will");
+        }
+        Ok(id)
+    }
+
+    /// Adds partitions up to `count`.
+    ///
+    /// # Errors
+    /// Kafka's code and a text.
+    pub(crate) fn grow(
+        &mut self,
+        meta: &mut Journal,
+        name: &str,
+        count: i32,
+        validate_only: bool,
+    ) -> Result<(), Refused> {
+        let topic = self.by_name.get(name).ok_or_else(|| unknown_topic(name))?;
+        let now = topic.partitions.len() as i32;
+        if count <= now {
+            let message = format!("the topic `{name}` has {now} partitions already; their number can only grow");
+            return Err(Refused::new(ResponseError::InvalidPartitions, message));
+        }
+        self.check_room(count - now)?;
+        if validate_only {
+            return Ok(());
+        }
+        let (id, config) = (topic.id, topic.config.clone());
+        let value = encode_topic(id, count, &topic.own);
+        let logs: io::Result<Vec<PartitionLog>> = (now..count)
+            .map(|partition| self.open_log(id, partition, &config, 0, Recovery::Clean))
+            .collect();
+        let logs = logs?;
+        meta.commit(vec![(topic_key(name), Some(value))])?;
+        self.by_name.get_mut(name).expect("looked up above").partitions.extend(logs);
+        Ok(())
+    }
+
+    /// Replaces a topic's own settings.
+    ///
+    /// # Errors
+    /// `UnknownTopicOrPartition`, or what the disk says.
+    pub(crate) fn configure(
+        &mut self,
+        meta: &mut Journal,
+        settings: &Settings,
+        name: &str,
+        own: Values,
+    ) -> Result<(), Refused> {
+        let topic = self.by_name.get_mut(name).ok_or_else(|| unknown_topic(name))?;
+        let value = encode_topic(topic.id, topic.partitions.len() as i32, &own);
+        meta.commit(vec![(topic_key(name), Some(value))])?;
+        topic.config = settings.log_config(&own);
+        topic.own = own;
+        Ok(())
+    }
+
+    /// Computes anew what the logs obey, after the broker's settings have changed.
+    pub(crate) fn settings_changed(&mut self, settings: &Settings) {
+        for topic in self.by_name.values_mut() {
+            topic.config = settings.log_config(&topic.own);
+        }
+    }
+
+    /// Makes the records of a partition below `offset` unreadable for good; -1 stands for the
+    /// high watermark. Returns the first offset that is left.
+    ///
+    /// # Errors
+    /// Kafka's code and a text.
+    pub(crate) fn delete_records(
+        &mut self,
+        meta: &mut Journal,
+        name: &str,
+        partition: i32,
+        offset: i64,
+    ) -> Result<i64, Refused> {
+        let topic = self.by_name.get_mut(name).ok_or_else(|| unknown_topic(name))?;
+        let id = topic.id;
+        let log = usize::try_from(partition)
+            .ok()
+            .and_then(|at| topic.partitions.get_mut(at))
+            .ok_or_else(|| unknown_topic(name))?;
+        let offset = if offset == -1 { log.end_offset() } else { offset };
+        if offset < 0 || offset > log.end_offset() {
+            let message = format!("offset {offset} is not within {name}[{partition}]");
+            return Err(Refused::new(ResponseError::OffsetOutOfRange, message));
+        }
+        if offset > log.start_offset() {
+            meta.commit(vec![(start_key(id, partition), Some(offset.to_be_bytes().to_vec()))])?;
+            log.delete_below(offset)?;
+        }
+        Ok(log.start_offset())
+    }
+
+    /// Closes all logs, so that the next start need not scan.
+    pub(crate) fn close(&mut self) -> io::Result<()> {
+        for topic in self.by_name.values_mut() {
+            for log in &mut topic.partitions {
+                log.close()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Topic {
+    /// The log of a partition.
+    pub(crate) fn log(&self, partition: i32) -> Option<&PartitionLog> {
+        self.partitions.get(usize::try_from(partition).ok()?)
+    }
+
+    /// The log of a partition, to change, and what it obeys.
+    pub(crate) fn log_mut(&mut self, partition: i32) -> Option<(&mut PartitionLog, &LogConfig)> {
+        Some((self.partitions.get_mut(usize::try_from(partition).ok()?)?, &self.config))
+    }
+}
+
+/// The refusal for a topic that is not there.
+pub(crate) fn unknown_topic(name: &str) -> Refused {
+    let message = format!("there is no topic or partition `{name}`");
+    Refused::new(ResponseError::UnknownTopicOrPartition, message)
+}
+
+/// Kafka's rules for names of topics.
+///
+/// # Errors
+/// `InvalidTopicException` with the rule that is broken.
+pub(crate) fn check_name(name: &str) -> Result<(), Refused> {
+    let problem = if name.is_empty() {
+        "a topic's name must not be empty".to_owned()
+    } else if name == "." || name == ".." {
+        format!("a topic must not be called `{name}`")
+    } else if name.len() > NAME_MAX {
+        format!("a topic's name has {NAME_MAX} characters at most, this one {}", name.len())
+    } else if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')) {
+        format!("the topic name {name:?} has characters other than letters, digits, . _ and -")
+    } else {
+        return Ok(());
+    };
+    Err(Refused::new(ResponseError::InvalidTopicException, problem))
+}
+
+fn topic_key(name: &str) -> Vec<u8> {
+    [&[TOPIC_KEY], name.as_bytes()].concat()
+}
+
+fn start_key(id: Uuid, partition: i32) -> Vec<u8> {
+    [&[START_KEY], &id.as_bytes()[..], &partition.to_be_bytes()].concat()
+}
+
+fn encode_topic(id: Uuid, partitions: i32, own: &Values) -> Vec<u8> {
+    let mut out = vec![1];
+    out.extend_from_slice(id.as_bytes());
+    out.extend_from_slice(&partitions.to_be_bytes());
+    for (name, value) in own {
+        put_bytes(&mut out, name.as_bytes());
+        put_bytes(&mut out, value.as_bytes());
+    }
+    out
+}
+
+fn decode_topic(bytes: &[u8]) -> Option<(Uuid, i32, Values)> {
+    let mut fields = Fields(bytes);
+    if fields.fixed()? != [1] {
+        return None;
+    }
+    let id = Uuid::from_bytes(fields.fixed()?);
+    let partitions = fields.i32()?;
+    let mut own = Values::new();
+    while !fields.0.is_empty() {
+        own.insert(fields.string()?, fields.string()?);
+    }
+    Some((id, partitions, own))
+}
