@@ -58,10 +58,10 @@ def suites(with_kafka):
     pytest = [sys.executable, "-m", "pytest", "-q"]
     quick = ["-m", "not slow and not kafka"]
     yield Suite("rust", [*cargo, *ignored], [*cargo, "--lib", "--bins"])
-    yield Suite("python", [*pytest, "python/tests"], [*pytest, *quick, "python/tests"])
+    yield Suite("python", [*pytest, "tests/python"], [*pytest, *quick, "tests/python"])
     yield Suite("docstrings", [*pytest, "--doctest-modules", "python/millstream"])
     for folder in sorted((ROOT / "tests").iterdir()):
-        if any(folder.rglob("test_*.py")):
+        if folder.name != "python" and any(folder.rglob("test_*.py")):
             yield Suite(folder.name, [*pytest, f"tests/{folder.name}"])
 
 

@@ -6,9 +6,8 @@ exceptions that these functions raise are the classes of the Python layer (`mill
 needed.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from logging import Logger
-from types import TracebackType
 from typing import Any, Final, Literal, final
 
 __version__: Final[str]
@@ -402,6 +401,9 @@ class TestDriver:
         """Hands in one record as bytes; `run()` processes what is queued, through repartition topics too."""
     def run(self) -> list[OutputTuple]: ...
     def checkpoint(self) -> None: ...
+    def crash(self) -> None:
+        """Loses everything since the last checkpoint, as a killed process would (stores reopened, caches, stream
+        times and queues gone), and queues the records sent since then again; `run()` processes them."""
     def tick(self, now_ms: int) -> None: ...
     def outputs(self, topic: str | None = None) -> list[dict[str, Any]]:
         """Records produced since the last call: `topic, partition, key, value, timestamp, headers` (bytes)."""

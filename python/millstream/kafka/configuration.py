@@ -76,7 +76,7 @@ def _flag(value: object) -> bool:
 def _callback(value: object) -> Callable[[str], tuple[str, float]]:
     if not callable(value):
         raise ValueError("expected a callable")
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 @dataclass(frozen=True)
@@ -300,7 +300,7 @@ def client_settings(*layers: Mapping[str, Any]) -> dict[str, str]:
     return settings
 
 
-_SECRET_WORDS: Final = ("password", "secret", "token", "jaas", ".pem", "oauthbearer.config", "sasl.oauthbearer.extensions")
+_SECRET_WORDS: Final = ("password", "secret", "token", "jaas", ".pem", "oauthbearer.config", "oauthbearer.extensions")
 
 
 def masked(settings: Mapping[str, Any]) -> dict[str, Any]:

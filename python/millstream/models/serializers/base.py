@@ -61,7 +61,9 @@ class Deserializer(abc.ABC):
     # The engine's own form of it; `None` for one that runs in Python.
     _native: NativeDeserializer | None = None
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # Subclasses may hand on whatever they were made with.
+        super().__init__()
 
     @property
     def split_values(self) -> bool:

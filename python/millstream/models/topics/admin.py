@@ -138,9 +138,7 @@ class TopicAdmin:
             name: error for name, error in answers.items() if error is not None and error.code() != _EXISTS
         }
         if refused:
-            raise CreateTopicFailure(
-                "; ".join(f"topic {name!r} could not be created: {_advice(error)}" for name, error in refused.items())
-            )
+            raise CreateTopicFailure(creation_advice(refused))
         self._await_visible(set(missing), timeout, finalize_timeout)
 
     def _await_visible(self, names: set[str], timeout: float, finalize_timeout: float) -> None:
@@ -163,6 +161,11 @@ class TopicAdmin:
 
 def _seconds(timeout: float) -> float:
     return timeout if timeout >= 0 else 86_400.0
+
+
+def creation_advice(refused: Mapping[str, KafkaError]) -> str:
+    """What to do about topics that the broker refused to create."""
+    return "; ".join(f"topic {name!r} could not be created: {_advice(error)}" for name, error in refused.items())
 
 
 def _advice(error: KafkaError) -> str:
