@@ -4,7 +4,7 @@
 //! (parity rows ST-20, T-20), and never by a number that a change of the topology would shift.
 //! It is made of a few **families** (see [`families`]), ordered maps from bytes to one type of
 //! [`Entry`] each, and one **backend** ([`Backend`]) that holds all of them: memory
-//! ([`MemoryBackend`]) or a RocksDB database of its own (`RocksStorage`).
+//! ([`MemoryBackend`]) or a RocksDB database of its own ([`RocksStorage`]).
 //!
 //! ```text
 //!  operator ── get_mut / insert / remove / scan ──► Family<E>   native entries, hot ones cached
@@ -20,7 +20,7 @@
 //! offsets they cover ([`changelog`]). When the offsets are committed, [`Store::commit`] writes
 //! the same batch and a [`CheckpointMark`] to the backend in one atomic write. After a crash the
 //! tail of the changelog is replayed up to the last marker that is not beyond the committed
-//! offsets (`restore`).
+//! offsets ([`restore`]).
 //!
 //! Nothing here reads a clock, draws a random number or starts a thread; RocksDB, behind the
 //! trait, is the exception.
@@ -32,6 +32,7 @@
 pub mod changelog;
 pub mod families;
 pub mod keys;
+pub mod restore;
 
 mod backend;
 mod cache;
@@ -39,6 +40,7 @@ mod error;
 mod id;
 mod mark;
 mod partition;
+mod rocks;
 mod slot;
 mod user;
 
@@ -54,6 +56,7 @@ pub use id::{FamilyId, StoreId, StoreLayout};
 pub use keys::{KeyBuf, KeyWriter, MessageKey};
 pub use mark::{CheckpointMark, SourceOffsets, StoreMark};
 pub use partition::{CheckpointFacts, FamilySet, Prepared, Store, StorePartition};
+pub use rocks::{RocksCompression, RocksMemory, RocksOptions, RocksStorage};
 pub use user::{DEFAULT_STORE, UserFamilies, UserStore, UserValue};
 
 /// Result of this crate's operations.

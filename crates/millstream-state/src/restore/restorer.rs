@@ -1,0 +1,421 @@
+//! Carrying a [`RestorePlan`] out. It reads nothing itself: it says which records it wants next.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use millstream_types::{Offset, RecordBatch, RecordView, Timestamp};
+
+use super::RestorePlan;
+use crate::changelog::{Change, ChangelogRecord, Marker, read};
+use crate::{
+    Backend, Batch, CheckpointMark, FamilyId, Result, SourceOffsets, StoreId, StoreLayout,
+    StoreMark,
+};
+
+/// What a [`Restorer`] wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestoreStep {
+    /// The changelog's records from `from` to below `to`. `from` moves with what is handed in;
+    /// where it is not the reader's position, the reader must seek, and hand in nothing of what
+    /// it fetched before.
+    Read {
+        /// Next offset.
+        from: Offset,
+        /// Offset after the last one.
+        to: Offset,
+    },
+    /// Everything was read: [`Restorer::take_rewrites`] one last time, then
+    /// [`Restorer::marker`], then [`Restorer::complete`].
+    Finish,
+}
+
+/// What a [`Restorer`] is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestorePhase {
+    /// Looking for the last marker that is not beyond the committed offsets.
+    Searching,
+    /// Applying entries up to it.
+    Applying,
+    /// Writing committed values of keys behind it to the changelog again.
+    Rewriting,
+    /// Done with reading.
+    Finished,
+}
+
+/// How far a restore is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RestoreProgress {
+    /// What it is doing.
+    pub phase: RestorePhase,
+    /// First offset to be applied.
+    pub from: Offset,
+    /// Next offset to be applied.
+    pub position: Offset,
+    /// Offset after the last one.
+    pub to: Offset,
+    /// Entries applied.
+    pub records: u64,
+    /// Bytes of keys and values applied.
+    pub bytes: u64,
+}
+
+/// Records in the first window of the search; each further window is eight times the last.
+const WINDOW: Offset = 1024;
+/// Bytes of a first window that are kept, so that a short changelog is read once.
+const KEEP_BYTES: usize = 8 << 20;
+/// Bytes of entries per write.
+const BATCH_BYTES: usize = 4 << 20;
+/// Bytes of rewritten keys that are remembered; beyond that a key may be rewritten twice.
+const SEEN_BYTES: usize = 32 << 20;
+
+/// A restore on its way. See the head of `restore.rs`.
+#[derive(Debug)]
+pub struct Restorer {
+    store: StoreId,
+    layout: StoreLayout,
+    backend: Arc<dyn Backend>,
+    /// The backend is a new one that takes the place of another.
+    replaces: bool,
+    committed: SourceOffsets,
+    now_ms: Timestamp,
+    from: Offset,
+    to: Offset,
+    /// The state to reach: the mark, and the position after its marker.
+    target: Target,
+    phase: Phase,
+    batch: Batch,
+    rewrites: Batch,
+    rewritten: u64,
+    seen: HashSet<Box<[u8]>>,
+    seen_bytes: usize,
+    records: u64,
+    bytes: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Target {
+    end: Offset,
+    mark: CheckpointMark,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Search {
+        /// The window's start and end, and the next offset in it.
+        start: Offset,
+        end: Offset,
+        position: Offset,
+        found: Option<Target>,
+        /// Its records, if the window is the whole changelog and small so far.
+        kept: Option<Vec<RecordBatch>>,
+        kept_bytes: usize,
+    },
+    Apply {
+        position: Offset,
+    },
+    Tail {
+        position: Offset,
+    },
+    Done,
+}
+
+impl Restorer {
+    /// Begins to carry out a plan; `None` if there is nothing to do. `backend` is the store's;
+    /// a rebuild of one that has something in it goes to a new one beside it.
+    ///
+    /// # Errors
+    /// If the backend fails.
+    pub fn new(
+        store: StoreId,
+        layout: StoreLayout,
+        backend: Arc<dyn Backend>,
+        plan: &RestorePlan,
+        committed: SourceOffsets,
+        now_ms: Timestamp,
+    ) -> Result<Option<Self>> {
+        let local = backend.mark()?;
+        let (from, to, rebuild) = match *plan {
+            RestorePlan::UpToDate => return Ok(None),
+            RestorePlan::Replay { from, to } => (from, to, false),
+            RestorePlan::Rebuild { from, to, .. } => (from, to, true),
+        };
+        let replaces = rebuild && local != StoreMark::Empty;
+        let backend = if replaces { backend.rebuild()? } else { backend };
+        // Where no marker of the range will do: what is there, or nothing.
+        let target = match local {
+            StoreMark::Checkpoint(mark) if !rebuild => Target { end: from, mark },
+            StoreMark::Restoring { target, .. } if !rebuild => {
+                Target { end: target.changelog_offset.unwrap_or(from), mark: target }
+            }
+            _ => Target { end: from, mark: CheckpointMark::default() },
+        };
+        let mut restorer = Self {
+            store,
+            layout,
+            backend,
+            replaces,
+            committed,
+            now_ms,
+            from,
+            to,
+            target,
+            phase: Phase::Done,
+            batch: Batch::new(),
+            rewrites: Batch::new(),
+            rewritten: 0,
+            seen: HashSet::new(),
+            seen_bytes: 0,
+            records: 0,
+            bytes: 0,
+        };
+        restorer.search(to, WINDOW)?;
+        Ok(Some(restorer))
+    }
+
+    /// What it wants next.
+    pub fn step(&self) -> RestoreStep {
+        match &self.phase {
+            Phase::Search { position, end, .. } => RestoreStep::Read { from: *position, to: *end },
+            Phase::Apply { position } | Phase::Tail { position } => {
+                RestoreStep::Read { from: *position, to: self.to }
+            }
+            Phase::Done => RestoreStep::Finish,
+        }
+    }
+
+    /// Takes records of the changelog partition, in the order of their offsets. Those outside of
+    /// what [`Restorer::step`] asked for are left alone.
+    ///
+    /// # Errors
+    /// [`crate::StateError::ForeignChangelog`], or what the backend says. The restore is of no
+    /// further use then.
+    pub fn feed(&mut self, batch: &RecordBatch) -> Result<()> {
+        let RestoreStep::Read { from, to } = self.step() else { return Ok(()) };
+        let mut position = from;
+        for record in batch.iter().filter(|record| (from..to).contains(&record.offset())) {
+            position = record.offset() + 1;
+            match &mut self.phase {
+                Phase::Search { found, .. } => {
+                    if let Change::Marker(mark) = read(&record, &self.store, &self.layout)?
+                        && mark.covered.not_beyond(&self.committed)
+                    {
+                        *found = Some(Target { end: position, mark });
+                    }
+                }
+                _ => self.take(&record)?,
+            }
+        }
+        if let Phase::Search { kept: Some(kept), kept_bytes, .. } = &mut self.phase {
+            *kept_bytes += batch.byte_size();
+            kept.push(batch.clone());
+        }
+        if let Phase::Search { kept, kept_bytes, .. } = &mut self.phase
+            && *kept_bytes > KEEP_BYTES
+        {
+            *kept = None;
+        }
+        self.reached(position)
+    }
+
+    /// Takes note that the reader's position is `position`: there is nothing below it that was
+    /// not handed in. Gaps of compaction and the ends of transactions count (CK-34).
+    ///
+    /// # Errors
+    /// As [`Restorer::feed`].
+    pub fn reached(&mut self, position: Offset) -> Result<()> {
+        match &mut self.phase {
+            Phase::Search { position: at, end, .. } => {
+                *at = position.clamp(*at, *end);
+                if *at == *end { self.searched() } else { Ok(()) }
+            }
+            Phase::Apply { position: at } => {
+                let at = position.max(*at);
+                self.phase = Phase::Apply { position: at.min(self.to) };
+                self.applied(at)
+            }
+            Phase::Tail { position: at } => {
+                let at = position.max(*at);
+                self.phase = if at < self.to { Phase::Tail { position: at } } else { Phase::Done };
+                Ok(())
+            }
+            Phase::Done => Ok(()),
+        }
+    }
+
+    /// Records that must be written to the changelog, after those that were taken before. They
+    /// are what the committed state says about keys that changed behind it. Take them after each
+    /// [`Restorer::feed`]; they take up memory.
+    pub fn take_rewrites(&mut self) -> Batch {
+        std::mem::take(&mut self.rewrites)
+    }
+
+    /// The marker to be written to the changelog after all rewrites; `None` if there were none.
+    ///
+    /// # Panics
+    /// Before [`RestoreStep::Finish`].
+    pub fn marker(&self) -> Option<Marker> {
+        assert!(matches!(self.phase, Phase::Done), "the restore of {} is not done", self.store);
+        (self.rewritten > 0).then(|| {
+            Marker::new(&CheckpointMark { sequence: self.target.mark.sequence + 1, ..self.mark() })
+        })
+    }
+
+    /// Sets the mark, puts a rebuilt store in its place, and gives the backend to open the store
+    /// with. `changelog_offset` is the offset after that of [`Restorer::marker`], once it and
+    /// everything before it is delivered; `None` if there was none.
+    ///
+    /// # Errors
+    /// If the backend fails.
+    ///
+    /// # Panics
+    /// Before [`RestoreStep::Finish`], or if the offset does not go with the marker.
+    pub fn complete(mut self, changelog_offset: Option<Offset>) -> Result<Arc<dyn Backend>> {
+        let marked = self.marker().is_some();
+        assert_eq!(marked, changelog_offset.is_some(), "a marker's position, and only that");
+        if marked {
+            self.target.mark.sequence += 1;
+        }
+        let mut mark = self.mark();
+        mark.changelog_offset = Some(changelog_offset.unwrap_or(self.to));
+        self.backend.write(&Batch::new(), &StoreMark::Checkpoint(mark))?;
+        if self.replaces {
+            self.backend.promote()?;
+        }
+        Ok(self.backend)
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> RestoreProgress {
+        let (phase, position) = match self.phase {
+            Phase::Search { .. } => (RestorePhase::Searching, self.from),
+            Phase::Apply { position } => (RestorePhase::Applying, position),
+            Phase::Tail { position } => (RestorePhase::Rewriting, position),
+            Phase::Done => (RestorePhase::Finished, self.to),
+        };
+        let (from, to) = (self.from, self.to);
+        RestoreProgress { phase, from, position, to, records: self.records, bytes: self.bytes }
+    }
+
+    /// The target's mark, as of now: everything the changelog says so far has been looked at.
+    fn mark(&self) -> CheckpointMark {
+        CheckpointMark {
+            changelog_offset: Some(self.target.end),
+            written_ms: self.now_ms,
+            ..self.target.mark.clone()
+        }
+    }
+
+    /// Looks at the `size` offsets before `end`.
+    fn search(&mut self, end: Offset, size: Offset) -> Result<()> {
+        let start = end.saturating_sub(size).max(self.from);
+        let whole = start == self.from && end == self.to;
+        self.phase = Phase::Search {
+            start,
+            end,
+            position: start,
+            found: None,
+            kept: whole.then(Vec::new),
+            kept_bytes: 0,
+        };
+        if start == end { self.searched() } else { Ok(()) }
+    }
+
+    /// A window was looked at to its end.
+    fn searched(&mut self) -> Result<()> {
+        let Phase::Search { start, end, found, kept, .. } =
+            std::mem::replace(&mut self.phase, Phase::Done)
+        else {
+            unreachable!("called at the end of a window");
+        };
+        match found {
+            // The fallback may be the later one: the target of an interrupted restore whose
+            // marker compaction has removed since.
+            Some(target) if target.end > self.target.end => self.target = target,
+            Some(_) => {}
+            None if start > self.from => return self.search(start, (end - start) * 8),
+            None => {}
+        }
+        self.phase = Phase::Apply { position: self.from };
+        self.applied(self.from)?;
+        if let Some(kept) = kept {
+            for batch in kept {
+                self.feed(&batch)?;
+            }
+            // The window was read to its end, where there may be offsets without a record.
+            self.reached(self.to)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, record: &RecordView<'_>) -> Result<()> {
+        let Change::Entry { family, key, value } = read(record, &self.store, &self.layout)? else {
+            return Ok(());
+        };
+        if matches!(self.phase, Phase::Tail { .. }) || record.offset() >= self.target.end {
+            // The records of one fetch may lie on both sides of the target.
+            if matches!(self.phase, Phase::Apply { .. }) {
+                self.applied(record.offset())?;
+            }
+            return self.rewrite(family, key);
+        }
+        self.records += 1;
+        self.bytes += (key.len() + value.map_or(0, <[u8]>::len)) as u64;
+        match value {
+            Some(value) => self.batch.put(family, key, value),
+            None => self.batch.delete(family, key),
+        }
+        if self.batch.byte_size() >= BATCH_BYTES {
+            let position = record.offset() + 1;
+            self.write(&StoreMark::Restoring { position, target: self.mark() })?;
+        }
+        Ok(())
+    }
+
+    /// The position in `Apply` is `position`: ends the phase behind the target.
+    fn applied(&mut self, position: Offset) -> Result<()> {
+        if position >= self.target.end {
+            let mark = self.mark();
+            self.write(&StoreMark::Checkpoint(mark))?;
+            let tail = position < self.to;
+            self.phase = if tail { Phase::Tail { position } } else { Phase::Done };
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, mark: &StoreMark) -> Result<()> {
+        self.batch.sort();
+        self.backend.write(&self.batch, mark)?;
+        self.batch.clear();
+        Ok(())
+    }
+
+    /// A key changed behind the target: its committed value goes to the changelog again.
+    fn rewrite(&mut self, family: FamilyId, key: &[u8]) -> Result<()> {
+        let mut seen = vec![family.0];
+        seen.extend_from_slice(key);
+        let bytes = seen.len() + 32;
+        if !self.seen.insert(seen.into()) {
+            return Ok(());
+        }
+        self.seen_bytes += bytes;
+        if self.seen_bytes > SEEN_BYTES {
+            self.seen.clear();
+            self.seen_bytes = 0;
+        }
+        let mut value = Vec::new();
+        if self.backend.get(family, key, &mut value)? {
+            self.rewrites.put(family, key, &value);
+        } else {
+            self.rewrites.delete(family, key);
+        }
+        self.rewritten += 1;
+        Ok(())
+    }
+}
+
+impl Batch {
+    /// The changes as changelog records.
+    pub fn records(&self) -> impl Iterator<Item = ChangelogRecord<'_>> {
+        self.iter().map(|op| ChangelogRecord { key: op.record_key, value: op.value })
+    }
+}
