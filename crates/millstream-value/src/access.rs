@@ -213,16 +213,22 @@ fn no_key(key: View<'_>) -> Failure {
     Failure::new(FailureKind::Key, repr(&key.to_value()))
 }
 
-/// `value[column] = new` (D-34). JSON text becomes a native map for it.
+/// `value[column] = new` (D-34). JSON text stays JSON text where `new` is a scalar, and becomes
+/// a native map otherwise.
 ///
 /// # Errors
 /// `TypeError` if the value takes no such assignment; those of the host.
 pub fn assign(value: &mut Value, column: &Text, new: Value) -> Result<(), Failure> {
     match value {
         Value::Json(text) if text.as_str().starts_with('{') => {
-            let mut map = text.get().decode_map(1);
-            map.insert(column.clone(), new);
-            *value = Value::Map(map);
+            *value = match text.with_field(column, &new) {
+                Some(changed) => Value::Json(changed),
+                None => {
+                    let mut map = text.get().decode_map(1);
+                    map.insert(column.clone(), new);
+                    Value::Map(map)
+                }
+            };
         }
         Value::Map(map) => map.insert(column.clone(), new),
         Value::Host(object) => return object.set_item(&Value::Str(column.clone()), new),
@@ -246,26 +252,21 @@ fn no_item(value: &Value, lacks: &str) -> Failure {
 /// # Errors
 /// As of [`require`].
 pub fn project(value: &Value, columns: &[Text], host: &dyn Host) -> Result<Value, Failure> {
+    if let Value::Json(text) = value
+        && value.is_map()
+    {
+        return text.with_only(columns).map(Value::Json).map_err(missing);
+    }
     let mut map = Map::with_capacity(columns.len());
-    match value {
-        Value::Json(text) if value.is_map() => {
-            // One pass for all columns; the list of what it found is freed with the record.
-            let mut found = vec![None; columns.len()];
-            text.get().find_fields(columns, &mut found);
-            for (column, found) in columns.iter().zip(found) {
-                let Some(json) = found else {
-                    return Err(no_key(View::Str { text: column, owner: None }));
-                };
-                map.insert(column.clone(), json.to_value());
-            }
-        }
-        _ => {
-            for column in columns {
-                map.insert(column.clone(), require(value, column, host)?);
-            }
-        }
+    for column in columns {
+        map.insert(column.clone(), require(value, column, host)?);
     }
     Ok(Value::Map(map))
+}
+
+#[cold]
+fn missing(column: &Text) -> Failure {
+    no_key(View::Str { text: column, owner: None })
 }
 
 /// `del value[column]` for each of `columns` (D-37); a missing one is an error unless
@@ -274,8 +275,14 @@ pub fn project(value: &Value, columns: &[Text], host: &dyn Host) -> Result<Value
 /// # Errors
 /// `KeyError`; `TypeError` if the value takes no deletion at all; those of the host.
 pub fn drop(value: &mut Value, columns: &[Text], ignore_missing: bool) -> Result<(), Failure> {
-    if value.is_map() {
-        value.decode();
+    if columns.is_empty() {
+        return Ok(());
+    }
+    if let Value::Json(text) = value
+        && text.as_str().starts_with('{')
+    {
+        *value = Value::Json(text.without(columns, ignore_missing).map_err(missing)?);
+        return Ok(());
     }
     for column in columns {
         let found = match value {
@@ -284,7 +291,7 @@ pub fn drop(value: &mut Value, columns: &[Text], ignore_missing: bool) -> Result
             other => return Err(no_item(other, "does not support item deletion")),
         };
         if !found && !ignore_missing {
-            return Err(no_key(View::Str { text: column, owner: None }));
+            return Err(missing(column));
         }
     }
     Ok(())

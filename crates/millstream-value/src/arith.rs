@@ -101,7 +101,14 @@ impl Num {
     }
 }
 
+#[inline]
 fn compare_int_float(int: i128, float: f64) -> Option<Ordering> {
+    const EXACT: i64 = 1 << 53;
+    if let Ok(int @ ..=EXACT) = i64::try_from(int)
+        && int >= -EXACT
+    {
+        return (int as f64).partial_cmp(&float);
+    }
     if float.is_nan() {
         return None;
     }

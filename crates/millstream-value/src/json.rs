@@ -12,12 +12,14 @@ mod check;
 mod number;
 mod read;
 mod scan;
+mod splice;
 mod text;
 mod write;
 
 pub use build::{Build, build};
 pub use check::{DEPTH_MAX, JsonError, check};
 pub use number::Number;
+pub(crate) use read::Span;
 pub use read::{Fields, Items, JsonRef, JsonStr, Kind};
 pub use text::JsonText;
 pub use write::{write, write_float, write_str};

@@ -3,7 +3,7 @@
 
 use super::program::{COLUMNS_MAX, Op, Program, Step};
 use super::too_deep;
-use crate::json::JsonRef;
+use crate::json::Span;
 use crate::operand::{Operand, View};
 use crate::{
     BinaryOp, Call, Failure, FailureKind, Function, Host, Text, Value, access, arith, compare,
@@ -13,13 +13,13 @@ use crate::{
 struct Record<'a> {
     value: &'a Value,
     /// The columns of undecoded JSON, found in one pass.
-    found: [Option<JsonRef<'a>>; COLUMNS_MAX],
+    found: [Span; COLUMNS_MAX],
 }
 
 impl<'a> Record<'a> {
     #[inline]
     fn new(value: &'a Value, columns: &[Text]) -> Self {
-        let mut found = [None; COLUMNS_MAX];
+        let mut found = [Span::default(); COLUMNS_MAX];
         if let Value::Json(text) = value
             && !columns.is_empty()
         {
@@ -154,7 +154,10 @@ impl Step {
         match &self.op {
             Op::Record => Ok(Operand::of(record.value)),
             Op::Column(name, Some(slot)) => match record.value {
-                Value::Json(text) => access::json_column(text.get(), record.found[*slot], name),
+                Value::Json(text) => {
+                    let json = text.get();
+                    access::json_column(json, json.at(record.found[*slot]), name)
+                }
                 value => access::column_of(value, name),
             },
             Op::Column(name, None) => access::column_of(record.value, name),

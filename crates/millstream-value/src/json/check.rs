@@ -33,6 +33,9 @@ fn error<T>(position: usize, what: &'static str) -> Check<T> {
 /// Where it is not, with the first byte that cannot be. Invalid UTF-8 is reported when
 /// everything else is right.
 pub fn check(text: &[u8]) -> Result<Range<usize>, JsonError> {
+    if u32::try_from(text.len()).is_err() {
+        return error(0, "text of 4 GiB or more");
+    }
     let mut checker = Checker { text, high: false };
     let start = skip_space(text, 0);
     let end = checker.value(start)?;

@@ -6,7 +6,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::number::{self, Number};
-use super::scan::{skip_space, string_end, value_end};
+use super::scan::{Quotes, container_end, skip_space, value_end};
 use super::{JsonText, build};
 use crate::{Map, Text, Value};
 
@@ -30,6 +30,13 @@ pub enum Kind {
 pub struct JsonRef<'a> {
     owner: &'a JsonText,
     text: &'a str,
+}
+
+/// Where a field's value lies in the text; nowhere by default.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Span {
+    start: u32,
+    end: u32,
 }
 
 impl<'a> JsonRef<'a> {
@@ -96,11 +103,10 @@ impl<'a> JsonRef<'a> {
     #[inline]
     pub fn fields(self) -> Fields<'a> {
         let text = self.text.as_bytes();
-        let at = match text.first() {
-            Some(b'{') => skip_space(text, 1),
-            _ => text.len(),
-        };
-        Fields { value: self, at }
+        let start = if let Some(b'{') = text.first() { 1 } else { text.len() };
+        let mut quotes = Quotes::new(text, start);
+        let key = quotes.next();
+        Fields { value: self, quotes, key }
     }
 
     /// The items. Nothing if it is no list.
@@ -116,21 +122,37 @@ impl<'a> JsonRef<'a> {
 
     /// The value of a field: of duplicates the last.
     pub fn field(self, key: &str) -> Option<JsonRef<'a>> {
-        let mut found = [None];
-        self.find_fields(&[key], &mut found);
-        found[0]
+        let mut found = None;
+        for (name, value) in self.fields() {
+            if name.is(key) {
+                found = Some(value);
+            }
+        }
+        found
     }
 
-    /// Finds several fields in one pass; `found` is as long as `keys` and empty at the start.
+    /// Finds several fields in one pass; `found` is as long as `keys` at least.
     #[inline]
-    pub(crate) fn find_fields<K: AsRef<str>>(self, keys: &[K], found: &mut [Option<JsonRef<'a>>]) {
+    pub(crate) fn find_fields<K: AsRef<str>>(self, keys: &[K], found: &mut [Span]) {
         for (key, value) in self.fields() {
             for (wanted, slot) in keys.iter().zip(&mut *found) {
                 if key.is(wanted.as_ref()) {
-                    *slot = Some(value);
+                    let start = value.text.as_ptr() as usize - self.text.as_ptr() as usize;
+                    // Text of 4 GiB is refused by the check.
+                    *slot = Span { start: start as u32, end: (start + value.text.len()) as u32 };
                 }
             }
         }
+    }
+
+    /// What was found at `span` by [`JsonRef::find_fields`].
+    #[inline]
+    pub(crate) fn at(self, span: Span) -> Option<JsonRef<'a>> {
+        let range = span.start as usize..span.end as usize;
+        (range.end > 0).then(|| {
+            let text = self.text.get(range).expect("the span was found in this text");
+            Self { owner: self.owner, text }
+        })
     }
 
     /// The value at the end of a path of field names.
@@ -181,7 +203,8 @@ impl<'a> JsonRef<'a> {
 
     /// The fields of a map, one level deep, with room for `more`.
     pub(crate) fn decode_map(self, more: usize) -> Map {
-        let mut fields = MapFields::with_capacity(8 + more);
+        // Fields of sixteen bytes are short ones; more room is made when it turns out so.
+        let mut fields = MapFields::with_capacity(self.text.len().min(1024) / 16 + more);
         for (key, value) in self.fields() {
             fields.set(key.to_text(), value.to_value());
         }
@@ -227,6 +250,11 @@ impl<'a> JsonStr<'a> {
     /// The string; copied only if it has escapes.
     pub fn to_cow(self) -> Cow<'a, str> {
         if self.escaped { Cow::Owned(self.unescape()) } else { Cow::Borrowed(self.raw) }
+    }
+
+    /// The string as it is spelled, without the quotes.
+    pub(super) fn raw(self) -> &'a str {
+        self.raw
     }
 
     /// The string, if it has no escapes.
@@ -291,7 +319,9 @@ fn unescape_one(tail: &str) -> (char, usize) {
 #[derive(Clone, Debug)]
 pub struct Fields<'a> {
     value: JsonRef<'a>,
-    at: usize,
+    quotes: Quotes<'a>,
+    /// The quote that starts the next key; the end of the text if there is no more.
+    key: usize,
 }
 
 impl<'a> Iterator for Fields<'a> {
@@ -300,19 +330,49 @@ impl<'a> Iterator for Fields<'a> {
     #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         let text = self.value.text.as_bytes();
-        if text.get(self.at) != Some(&b'"') {
+        if self.key >= text.len() {
             return None;
         }
-        let start = self.at + 1;
-        let (quote, escaped) = string_end(text, start);
-        let key =
-            JsonStr { owner: self.value.owner, raw: slice(self.value.text, start..quote), escaped };
+        let (from, quote) = (self.key + 1, self.quotes.next());
+        let raw = slice(self.value.text, from..quote);
+        // Whether any backslash came up so far is known for nothing; only then is it worth
+        // looking whether it is in the key.
+        let escaped = self.quotes.slashes() && raw.as_bytes().contains(&b'\\');
+        let key = JsonStr { owner: self.value.owner, raw, escaped };
         let colon = skip_space(text, quote + 1);
         let from = skip_space(text, colon + 1);
-        let to = value_end(text, from);
-        self.at = next_start(text, to);
+        let to = match text.get(from) {
+            Some(b'"') => {
+                self.quotes.next();
+                let end = self.quotes.next() + 1;
+                self.key = self.quotes.next();
+                end
+            }
+            Some(b'{' | b'[') => {
+                let end = container_end(text, from);
+                self.quotes.skip_to(end);
+                self.key = self.quotes.next();
+                end
+            }
+            // A number or a word ends before the comma that comes before the next key, or before
+            // the bracket at the end of the map.
+            _ => {
+                self.key = self.quotes.next();
+                let separator = space_before(text, self.key.min(text.len())) - 1;
+                space_before(text, separator)
+            }
+        };
         Some((key, self.value.part(from..to)))
     }
+}
+
+/// Where the white space starts that ends at `at`.
+#[inline(always)]
+fn space_before(text: &[u8], mut at: usize) -> usize {
+    while let Some(b' ' | b'\n' | b'\r' | b'\t') = at.checked_sub(1).and_then(|at| text.get(at)) {
+        at -= 1;
+    }
+    at
 }
 
 /// The items of a list.
