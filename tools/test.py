@@ -148,8 +148,7 @@ class RealKafka:
     def __enter__(self):
         print("=== starting a real Apache Kafka", flush=True)
         done = subprocess.run(
-            [*KAFKA_TOOL, "start", "--name", self.name], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
-            stderr=subprocess.PIPE,
+            [*KAFKA_TOOL, "start", "--name", self.name], stdin=subprocess.DEVNULL, capture_output=True, text=True
         )
         sys.stderr.write(done.stderr)
         if done.returncode == 0:

@@ -40,7 +40,8 @@ def java():
     program = program or shutil.which("java")
     if not program:
         raise CannotRunHere(
-            f"there is no `java` here: Apache Kafka needs a JDK, {OLDEST_JAVA} or later (Debian: openjdk-17-jdk-headless)"
+            f"there is no `java` here: Apache Kafka needs a JDK, {OLDEST_JAVA} or later "
+            "(Debian: openjdk-17-jdk-headless)"
         )
     shown = subprocess.run([program, "-version"], capture_output=True, text=True).stderr
     version = re.search(r'version "(\d+)', shown)

@@ -8,7 +8,7 @@ import pathlib
 import sys
 
 import maturin
-from maturin import (  # noqa: F401: part of the interface that pip calls
+from maturin import (  # noqa: F401 - pip calls these
     get_requires_for_build_editable,
     get_requires_for_build_sdist,
     get_requires_for_build_wheel,

@@ -329,7 +329,6 @@ def main():
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--env-file", type=pathlib.Path)
     options = parser.parse_args()
-    cache = options.cache.absolute()
     exports = prepare(options.cache.absolute(), options.jobs)
     text = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in exports.items())
     if options.env_file is None:
