@@ -30,23 +30,23 @@ Exit status 3: this machine lacks one of them. 1: something failed. 2: wrong arg
 """
 
 TOOLS = {
-    "acls": "tools.AclCommand",
-    "broker-api-versions": "tools.BrokerApiVersionsCommand",
-    "configs": "tools.ConfigCommand",
-    "console-consumer": "tools.consumer.ConsoleConsumer",
-    "console-producer": "tools.ConsoleProducer",
-    "consumer-groups": "tools.consumer.group.ConsumerGroupCommand",
-    "consumer-perf-test": "tools.ConsumerPerformance",
-    "delete-records": "tools.DeleteRecordsCommand",
-    "dump-log": "tools.DumpLogSegments",
-    "get-offsets": "tools.GetOffsetShell",
-    "groups": "tools.GroupsCommand",
-    "mirror-maker": "connect.mirror.MirrorMaker",
-    "producer-perf-test": "tools.ProducerPerformance",
-    "topics": "tools.TopicCommand",
-    "transactions": "tools.TransactionsCommand",
-    "verifiable-consumer": "tools.VerifiableConsumer",
-    "verifiable-producer": "tools.VerifiableProducer",
+    "acls": "org.apache.kafka.tools.AclCommand",
+    "broker-api-versions": "org.apache.kafka.tools.BrokerApiVersionsCommand",
+    "configs": "kafka.admin.ConfigCommand",
+    "console-consumer": "org.apache.kafka.tools.consumer.ConsoleConsumer",
+    "console-producer": "org.apache.kafka.tools.ConsoleProducer",
+    "consumer-groups": "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+    "consumer-perf-test": "org.apache.kafka.tools.ConsumerPerformance",
+    "delete-records": "org.apache.kafka.tools.DeleteRecordsCommand",
+    "dump-log": "org.apache.kafka.tools.DumpLogSegments",
+    "get-offsets": "org.apache.kafka.tools.GetOffsetShell",
+    "groups": "org.apache.kafka.tools.GroupsCommand",
+    "mirror-maker": "org.apache.kafka.connect.mirror.MirrorMaker",
+    "producer-perf-test": "org.apache.kafka.tools.ProducerPerformance",
+    "topics": "org.apache.kafka.tools.TopicCommand",
+    "transactions": "org.apache.kafka.tools.TransactionsCommand",
+    "verifiable-consumer": "org.apache.kafka.tools.VerifiableConsumer",
+    "verifiable-producer": "org.apache.kafka.tools.VerifiableProducer",
 }
 
 
@@ -111,7 +111,7 @@ def carry_out(options, rest):
         case "classpath":
             print(jvm.class_path())
         case "run":
-            become(jvm.tool_command([f"org.apache.kafka.{TOOLS[options.tool]}", *rest]))
+            become(jvm.tool_command([TOOLS[options.tool], *rest]))
         case "java":
             if not rest:
                 raise jvm.Failed("java needs the name of a class")
