@@ -40,7 +40,7 @@ pub use consumer::{
     Consumer, ConsumerConfig, ConsumerEvent, PartitionStart, RequestId, StartOffset, Watermarks,
 };
 pub use error::{Error, KafkaError, code};
-pub use librdkafka::Librdkafka;
+pub use librdkafka::{DeliveryReport, Librdkafka, ReportedRecord, ReportingProducer};
 pub use partitioner::{murmur2, partition_of};
 pub use producer::{
     DeliveryFailure, FlushId, Partition, ProduceError, ProduceRecord, Producer, ProducerEvent,

@@ -257,7 +257,7 @@ const TIMESTAMP_OFFSET: usize =
 /// # Safety
 /// `message` is the head of one of librdkafka's own producer messages, which only this thread
 /// knows yet.
-unsafe fn write_zero_timestamp(message: *mut Message) {
+pub(super) unsafe fn write_zero_timestamp(message: *mut Message) {
     // SAFETY: the place lies within `rd_kafka_msg_t`, which has more than 64 bytes behind it in
     // every 2.x. Should the layout differ nevertheless, then either the value there is not the
     // stand-in, or librdkafka does not see the change; in that case it is taken back.

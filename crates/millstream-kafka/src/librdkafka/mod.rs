@@ -11,8 +11,11 @@ mod delivery;
 mod errors;
 mod list;
 mod producer;
+mod reporting;
 mod sys;
 mod wake;
+
+pub use reporting::{DeliveryReport, ReportedRecord, ReportingProducer};
 
 use crate::{Admin, ClientConfig, ClientFactory, Consumer, ConsumerConfig, Error, Producer};
 

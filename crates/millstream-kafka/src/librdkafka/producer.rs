@@ -208,7 +208,7 @@ impl Drop for RdProducer {
 }
 
 /// Copies headers into a list of librdkafka's.
-fn native_headers(headers: HeadersView<'_>) -> *mut sys::rd_kafka_headers_t {
+pub(super) fn native_headers(headers: HeadersView<'_>) -> *mut sys::rd_kafka_headers_t {
     // SAFETY: the list is new and ours; name and value are copied, each as long as it says. Adding
     // fails only for read-only lists.
     unsafe {
@@ -229,7 +229,7 @@ fn native_headers(headers: HeadersView<'_>) -> *mut sys::rd_kafka_headers_t {
 }
 
 /// Start and length of an optional byte string; null is absent.
-fn raw(bytes: Option<&[u8]>) -> (*const c_void, usize) {
+pub(super) fn raw(bytes: Option<&[u8]>) -> (*const c_void, usize) {
     bytes.map_or((ptr::null(), 0), |bytes| (bytes.as_ptr().cast(), bytes.len()))
 }
 
