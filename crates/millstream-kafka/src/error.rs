@@ -21,6 +21,11 @@ pub struct KafkaError {
 }
 
 impl KafkaError {
+    /// The error that a code stands for, in the client's own words.
+    pub fn of_code(code: i32) -> Self {
+        crate::librdkafka::error_of_code(code)
+    }
+
     /// Whether the broker refused who we are (SASL, TLS): waiting will not help.
     pub fn is_authentication(&self) -> bool {
         matches!(self.code, code::SSL | code::AUTHENTICATION | 33 | 34 | 58)

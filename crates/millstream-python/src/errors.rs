@@ -38,6 +38,14 @@ impl ExceptionClass {
         }
     }
 
+    /// Whether `error` is one of the class. (A class that was never imported has no instances.)
+    pub(crate) fn is_class_of(&'static self, py: Python<'_>, error: &PyErr) -> bool {
+        match self.class.import(py, self.module, self.name) {
+            Ok(class) => error.is_instance(py, class),
+            Err(_) => false,
+        }
+    }
+
     /// An exception of the class with any argument.
     pub(crate) fn error_of(&'static self, argument: &Bound<'_, PyAny>) -> PyErr {
         let made = self
@@ -64,9 +72,14 @@ classes! {
     INVALID_COLUMN_REFERENCE = "millstream.dataframe.exceptions".InvalidColumnReference;
     INVALID_OPERATION = "millstream.core.stream.exceptions".InvalidOperation;
     SERIALIZATION = "millstream.models.serializers".SerializationError;
+    IGNORE_MESSAGE = "millstream.models.serializers".IgnoreMessage;
     STATE = "millstream.state.exceptions".StateError;
     STATE_SERIALIZATION = "millstream.state.exceptions".StateSerializationError;
     STATE_TRANSACTION = "millstream.state.exceptions".StateTransactionError;
+    KAFKA_EXCEPTION = "millstream.kafka.exceptions".KafkaException;
+    BROKER_UNAVAILABLE = "millstream.kafka.exceptions".KafkaBrokerUnavailableError;
+    TOPIC_NAME_LENGTH_EXCEEDED = "millstream.models.topics.exceptions".TopicNameLengthExceeded;
+    TOPIC_PERMISSION = "millstream.models.topics.exceptions".TopicPermissionError;
     CONTEXT_NOT_SET = "millstream.context".MessageContextNotSetError;
 }
 

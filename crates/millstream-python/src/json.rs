@@ -41,7 +41,7 @@ pub(crate) fn json_loads<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, P
 
 #[pyfunction]
 pub(crate) fn json_dumps<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(256);
     write(value, &mut out).map_err(NoJson::into_type_error)?;
     Ok(PyBytes::new(value.py(), &out))
 }

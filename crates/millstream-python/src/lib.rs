@@ -14,11 +14,14 @@ use pyo3::prelude::*;
 mod context;
 mod convert;
 mod errors;
+mod expr;
+mod formats;
 mod function;
 mod gil;
 mod host;
 mod isolation;
 mod json;
+mod kafka;
 mod object;
 mod record;
 mod signals;
@@ -31,7 +34,15 @@ mod _millstream {
     #[pymodule_export]
     use crate::context::{MessageContext, message_context, set_message_context};
     #[pymodule_export]
+    use crate::expr::PyExpr;
+    #[pymodule_export]
+    use crate::formats::{NativeDeserializer, NativeSerializer};
+    #[pymodule_export]
     use crate::json::{json_dumps, json_loads};
+    #[pymodule_export]
+    use crate::kafka::{
+        KafkaAdmin, KafkaConsumer, KafkaProducer, Message, PyKafkaError, PyTopicPartition,
+    };
     #[pymodule_export]
     use crate::record::Row;
     #[pymodule_export]

@@ -31,6 +31,11 @@ impl Librdkafka {
     }
 }
 
+/// The error that a code stands for.
+pub(crate) fn error_of_code(code: i32) -> crate::KafkaError {
+    errors::kafka_error(code, None)
+}
+
 impl ClientFactory for Librdkafka {
     fn consumer(&self, config: &ConsumerConfig) -> Result<Box<dyn Consumer>, Error> {
         Ok(Box::new(consumer::RdConsumer::new(config)?))

@@ -85,7 +85,7 @@ impl Writer<'_> {
         } else if let Ok(list) = object.cast_exact::<PyList>() {
             self.list(list)
         } else if let Ok(tuple) = object.cast_exact::<PyTuple>() {
-            self.sequence(tuple.iter_borrowed())
+            self.tuple(tuple)
         } else {
             self.rare(object)
         }
@@ -94,6 +94,8 @@ impl Writer<'_> {
     /// Enums, UUIDs and subclasses, in the order in which orjson tries them.
     #[cold]
     fn rare(&mut self, object: &Bound<'_, PyAny>) -> Result<(), NoJson> {
+        // Held: code of the user's may run below (see `each_item`).
+        let object = &object.clone();
         let py = object.py();
         if object.get_type().is(class(py, &UUID, "uuid", "UUID")?) {
             let text = object.str()?;
@@ -136,6 +138,12 @@ impl Writer<'_> {
     #[inline]
     fn string(&mut self, text: &Bound<'_, PyString>) -> Result<(), NoJson> {
         match utf8(text) {
+            Some(text) if is_plain(text.as_bytes()) => {
+                self.out.reserve(text.len() + 3);
+                self.out.push(b'"');
+                self.out.extend_from_slice(text.as_bytes());
+                self.out.push(b'"');
+            }
             Some(text) => json::write_str(text, self.out),
             None => {
                 return NoJson::refused(
@@ -161,6 +169,7 @@ impl Writer<'_> {
     }
 
     fn list(&mut self, list: &Bound<'_, PyList>) -> Result<(), NoJson> {
+        let list = list.clone(); // Held, see `each_item`.
         self.deeper(|writer| {
             writer.out.push(b'[');
             for index in 0..list.len() {
@@ -177,13 +186,11 @@ impl Writer<'_> {
         })
     }
 
-    fn sequence<'a, 'py: 'a>(
-        &mut self,
-        items: impl Iterator<Item = Borrowed<'a, 'py, PyAny>>,
-    ) -> Result<(), NoJson> {
+    fn tuple(&mut self, tuple: &Bound<'_, PyTuple>) -> Result<(), NoJson> {
+        let tuple = tuple.clone(); // Held, see `each_item`.
         self.deeper(|writer| {
             writer.out.push(b'[');
-            for (index, item) in items.enumerate() {
+            for (index, item) in tuple.iter_borrowed().enumerate() {
                 if index > 0 {
                     writer.out.push(b',');
                 }
@@ -195,18 +202,17 @@ impl Writer<'_> {
     }
 
     fn dict(&mut self, dict: &Bound<'_, PyDict>) -> Result<(), NoJson> {
+        let dict = &dict.clone(); // Held, see `each_item`.
         self.deeper(|writer| {
             writer.out.push(b'{');
             let mut first = true;
-            // The iterator panics if the dict changes size under it. Nothing here runs Python code
-            // of a user but an Enum's `value`, which would have to change the very dict it is in.
-            for (key, value) in dict.iter() {
+            each_item(dict, |key, value| {
                 if !first {
                     writer.out.push(b',');
                 }
                 first = false;
                 match key.cast::<PyString>() {
-                    Ok(key) => writer.string(key)?,
+                    Ok(key) => writer.string(&key)?,
                     Err(_) => {
                         return NoJson::refused(format!(
                             "Dict key must be str, not {}; convert it with str(key)",
@@ -215,12 +221,42 @@ impl Writer<'_> {
                     }
                 }
                 writer.out.push(b':');
-                writer.value(&value)?;
-            }
+                writer.value(&value)
+            })?;
             writer.out.push(b'}');
             Ok(())
         })
     }
+}
+
+/// Calls `each` with every item of a dict.
+#[inline]
+fn each_item<'py>(
+    dict: &Bound<'py, PyDict>,
+    mut each: impl FnMut(Borrowed<'_, 'py, PyAny>, Borrowed<'_, 'py, PyAny>) -> Result<(), NoJson>,
+) -> Result<(), NoJson> {
+    // PyO3's iterator counts each reference up and down; here `each` borrows from the dict. The only
+    // code of a user's that can run meanwhile is an Enum's `value`, and should that change the dict,
+    // then `Writer` itself holds every object that it still uses after a nested call.
+    if cfg!(Py_GIL_DISABLED) {
+        for (key, value) in dict.iter() {
+            each(key.as_borrowed(), value.as_borrowed())?;
+        }
+        return Ok(());
+    }
+    let mut position = 0;
+    let (mut key, mut value) = (std::ptr::null_mut(), std::ptr::null_mut());
+    // SAFETY: `dict` is a live dict and the four pointers are valid; the references that come out are
+    // borrowed from the dict.
+    while unsafe { ffi::PyDict_Next(dict.as_ptr(), &mut position, &mut key, &mut value) } != 0 {
+        // SAFETY: both are live objects that the dict holds. `each` reads the key at once, and hands
+        // the value to `Writer::value`, which takes a reference before it runs anything else.
+        let (key, value) = unsafe {
+            (Borrowed::from_ptr(dict.py(), key), Borrowed::from_ptr(dict.py(), value))
+        };
+        each(key, value)?;
+    }
+    Ok(())
 }
 
 /// An `int` as far as 64 bits hold it.
@@ -243,6 +279,40 @@ pub(crate) fn integer(int: &Bound<'_, PyInt>) -> Integer {
         1 => int.extract().map_or(Integer::Large, Integer::UInt),
         _ => Integer::Large,
     }
+}
+
+/// Whether short text needs no escapes. Longer text is looked at and copied in one go elsewhere.
+#[inline]
+fn is_plain(text: &[u8]) -> bool {
+    let eight = |at: usize| {
+        let bytes = text[at..at + 8].try_into().expect("eight bytes");
+        escapes_in(u64::from_le_bytes(bytes)) == 0
+    };
+    let four = |at: usize| {
+        let bytes: [u8; 4] = text[at..at + 4].try_into().expect("four bytes");
+        u64::from(u32::from_le_bytes(bytes))
+    };
+    // Two loads that overlap cover every length between one and two of them.
+    match text.len() {
+        8..=16 => eight(0) && eight(text.len() - 8),
+        4..=7 => escapes_in(four(0) | four(text.len() - 4) << 32) == 0,
+        0..=3 => text.iter().all(|byte| !matches!(byte, b'"' | b'\\' | ..0x20)),
+        17..=32 => {
+            eight(0) && eight(8) && eight(text.len() - 16) && eight(text.len() - 8)
+        }
+        _ => false,
+    }
+}
+
+/// Nonzero if a byte of `word` is a quote, a backslash or a control character.
+#[inline]
+fn escapes_in(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    // `x - n` borrows into the high bit where a byte is below n (and was below 0x80).
+    let below = |word: u64, n: u64| word.wrapping_sub(ONES * n) & !word & HIGHS;
+    let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    below(word, 0x20) | is(b'"') | is(b'\\')
 }
 
 /// The text of a string, `None` if it has lone surrogates.
