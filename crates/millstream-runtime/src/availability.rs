@@ -25,6 +25,11 @@ impl Availability {
         self.down_since = None;
     }
 
+    /// Whether the clock runs.
+    pub fn is_running(&self) -> bool {
+        self.down_since.is_some()
+    }
+
     /// How long the brokers have been away, once that is too long.
     pub fn exhausted(&self, now: Duration) -> Option<Duration> {
         let away = now.saturating_sub(self.down_since?);

@@ -1,0 +1,249 @@
+//! Carries a checkpoint out: the steps are [`crate::checkpoint::next_step`]'s, one at a time, with
+//! polling in between.
+
+use std::time::Duration;
+
+use millstream_kafka::{ConsumerEvent, FlushId, KafkaError, ProducerEvent, RequestId, code};
+use millstream_state::{CheckpointFacts, Store};
+use millstream_types::{Offset, TopicPartition};
+
+use crate::RuntimeError;
+use crate::assignment::Stage;
+use crate::checkpoint::{CheckpointStep, CommitProgress, Facts, next_step};
+use crate::worker::Worker;
+
+/// Between two looks at what is under way.
+const TURN: Duration = Duration::from_millis(5);
+/// Events that may gather while a checkpoint waits before fetching is paused.
+const GATHERED_BYTES_MAX: usize = 64 << 20;
+
+/// How a checkpoint ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CheckpointEnd {
+    /// Committed, or there was nothing to commit.
+    Complete,
+    /// The group has gone on without this member: what was processed belongs to others now.
+    MembershipLost,
+}
+
+/// A checkpoint under way.
+struct Checkpoint {
+    facts: Facts,
+    deadline: Duration,
+    flush: Option<FlushId>,
+    request: Option<RequestId>,
+    offsets: Vec<(TopicPartition, Offset)>,
+    refusal: Option<KafkaError>,
+}
+
+impl Worker<'_> {
+    /// Makes the open checkpoint of all running tasks, in at most `within`. Polling goes on, what
+    /// it brings is kept for afterwards.
+    pub(crate) fn make_checkpoint(
+        &mut self,
+        within: Duration,
+    ) -> Result<CheckpointEnd, RuntimeError> {
+        let started = self.clock.monotonic();
+        let mut offsets = Vec::new();
+        for slot in self.slots.values_mut() {
+            if let Some(task) = slot.running() {
+                offsets.extend(task.positions());
+            }
+        }
+        if offsets.is_empty() {
+            self.checkpoint_opened = started;
+            return Ok(CheckpointEnd::Complete);
+        }
+        let mut checkpoint = Checkpoint {
+            facts: Facts::default(),
+            deadline: started + within,
+            flush: None,
+            request: None,
+            offsets,
+            refusal: None,
+        };
+        let mut paused = false;
+        let end = loop {
+            checkpoint.facts.overdue = self.clock.monotonic() >= checkpoint.deadline;
+            match next_step(&checkpoint.facts) {
+                CheckpointStep::WriteChangelog => {
+                    self.prepare_and_write()?;
+                    checkpoint.facts.changelog_written = true;
+                    checkpoint.facts.undelivered = 1;
+                    checkpoint.flush = Some(self.output.producer.begin_flush());
+                }
+                CheckpointStep::AwaitDelivery | CheckpointStep::AwaitCommit => {
+                    paused = paused || self.pause_if_too_much_gathered()?;
+                    self.turn_of_waiting(&mut checkpoint)?;
+                }
+                CheckpointStep::CommitOffsets => {
+                    match self.consumer.commit(&checkpoint.offsets) {
+                        Ok(id) => {
+                            checkpoint.request = Some(id);
+                            checkpoint.facts.commit = CommitProgress::Sent;
+                        }
+                        Err(error) => match error.kafka() {
+                            Some(kafka) if is_membership(kafka) => {
+                                break CheckpointEnd::MembershipLost;
+                            }
+                            _ => return Err(RuntimeError::Commit { reason: error.to_string() }),
+                        },
+                    }
+                }
+                CheckpointStep::WriteState => {
+                    self.write_state(&checkpoint.offsets)?;
+                    checkpoint.facts.state_written = true;
+                }
+                CheckpointStep::Done => break CheckpointEnd::Complete,
+                CheckpointStep::FailDelivery => {
+                    let failure = self.delivery_failure.take();
+                    return Err(failure.map_or(
+                        RuntimeError::DeliveryOverdue {
+                            undelivered: self.output.producer.in_flight(),
+                            after: within,
+                        },
+                        RuntimeError::Delivery,
+                    ));
+                }
+                CheckpointStep::FailOverdue => {
+                    return Err(RuntimeError::DeliveryOverdue {
+                        undelivered: self.output.producer.in_flight(),
+                        after: within,
+                    });
+                }
+                CheckpointStep::FailCommit => match &checkpoint.refusal {
+                    Some(error) if is_membership(error) => break CheckpointEnd::MembershipLost,
+                    Some(error) => {
+                        return Err(RuntimeError::Commit { reason: error.to_string() });
+                    }
+                    None => {
+                        let reason = format!("no answer within {} s", within.as_secs());
+                        return Err(RuntimeError::Commit { reason });
+                    }
+                },
+            }
+        };
+        if paused {
+            let assigned = self.running_partitions();
+            self.consumer.resume(&assigned)?;
+        }
+        let now = self.clock.monotonic();
+        if end == CheckpointEnd::Complete {
+            tracing::debug!(
+                "checkpoint of {} partition(s) in {:?}",
+                checkpoint.offsets.len(),
+                now - started
+            );
+        }
+        self.checkpoint_opened = now;
+        Ok(end)
+    }
+
+    /// Encodes what changed in every store and hands it to the producer, markers last.
+    fn prepare_and_write(&mut self) -> Result<(), RuntimeError> {
+        let written_ms = self.clock.wall();
+        for slot in self.slots.values_mut() {
+            let Stage::Running(task) = &mut slot.stage else { continue };
+            let mut covered = slot.committed.clone();
+            for (partition, next) in task.positions() {
+                covered.set(partition, next);
+            }
+            let changelogs = task.changelogs();
+            for (index, changelog) in changelogs.iter().enumerate() {
+                let facts = CheckpointFacts { covered: covered.clone(), written_ms };
+                let prepared = task.with_store(index, |store: &mut dyn Store| {
+                    store.prepare(facts).map(|prepared| prepared.is_some())
+                })?;
+                let Some(changelog) = changelog.as_ref().filter(|_| prepared) else { continue };
+                let output = &mut self.output;
+                task.with_store(index, |store: &mut dyn Store| {
+                    let prepared = store.prepared().expect("prepared above");
+                    prepared
+                        .records()
+                        .try_for_each(|r| output.write_changelog(changelog, r.key, r.value))
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn turn_of_waiting(&mut self, checkpoint: &mut Checkpoint) -> Result<(), RuntimeError> {
+        let already = self.events.len();
+        self.consumer.poll(TURN, &mut self.events);
+        let mut index = already;
+        while index < self.events.len() {
+            match &self.events[index] {
+                ConsumerEvent::CommitDone { id, .. } if Some(*id) == checkpoint.request => {
+                    let ConsumerEvent::CommitDone { partitions, .. } = self.events.remove(index)
+                    else {
+                        unreachable!("looked at above");
+                    };
+                    checkpoint.refusal = partitions.into_iter().find_map(|(_, _, r)| r.err());
+                    checkpoint.facts.commit = match checkpoint.refusal {
+                        None => CommitProgress::Confirmed,
+                        Some(_) => CommitProgress::Failed,
+                    };
+                }
+                _ => index += 1,
+            }
+        }
+        for event in self.drain_producer()? {
+            if let ProducerEvent::FlushDone { id, .. } = event
+                && Some(id) == checkpoint.flush
+            {
+                checkpoint.facts.undelivered = 0;
+            }
+        }
+        checkpoint.facts.delivery_failed = self.delivery_failure.is_some();
+        self.check_availability()
+    }
+
+    fn write_state(&mut self, offsets: &[(TopicPartition, Offset)]) -> Result<(), RuntimeError> {
+        for slot in self.slots.values_mut() {
+            let Stage::Running(task) = &mut slot.stage else { continue };
+            for (index, changelog) in task.changelogs().iter().enumerate() {
+                let position =
+                    changelog.as_ref().and_then(|p| self.output.changelog_position(p));
+                task.with_store(index, |store: &mut dyn Store| store.commit(position))?;
+            }
+            task.checkpointed();
+            for (partition, next) in offsets {
+                if slot.partitions.contains(partition) {
+                    slot.committed.set(partition.clone(), *next);
+                    if self.topology.is_repartition_topic(&partition.topic) {
+                        self.purge.committed(partition, *next);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn pause_if_too_much_gathered(&mut self) -> Result<bool, RuntimeError> {
+        let gathered: usize = self
+            .events
+            .iter()
+            .map(|event| match event {
+                ConsumerEvent::Records(batch) => batch.byte_size(),
+                _ => 0,
+            })
+            .sum();
+        if gathered <= GATHERED_BYTES_MAX {
+            return Ok(false);
+        }
+        let partitions = self.running_partitions();
+        self.consumer.pause(&partitions)?;
+        Ok(true)
+    }
+}
+
+/// Whether a refusal says that the group has gone on without this member.
+fn is_membership(error: &KafkaError) -> bool {
+    matches!(
+        error.code,
+        code::ILLEGAL_GENERATION
+            | code::UNKNOWN_MEMBER_ID
+            | code::REBALANCE_IN_PROGRESS
+            | code::MAX_POLL_EXCEEDED
+    )
+}
