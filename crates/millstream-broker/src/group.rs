@@ -26,9 +26,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
 
-pub(crate) use join::{JoinAnswer, JoinRequest, Joined};
+pub(crate) use join::{JoinAnswer, JoinRequest};
 pub(crate) use member::{Member, MemberKey};
-pub(crate) use sync::{SyncAnswer, SyncRequest, Synced};
+pub(crate) use sync::{SyncAnswer, SyncRequest};
 
 /// Names a request that waits for its answer.
 pub(crate) type Ticket = u64;

@@ -34,7 +34,7 @@ use std::sync::Arc;
 
 pub(crate) use append::{AppendError, Appended};
 pub(crate) use config::{LogConfig, TimestampType};
-pub(crate) use read::{OutOfRange, Position};
+pub(crate) use read::Position;
 pub(crate) use recover::Recovery;
 
 use crate::disk::Disk;

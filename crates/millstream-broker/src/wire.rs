@@ -83,24 +83,35 @@ pub(crate) fn is_flexible(api: ApiKey, version: i16) -> bool {
     api.request_header_version(version) >= 2
 }
 
-/// Encodes a response with its length, correlation id and header.
-///
-/// # Panics
-/// If the response has a field that `version` cannot carry: a bug in a handler, found by tests.
+/// Encodes a response with its length, correlation id and header. An empty result means that the
+/// codec refused (a field that `version` cannot carry: a bug in a handler); the connection is
+/// closed then, the others go on.
 pub(crate) fn encode<R: Encodable + HeaderVersion>(
     response: &R,
     version: i16,
     correlation_id: i32,
 ) -> Bytes {
-    let size = response.compute_size(version).expect("handlers fill what the version carries");
+    try_encode(response, version, correlation_id).unwrap_or_else(|| {
+        let kind = std::any::type_name::<R>();
+        tracing::error!(kind, version, "a response does not fit its version");
+        Bytes::new()
+    })
+}
+
+fn try_encode<R: Encodable + HeaderVersion>(
+    response: &R,
+    version: i16,
+    correlation_id: i32,
+) -> Option<Bytes> {
+    let size = response.compute_size(version).ok()?;
     let mut out = BytesMut::with_capacity(size + 9);
     out.put_i32(0);
     out.put_i32(correlation_id);
     if R::header_version(version) >= 1 {
         out.put_u8(0);
     }
-    response.encode(&mut out, version).expect("handlers fill what the version carries");
-    let length = i32::try_from(out.len() - 4).expect("handlers bound their responses");
+    response.encode(&mut out, version).ok()?;
+    let length = i32::try_from(out.len() - 4).ok()?;
     out[..4].copy_from_slice(&length.to_be_bytes());
-    out.freeze()
+    Some(out.freeze())
 }

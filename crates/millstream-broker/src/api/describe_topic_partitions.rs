@@ -1,6 +1,6 @@
 //! DescribeTopicPartitions (75), version 0: topics page by page (KIP-966), which Kafka's own
 //! tools ask for since 4.0. An empty list asks for all topics. Eligible leader replicas do not
-//! exist here: null.
+//! exist here: the lists are empty.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::describe_topic_partitions_response::{
@@ -67,8 +67,9 @@ pub(crate) fn handle(
                     .with_leader_epoch(LEADER_EPOCH)
                     .with_replica_nodes(vec![NODE])
                     .with_isr_nodes(vec![NODE])
-                    .with_eligible_leader_replicas(None)
-                    .with_last_known_elr(None)
+                    // Kafka's own client takes null, which the protocol allows, for a list.
+                    .with_eligible_leader_replicas(Some(Vec::new()))
+                    .with_last_known_elr(Some(Vec::new()))
             })
             .collect();
         response.topics.push(row.with_topic_id(topic.id).with_partitions(partitions));

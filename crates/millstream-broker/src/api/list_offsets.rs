@@ -34,17 +34,15 @@ pub(crate) fn handle(broker: &mut Broker, context: &Context, request: ListOffset
                 .map(|asked| {
                     let row = ListOffsetsPartitionResponse::default()
                         .with_partition_index(asked.partition_index);
-                    match look_up(broker, context, &topic.name, asked, committed_only) {
-                        Ok(Some(found)) => row
-                            .with_offset(found.offset)
-                            .with_timestamp(found.timestamp)
-                            .with_leader_epoch(LEADER_EPOCH),
-                        Ok(None) => row.with_offset(-1).with_timestamp(-1).with_leader_epoch(-1),
-                        Err(code) => row
-                            .with_error_code(code.code())
-                            .with_offset(-1)
-                            .with_timestamp(-1)
-                            .with_leader_epoch(-1),
+                    let outcome = look_up(broker, context, &topic.name, asked, committed_only);
+                    let row = row.with_error_code(outcome.err().map_or(0, |code| code.code()));
+                    let found = outcome.ok().flatten();
+                    let row = row
+                        .with_offset(found.map_or(-1, |found| found.offset))
+                        .with_timestamp(found.map_or(-1, |found| found.timestamp));
+                    match found {
+                        Some(_) if context.version >= 4 => row.with_leader_epoch(LEADER_EPOCH),
+                        _ => row.with_leader_epoch(-1),
                     }
                 })
                 .collect();

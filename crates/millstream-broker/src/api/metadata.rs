@@ -28,7 +28,7 @@ pub(crate) fn handle(broker: &mut Broker, context: &Context, request: MetadataRe
             .into_iter()
             .map(|topic| {
                 if !topic.topic_id.is_nil() {
-                    return by_id(broker, topic.topic_id, wants_operations);
+                    return by_id(broker, context, topic.topic_id, wants_operations);
                 }
                 let name = topic.name.map(|name| name.to_string()).unwrap_or_default();
                 if broker.topics.get(&name).is_none()
@@ -75,12 +75,18 @@ fn auto_create(broker: &mut Broker, name: &str) -> Result<(), Refused> {
     topics.create(meta, settings, name, id, partitions, Values::new())
 }
 
-fn by_id(broker: &Broker, id: Uuid, wants_operations: bool) -> MetadataResponseTopic {
+fn by_id(
+    broker: &Broker,
+    context: &Context,
+    id: Uuid,
+    wants_operations: bool,
+) -> MetadataResponseTopic {
     match broker.topics.name_of(id).and_then(|name| broker.topics.get(&name)) {
         Some(topic) => describe(topic, wants_operations),
         None => MetadataResponseTopic::default()
             .with_error_code(ResponseError::UnknownTopicId.code())
-            .with_name(None)
+            // Null is allowed from version 12 on.
+            .with_name((context.version < 12).then(|| topic_name("")))
             .with_topic_id(id)
             .with_topic_authorized_operations(operations::OMITTED),
     }

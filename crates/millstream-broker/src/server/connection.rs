@@ -53,17 +53,24 @@ pub(super) async fn serve(
         };
         let Some(frame) = frame else { return Ok(()) };
         match shared.handle(frame, &host)? {
-            Pending::Answer(answer) => stream.write_all(&answer).await?,
+            Pending::Answer(answer) => send(&mut stream, &answer).await?,
             Pending::Nothing => {}
             Pending::Close(reason) => return Err(Closed::Refused(reason)),
             Pending::Wait(ticket, receiver) => {
                 match wait(shared, &mut stream, &mut buffer, ticket, receiver).await? {
-                    Some(answer) => stream.write_all(&answer).await?,
+                    Some(answer) => send(&mut stream, &answer).await?,
                     None => return Ok(()),
                 }
             }
         }
     }
+}
+
+async fn send(stream: &mut TcpStream, answer: &[u8]) -> Result<(), Closed> {
+    if answer.is_empty() {
+        return Err(Closed::Refused("the answer could not be encoded".into()));
+    }
+    Ok(stream.write_all(answer).await?)
 }
 
 /// The next frame without its length; `None` when the client has closed the connection.
