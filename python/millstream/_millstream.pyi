@@ -417,7 +417,9 @@ class TestDriver:
 class KafkaError:
     """An error of the Kafka client; methods as `confluent_kafka.KafkaError` has them."""
 
-    def __new__(cls, code: int, reason: str | None = None, fatal: bool = False, retriable: bool = False) -> KafkaError: ...
+    def __new__(
+        cls, code: int, reason: str | None = None, fatal: bool = False, retriable: bool = False
+    ) -> KafkaError: ...
     def code(self) -> int: ...
     def name(self) -> str: ...
     def str(self) -> str: ...
@@ -431,7 +433,12 @@ class TopicPartition:
     """A partition, with an offset or not."""
 
     def __new__(
-        cls, topic: str, partition: int = -1, offset: int = -1001, metadata: str | None = None, leader_epoch: int | None = None
+        cls,
+        topic: str,
+        partition: int = -1,
+        offset: int = -1001,
+        metadata: str | None = None,
+        leader_epoch: int | None = None,
     ) -> TopicPartition: ...
     topic: str
     partition: int

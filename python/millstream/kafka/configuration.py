@@ -268,9 +268,8 @@ def as_connection(broker_address: str | ConnectionConfig) -> ConnectionConfig:
         return broker_address
     if isinstance(broker_address, str):
         return ConnectionConfig(bootstrap_servers=broker_address)
-    raise TypeError(
-        f"broker_address must be a text such as 'localhost:9092' or a ConnectionConfig, not {type(broker_address).__name__}"
-    )
+    kind = type(broker_address).__name__
+    raise TypeError(f"broker_address must be a text such as 'localhost:9092' or a ConnectionConfig, not {kind}")
 
 
 def client_settings(*layers: Mapping[str, Any]) -> dict[str, str]:
