@@ -100,6 +100,9 @@ pub struct ConfigEntry {
     pub is_default: bool,
 }
 
+/// A topic's settings by name.
+pub type ConfigEntries = BTreeMap<String, ConfigEntry>;
+
 /// Which offset of a partition is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OffsetSpec {
@@ -185,7 +188,7 @@ pub trait Admin: Send {
         &mut self,
         names: &[&str],
         timeout: Duration,
-    ) -> Result<Vec<Result<BTreeMap<String, ConfigEntry>, Error>>, Error>;
+    ) -> Result<Vec<Result<ConfigEntries, Error>>, Error>;
 
     /// Changes settings of a topic; `None` puts one back to its default.
     ///

@@ -244,8 +244,10 @@ pub trait Consumer: Send {
         timeout: Duration,
     ) -> Result<Vec<Option<Offset>>, Error>;
 
-    /// The offset that follows what [`poll`](Self::poll) handed out, control records included
-    /// (which is what tells that a restore has reached its end); `None` before the first record.
+    /// Where reading goes on: behind what [`poll`](Self::poll) handed out. At the end of a partition
+    /// (`PartitionEnd`) control records count too, which is what tells that a restore has reached its
+    /// end. `None` while it is not known, that is before the first record or end after a start that
+    /// was not [`StartOffset::At`].
     fn position(&self, partition: &TopicPartition) -> Option<Offset>;
 
     /// Records between the position and the end that the last fetch told; `None` if either is

@@ -29,8 +29,8 @@ mod producer;
 use std::sync::Arc;
 
 pub use admin::{
-    Admin, Broker, Cluster, ConfigEntry, GroupDescription, GroupListing, GroupMember, NewTopic,
-    OffsetSpec, PartitionDescription, TOPIC_NAME_MAX, TopicDescription,
+    Admin, Broker, Cluster, ConfigEntries, ConfigEntry, GroupDescription, GroupListing,
+    GroupMember, NewTopic, OffsetSpec, PartitionDescription, TOPIC_NAME_MAX, TopicDescription,
 };
 pub use config::{
     Assignor, ClientConfig, ConsumerSettings, OAuthToken, OffsetReset, Properties, TokenSource,

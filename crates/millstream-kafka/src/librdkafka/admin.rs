@@ -16,7 +16,7 @@ use super::errors::{c_string, check, text_of};
 use super::list::millis;
 use super::sys::{self, rd_kafka_admin_op_t as op};
 use crate::{
-    Admin, Broker, ClientConfig, Cluster, ConfigEntry, Error, GroupDescription, GroupListing,
+    Admin, Broker, ClientConfig, Cluster, ConfigEntries, Error, GroupDescription, GroupListing,
     NewTopic, OffsetSpec, TopicDescription,
 };
 
@@ -210,7 +210,7 @@ impl Admin for RdAdmin {
         &mut self,
         names: &[&str],
         timeout: Duration,
-    ) -> Result<Vec<Result<BTreeMap<String, ConfigEntry>, Error>>, Error> {
+    ) -> Result<Vec<Result<ConfigEntries, Error>>, Error> {
         topics::describe_configs(self, names, timeout)
     }
 

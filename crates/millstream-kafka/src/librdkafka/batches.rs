@@ -6,12 +6,12 @@ use std::collections::HashMap;
 use std::ffi::CStr;
 use std::ptr;
 
-use millstream_types::{BatchBuilder, TimestampType, TopicPartition};
+use millstream_types::{BatchBuilder, Offset, TimestampType, TopicPartition};
 
 use super::client::Queue;
 use super::errors::{kafka_error, text_of};
 use super::sys;
-use crate::{ConsumerConfig, ConsumerEvent};
+use crate::{ConsumerConfig, ConsumerEvent, PartitionStart, StartOffset};
 
 /// librdkafka's code of "no more for now".
 const PARTITION_EOF: i32 = -191;
@@ -24,6 +24,15 @@ struct Slot {
     partition: TopicPartition,
     /// Asked back by the group: its records are dropped.
     revoking: bool,
+    paused: bool,
+    /// Whether something has arrived on the data queue since reading began or was resumed.
+    flowing: bool,
+    /// Where reading goes on, once known.
+    position: Option<Offset>,
+    /// Whether librdkafka believes to be one record further; see [`Slots::take_ahead`].
+    ahead: bool,
+    /// The position that was last stored for the client's own commits.
+    stored: Option<Offset>,
     /// Records and bytes of the drain under way that are not copied yet.
     records: usize,
     bytes: usize,
@@ -42,9 +51,20 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    pub(super) fn add(&mut self, partition: TopicPartition) {
+    pub(super) fn add(&mut self, start: &PartitionStart) {
         self.forget_topics();
-        self.slots.push(Slot { partition, revoking: false, records: 0, bytes: 0, builder: None });
+        self.slots.push(Slot {
+            partition: start.partition.clone(),
+            revoking: false,
+            paused: start.paused,
+            flowing: false,
+            position: known_position(start.offset),
+            ahead: false,
+            stored: None,
+            records: 0,
+            bytes: 0,
+            builder: None,
+        });
     }
 
     pub(super) fn clear(&mut self) {
@@ -70,6 +90,60 @@ impl Slots {
 
     pub(super) fn partitions(&self) -> Vec<TopicPartition> {
         self.slots.iter().filter(|slot| !slot.revoking).map(|s| s.partition.clone()).collect()
+    }
+
+    pub(super) fn position(&self, partition: &TopicPartition) -> Option<Offset> {
+        self.slots.iter().find(|slot| slot.partition == *partition)?.position
+    }
+
+    pub(super) fn sought(&mut self, partition: &TopicPartition, offset: StartOffset) {
+        for slot in self.named(std::slice::from_ref(partition)) {
+            slot.position = known_position(offset);
+            slot.ahead = false;
+        }
+    }
+
+    pub(super) fn pause(&mut self, partitions: &[TopicPartition], paused: bool) {
+        for slot in self.named(partitions) {
+            slot.paused = paused;
+            slot.flowing = false;
+        }
+    }
+
+    /// Partitions that should deliver and have not yet.
+    pub(super) fn silent(&self) -> impl Iterator<Item = &TopicPartition> {
+        let silent = |slot: &&Slot| !slot.flowing && !slot.paused && !slot.revoking;
+        self.slots.iter().filter(silent).map(|slot| &slot.partition)
+    }
+
+    /// Takes the partitions whose position librdkafka has wrong, with the right one.
+    ///
+    /// Since version 2.2 a batch call that passes the end-of-partition mark counts it as a record
+    /// (librdkafka issue 4844, repaired after 2.12). The wrong position shows when a partition is
+    /// paused, by us or by librdkafka itself around a rebalance: then reading would go on behind a
+    /// record that nobody has seen.
+    pub(super) fn take_ahead(&mut self) -> Vec<(TopicPartition, Offset)> {
+        let take = |slot: &mut Slot| {
+            let position = slot.position.filter(|_| slot.ahead && !slot.revoking)?;
+            slot.ahead = false;
+            Some((slot.partition.clone(), position))
+        };
+        self.slots.iter_mut().filter_map(take).collect()
+    }
+
+    /// Positions that records have moved since this was last asked.
+    pub(super) fn take_unstored(&mut self) -> Vec<(TopicPartition, Offset)> {
+        let take = |slot: &mut Slot| {
+            let position =
+                slot.position.filter(|_| slot.flowing && slot.stored != slot.position)?;
+            slot.stored = slot.position;
+            Some((slot.partition.clone(), position))
+        };
+        self.slots.iter_mut().filter_map(take).collect()
+    }
+
+    fn named(&mut self, partitions: &[TopicPartition]) -> impl Iterator<Item = &mut Slot> {
+        self.slots.iter_mut().filter(|slot| partitions.contains(&slot.partition))
     }
 
     fn forget_topics(&mut self) {
@@ -105,6 +179,13 @@ impl Slots {
             self.last = Some((address, partition, slot));
         }
         slot
+    }
+}
+
+fn known_position(offset: StartOffset) -> Option<Offset> {
+    match offset {
+        StartOffset::At(offset) => Some(offset),
+        _ => None,
     }
 }
 
@@ -162,6 +243,28 @@ impl Drain {
         true
     }
 
+    /// Reports one message that came by the event queue, whose owner destroys it.
+    pub(super) fn one(
+        &self,
+        message: &sys::Message,
+        slots: &mut Slots,
+        events: &mut Vec<ConsumerEvent>,
+    ) {
+        let index = slots.find(message.rkt, message.partition);
+        if let Some(slot) = slots.slots.get_mut(index as usize)
+            && !slot.revoking
+        {
+            if message.err == 0 {
+                slot.records = 1;
+                slot.bytes = message.key_len + message.len;
+                append(slot, message, self.batch_bytes_max, events);
+                close(slot, events);
+            } else {
+                condition(slot, message, events);
+            }
+        }
+    }
+
     /// First pass: whose message is it, and how much has each partition? The batches can then be
     /// allocated in their final size.
     fn measure(&mut self, count: usize, slots: &mut Slots) -> usize {
@@ -194,6 +297,7 @@ impl Drain {
             {
                 // SAFETY: the message is ours until it is destroyed below.
                 let message = unsafe { &*message };
+                slot.flowing = true;
                 if message.err == 0 {
                     if slot.builder.is_none() {
                         open.push(index);
@@ -203,7 +307,7 @@ impl Drain {
                     // What came before it is reported before it.
                     close(slot, events);
                     open.retain(|&other| other != index);
-                    events.push(condition(&slot.partition, message));
+                    condition(slot, message, events);
                 }
             }
             // SAFETY: the message is ours and nothing refers to it any more.
@@ -239,6 +343,8 @@ fn append(
     });
     slot.records -= 1;
     slot.bytes -= bytes;
+    slot.position = Some(message.offset + 1);
+    slot.ahead = false;
     // SAFETY: the message is alive while it is copied; a null key or payload is absent, any other
     // points to as many bytes as its length says.
     unsafe {
@@ -269,15 +375,18 @@ fn close(slot: &mut Slot, events: &mut Vec<ConsumerEvent>) {
     }
 }
 
-/// What a message says that is not a record.
-fn condition(partition: &TopicPartition, message: &sys::Message) -> ConsumerEvent {
-    match message.err {
-        PARTITION_EOF => ConsumerEvent::PartitionEnd(partition.clone(), message.offset),
-        code => {
-            // SAFETY: the message is alive, and so is its text.
-            let text = text_of(unsafe { sys::rd_kafka_message_errstr(message) });
-            ConsumerEvent::PartitionError(partition.clone(), kafka_error(code, Some(&text)))
-        }
+/// Reports what a message says that is not a record.
+fn condition(slot: &mut Slot, message: &sys::Message, events: &mut Vec<ConsumerEvent>) {
+    let partition = slot.partition.clone();
+    if message.err == PARTITION_EOF {
+        slot.position = Some(message.offset);
+        slot.ahead = true;
+        events.push(ConsumerEvent::PartitionEnd(partition, message.offset));
+    } else {
+        // SAFETY: the message is alive, and so is its text.
+        let text = text_of(unsafe { sys::rd_kafka_message_errstr(message) });
+        let error = kafka_error(message.err, Some(&text));
+        events.push(ConsumerEvent::PartitionError(partition, error));
     }
 }
 

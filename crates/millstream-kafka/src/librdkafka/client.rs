@@ -244,6 +244,12 @@ impl Event {
         unsafe { sys::rd_kafka_event_error(self.0) }
     }
 
+    /// The next message of an event that has some.
+    pub(super) fn next_message(&self) -> Option<&sys::Message> {
+        // SAFETY: the event is alive, and its messages live as long.
+        unsafe { sys::rd_kafka_event_message_next(self.0).as_ref() }
+    }
+
     /// The error that the event carries, with its text.
     pub(super) fn error(&self) -> KafkaError {
         // SAFETY: the event is alive.

@@ -66,6 +66,8 @@ pub(super) struct RdConsumer {
     slots: Slots,
     /// Whether there is a `group.id`.
     grouped: bool,
+    /// Whether what is handed out counts as done for the client's own commits.
+    auto_store: bool,
     subscribed: bool,
     rebalance: Option<Rebalance>,
     next_request: u64,
@@ -84,7 +86,13 @@ impl RdConsumer {
     pub(super) fn new(config: &ConsumerConfig) -> Result<Self, Error> {
         let grouped = config.client.properties.get("group.id").is_some_and(|id| !id.is_empty());
         let events = sys::RD_KAFKA_EVENT_REBALANCE | sys::RD_KAFKA_EVENT_OFFSET_COMMIT;
-        let conf = Conf::new(&config.client.properties, events)?;
+        let mut properties = config.client.properties.clone();
+        let auto_store = grouped
+            && properties
+                .get("enable.auto.offset.store")
+                .is_some_and(|v| v.eq_ignore_ascii_case("true"));
+        properties.set("enable.auto.offset.store", "false");
+        let conf = Conf::new(&properties, events)?;
         let instance = conf.start(sys::rd_kafka_type_t::RD_KAFKA_CONSUMER)?;
         let rk = instance.as_ptr();
         let signal = Arc::new(Signal::default());
@@ -117,6 +125,7 @@ impl RdConsumer {
             drain: Drain::new(config),
             slots: Slots::default(),
             grouped,
+            auto_store,
             subscribed: false,
             rebalance: None,
             next_request: 1,
@@ -136,9 +145,18 @@ impl RdConsumer {
         if self.closed {
             return;
         }
+        // A partition that was stopped a moment before it was started again has lost its forwarding.
+        for partition in self.slots.silent() {
+            if self.grouped {
+                drop(self.forward(partition));
+            }
+        }
         let first = events.len();
         if self.drain.run(&self.data, &mut self.slots, events) && self.common.alive() {
             events.insert(first, ConsumerEvent::BrokersUp);
+        }
+        if self.auto_store {
+            self.store_offsets();
         }
         // SAFETY: the instance is alive.
         let left = self.closing
@@ -152,6 +170,7 @@ impl RdConsumer {
 
     fn event(&mut self, event: &Event, events: &mut Vec<ConsumerEvent>) {
         match event.kind() {
+            sys::RD_KAFKA_EVENT_FETCH => self.strayed(event, events),
             sys::RD_KAFKA_EVENT_REBALANCE => self.rebalanced(event, events),
             sys::RD_KAFKA_EVENT_OFFSET_COMMIT => self.committed_or_not(event, events),
             _ => match self.common.event(event, &self.instance) {
@@ -167,6 +186,62 @@ impl RdConsumer {
                 }
                 CommonEvent::Statistics(json) => events.push(ConsumerEvent::Statistics(json)),
             },
+        }
+    }
+
+    /// Records that were not forwarded, because librdkafka replaced its object of the partition (a
+    /// topic was deleted and made again). They are older than what the data queue holds.
+    fn strayed(&mut self, event: &Event, events: &mut Vec<ConsumerEvent>) {
+        while let Some(message) = event.next_message() {
+            self.drain.one(message, &mut self.slots, events);
+        }
+        self.forward_all();
+    }
+
+    fn forward_all(&self) {
+        for partition in self.slots.partitions() {
+            drop(self.forward(&partition));
+        }
+    }
+
+    /// Puts positions right that librdkafka has wrong; see [`Slots::take_ahead`].
+    fn repair_positions(&mut self) {
+        let ahead = self.slots.take_ahead();
+        if ahead.is_empty() {
+            return;
+        }
+        let list = PartitionList::with_offsets(&ahead).expect("names that were assigned");
+        // SAFETY: instance and list are alive; the error object is ours.
+        let repaired = unsafe {
+            let rk = self.instance.as_ptr();
+            let error = sys::rd_kafka_seek_partitions(rk, list.as_ptr(), millis(SEEK_LIMIT));
+            check_object(error, || "go back to the end of partitions".to_owned())
+        };
+        let failed = list.elements().iter().filter(|element| element.err != 0);
+        for element in failed {
+            // Refused while the partition is being stopped, when it does not matter any more.
+            let error = kafka_error(element.err, None);
+            let partition = partition_of(element);
+            tracing::debug!(target: "millstream::kafka", "position of {partition}: {error}");
+        }
+        if let Err(error) = repaired {
+            tracing::warn!(target: "millstream::kafka", "{error}");
+        }
+    }
+
+    /// What `enable.auto.offset.store` asks for, done here because librdkafka's own would store the
+    /// wrong positions of [`Slots::take_ahead`].
+    fn store_offsets(&mut self) {
+        let positions = self.slots.take_unstored();
+        if positions.is_empty() {
+            return;
+        }
+        let list = PartitionList::with_offsets(&positions).expect("names that were assigned");
+        // SAFETY: instance and list are alive.
+        let code = unsafe { sys::rd_kafka_offsets_store(self.instance.as_ptr(), list.as_ptr()) };
+        if code != 0 {
+            let error = kafka_error(code, None);
+            tracing::warn!(target: "millstream::kafka", "store offsets: {error}");
         }
     }
 
@@ -265,6 +340,14 @@ impl RdConsumer {
         if paused.is_empty() { Ok(()) } else { self.pause(&paused) }
     }
 
+    /// librdkafka itself takes some calls for partitions that are not assigned, to no effect.
+    fn must_have(&self, partitions: &[TopicPartition], action: &str) -> Result<(), Error> {
+        match partitions.iter().find(|tp| !self.slots.contains(tp)) {
+            Some(tp) => Err(failed(format!("{action} {tp}"), crate::code::UNKNOWN_PARTITION)),
+            None => Ok(()),
+        }
+    }
+
     fn is_cooperative(&self) -> bool {
         // SAFETY: the instance is alive; the string is static.
         text_of(unsafe { sys::rd_kafka_rebalance_protocol(self.instance.as_ptr()) })
@@ -294,7 +377,7 @@ impl RdConsumer {
                 let code = unsafe { sys::rd_kafka_last_error() };
                 return Err(failed(format!("read {tp}"), code));
             }
-            self.slots.add(tp.clone());
+            self.slots.add(start);
         }
         self.pause_some(starts)
     }
@@ -422,8 +505,9 @@ impl Consumer for RdConsumer {
             }
         }
         self.rebalance = None;
+        self.repair_positions();
         for start in &starts {
-            self.slots.add(start.partition.clone());
+            self.slots.add(start);
         }
         self.pause_some(&starts)
     }
@@ -440,6 +524,7 @@ impl Consumer for RdConsumer {
             if self.is_cooperative() {
                 check_object(sys::rd_kafka_incremental_unassign(rk, list.as_ptr()), action)?;
                 self.slots.remove(partitions);
+                self.repair_positions();
             } else {
                 check(sys::rd_kafka_assign(rk, ptr::null()), action)?;
                 self.slots.clear();
@@ -465,7 +550,7 @@ impl Consumer for RdConsumer {
         check(code, || "take partitions".to_owned())?;
         self.slots.clear();
         for start in starts {
-            self.slots.add(start.partition.clone());
+            self.slots.add(start);
         }
         self.pause_some(starts)
     }
@@ -475,25 +560,30 @@ impl Consumer for RdConsumer {
     }
 
     fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), Error> {
+        self.must_have(partitions, "pause")?;
         let list = PartitionList::of(partitions)?;
         // SAFETY: instance and list are alive.
         let code = unsafe { sys::rd_kafka_pause_partitions(self.instance.as_ptr(), list.as_ptr()) };
-        first_failure(code, &list, Duration::ZERO, "pause partitions")
+        first_failure(code, &list, Duration::ZERO, "pause partitions")?;
+        self.slots.pause(partitions, true);
+        self.repair_positions();
+        Ok(())
     }
 
     fn resume(&mut self, partitions: &[TopicPartition]) -> Result<(), Error> {
+        self.must_have(partitions, "resume")?;
         let list = PartitionList::of(partitions)?;
         // SAFETY: instance and list are alive.
         let code =
             unsafe { sys::rd_kafka_resume_partitions(self.instance.as_ptr(), list.as_ptr()) };
-        first_failure(code, &list, Duration::ZERO, "resume partitions")
+        first_failure(code, &list, Duration::ZERO, "resume partitions")?;
+        self.slots.pause(partitions, false);
+        Ok(())
     }
 
     fn seek(&mut self, partition: &TopicPartition, offset: StartOffset) -> Result<(), Error> {
         let action = || format!("seek {partition} to {offset:?}");
-        if !self.slots.contains(partition) {
-            return Err(failed(action(), crate::code::UNKNOWN_PARTITION));
-        }
+        self.must_have(std::slice::from_ref(partition), "seek")?;
         let start = PartitionStart::new(partition.clone(), offset);
         let list = PartitionList::of_starts(&[start])?;
         // With a time limit of 0 a refusal (such as: not started yet) would go unnoticed. It is
@@ -504,7 +594,9 @@ impl Consumer for RdConsumer {
             let error = sys::rd_kafka_seek_partitions(rk, list.as_ptr(), millis(SEEK_LIMIT));
             check_object(error, action)?;
         }
-        first_failure(0, &list, SEEK_LIMIT, &action())
+        first_failure(0, &list, SEEK_LIMIT, &action())?;
+        self.slots.sought(partition, offset);
+        Ok(())
     }
 
     fn commit(&mut self, offsets: &[(TopicPartition, Offset)]) -> Result<RequestId, Error> {
@@ -607,13 +699,7 @@ impl Consumer for RdConsumer {
     }
 
     fn position(&self, partition: &TopicPartition) -> Option<Offset> {
-        let list = PartitionList::of(std::slice::from_ref(partition)).ok()?;
-        // SAFETY: instance and list are alive.
-        let code = unsafe { sys::rd_kafka_position(self.instance.as_ptr(), list.as_ptr()) };
-        list.elements()
-            .first()
-            .filter(|e| code == 0 && e.err == 0 && e.offset >= 0)
-            .map(|e| e.offset)
+        self.slots.position(partition)
     }
 
     fn member_id(&self) -> Option<String> {

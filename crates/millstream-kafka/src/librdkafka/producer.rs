@@ -142,10 +142,7 @@ impl RdProducer {
 
     /// Adds the failures of a delivery report to those found in this poll.
     fn delivery_report(&mut self, event: &Event, found: &mut Vec<DeliveryFailure>) {
-        // SAFETY: the event is alive, and its messages as long.
-        while let Some(message) =
-            unsafe { sys::rd_kafka_event_message_next(event.as_ptr()).as_ref() }
-        {
+        while let Some(message) = event.next_message() {
             if message.err == 0 {
                 continue;
             }

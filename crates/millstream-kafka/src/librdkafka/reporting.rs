@@ -110,8 +110,8 @@ impl ReportingProducer {
             },
             error: kafka_error(code, None),
         };
-        let topic =
-            c_string(record.topic, "topic name").map_err(|_| refused(crate::code::INVALID_TOPIC))?;
+        let topic = c_string(record.topic, "topic name")
+            .map_err(|_| refused(crate::code::INVALID_TOPIC))?;
         let partition = match record.partition {
             Partition::ByKey => -1,
             Partition::At(partition) if partition >= 0 => partition,

@@ -120,7 +120,7 @@ unsafe extern "C" {
         partitions: *mut ElementList,
         timeout_ms: c_int,
     ) -> c_int;
-    pub(super) fn rd_kafka_position(rk: *mut rd_kafka_t, partitions: *mut ElementList) -> c_int;
+    pub(super) fn rd_kafka_offsets_store(rk: *mut rd_kafka_t, offsets: *mut ElementList) -> c_int;
     pub(super) fn rd_kafka_offsets_for_times(
         rk: *mut rd_kafka_t,
         times: *mut ElementList,

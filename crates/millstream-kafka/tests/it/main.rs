@@ -1,1 +1,17 @@
-fn main() {}
+//! Against a broker given by the environment variable `MILLSTREAM_TEST_BROKERS`. Without one the
+//! suite says so loudly and counts as skipped; `make test` runs it against the embedded broker and
+//! against Apache Kafka.
+//!
+//! Further variables, each of which enables tests of its own:
+//! * `MILLSTREAM_TEST_SECURE_BROKERS`, `MILLSTREAM_TEST_CA`: a listener with TLS and SASL, user
+//!   `alice`, password `alice-secret`.
+//! * `MILLSTREAM_TEST_BROKER_STOP`, `MILLSTREAM_TEST_BROKER_START`: shell commands that take the
+//!   broker of `MILLSTREAM_TEST_OUTAGE_BROKERS` down and up again, for the outage tests.
+
+mod admin;
+mod consume;
+mod outage;
+mod produce;
+mod rebalance;
+mod secure;
+mod support;

@@ -14,9 +14,12 @@ use crate::librdkafka::errors::{
 use crate::librdkafka::list::{PartitionList, elements, millis, partition_of};
 use crate::librdkafka::sys;
 use crate::{
-    ConfigEntry, Error, NewTopic, OffsetSpec, PartitionDescription, TOPIC_NAME_MAX,
+    ConfigEntries, ConfigEntry, Error, NewTopic, OffsetSpec, PartitionDescription, TOPIC_NAME_MAX,
     TopicDescription,
 };
+
+/// librdkafka's code of a connection that failed.
+const TRANSPORT: i32 = -195;
 
 pub(super) fn list(admin: &mut RdAdmin, timeout: Duration) -> Result<Vec<TopicDescription>, Error> {
     admin.serve();
@@ -32,6 +35,8 @@ pub(super) fn list(admin: &mut RdAdmin, timeout: Duration) -> Result<Vec<TopicDe
         )
     };
     admin.serve();
+    // "Transport" here means that no broker could be reached in all that time.
+    let code = if code == TRANSPORT { crate::code::TIMED_OUT } else { code };
     check_in_time(code, timeout, || "list topics".to_owned())?;
     // SAFETY: counts and arrays of the metadata belong together; it is freed once, after its use.
     let mut topics: Vec<_> = unsafe {
@@ -165,7 +170,7 @@ pub(super) fn describe_configs(
     admin: &mut RdAdmin,
     names: &[&str],
     timeout: Duration,
-) -> Result<Vec<Result<BTreeMap<String, ConfigEntry>, Error>>, Error> {
+) -> Result<Vec<Result<ConfigEntries, Error>>, Error> {
     if names.is_empty() {
         return Ok(Vec::new());
     }
@@ -227,9 +232,7 @@ unsafe fn resource_error(
 
 /// # Safety
 /// `resource` is alive.
-unsafe fn entries(
-    resource: *const sys::rd_kafka_ConfigResource_t,
-) -> BTreeMap<String, ConfigEntry> {
+unsafe fn entries(resource: *const sys::rd_kafka_ConfigResource_t) -> ConfigEntries {
     let mut count = 0;
     // SAFETY: by the caller; what the resource refers to lives as long.
     unsafe {
