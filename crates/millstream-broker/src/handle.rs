@@ -86,6 +86,11 @@ impl BrokerHandle {
         self.control.stop.notify_one();
     }
 
+    /// A way to ask it to end from another thread, such as one that listens for signals.
+    pub fn stopper(&self) -> BrokerStopper {
+        BrokerStopper(Arc::clone(&self.control))
+    }
+
     /// Waits until it has ended, which it does after [`shutdown`](Self::shutdown) or when idle
     /// for long enough.
     ///
@@ -101,6 +106,17 @@ impl BrokerHandle {
         thread.join().unwrap_or_else(|_| {
             Err(BrokerError::Run(std::io::Error::other("the broker's thread panicked")))
         })
+    }
+}
+
+/// Asks a broker to end; see [`BrokerHandle::stopper`].
+#[derive(Clone, Debug)]
+pub struct BrokerStopper(Arc<Control>);
+
+impl BrokerStopper {
+    /// Like [`BrokerHandle::shutdown`].
+    pub fn shutdown(&self) {
+        self.0.stop.notify_one();
     }
 }
 

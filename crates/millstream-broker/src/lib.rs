@@ -52,5 +52,5 @@ mod wire;
 pub use config::BrokerConfig;
 pub use embedded::{EmbeddedError, ensure_running};
 pub use error::BrokerError;
-pub use handle::BrokerHandle;
+pub use handle::{BrokerHandle, BrokerStopper};
 pub use random::{Random, SystemRandom};
