@@ -45,7 +45,7 @@ def main():
     os.chdir(folder)
     started = time.monotonic()
     print(bold("\nFlights from New York City in 2013, through a pipeline of ten lines\n"))
-    print(f"Working in {shown(folder)}: the embedded broker keeps its topics in .millstream there, the program its state.")
+    print(f"Working in {shown(folder)}: the embedded broker keeps topics in .millstream, the program its state.")
 
     step("a topic with three partitions that keeps everything")
     command("topics", "create", INPUT, "--partitions", str(PARTITIONS), "--config", "retention.ms=-1")

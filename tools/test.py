@@ -4,20 +4,24 @@
     tools/test.py [--fast] [SUITE ...]        (make test, make test-fast, make test ARGS="rust python")
 
 The suites run one after the other, all of them even if one fails. A real Apache Kafka is started for those that want
-one, under an address they find in MILLSTREAM_TEST_KAFKA; Rust tests for it are `#[ignore]`d and run only then. What
-could not run is listed at the end, in capitals, and counts as skipped. The last line has the sums; the exit status is
-1 if anything failed, if a suite ran out of time or if it ran no test at all.
+one (see `RealKafka` for the variables by which they find it), and for the client's tests an embedded broker as well.
+What could not run is listed at the end, in capitals, and counts as skipped. The last line has the sums; the exit
+status is 1 if anything failed, if a suite ran out of time or if it ran no test at all.
 """
 
 import argparse
+import contextlib
 import dataclasses
+import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -35,6 +39,8 @@ class Suite:
     command: list
     fast: list | None = None
     """The command of `--fast`; None: not part of it."""
+    on_embedded: bool = False
+    """Runs the client's tests against an embedded broker of its own."""
 
 
 @dataclasses.dataclass
@@ -47,17 +53,16 @@ class Outcome:
     problem: str = ""
     """Why the suite counts as failed beyond its failed tests."""
     reasons: list = dataclasses.field(default_factory=list)
+    in_test: str = ""
+    """The Rust test whose output is being read."""
 
 
-def suites(with_kafka):
-    features = os.environ.get("MILLSTREAM_CARGO_FEATURES")
-    # The crate of the Python module has its tests in Python: cargo would want a libpython to link.
-    cargo = ["cargo", "test", "--locked", "--no-fail-fast", "--workspace", "--exclude", "millstream-python"]
-    cargo += ["--features", features] if features else []
-    ignored = ["--", "--include-ignored"] if with_kafka else []
+def suites():
     pytest = [sys.executable, "-m", "pytest", "-q"]
     quick = ["-m", "not slow and not kafka"]
-    yield Suite("rust", [*cargo, *ignored], [*cargo, "--lib", "--bins"])
+    # Cargo hides what a test that passed has printed, and with it that it was skipped.
+    yield Suite("rust", [*cargo_test(), "--", "--show-output"], [*cargo_test(), "--lib", "--bins"])
+    yield Suite("client-embedded", ["--show-output"], on_embedded=True)
     yield Suite("python", [*pytest, "tests/python"], [*pytest, *quick, "tests/python"])
     yield Suite("docstrings", [*pytest, "--doctest-modules", "python/millstream"])
     for folder in sorted((ROOT / "tests").iterdir()):
@@ -65,11 +70,33 @@ def suites(with_kafka):
             yield Suite(folder.name, [*pytest, f"tests/{folder.name}"])
 
 
+def cargo_test():
+    features = os.environ.get("MILLSTREAM_CARGO_FEATURES")
+    # The crate of the Python module has its tests in Python: cargo would want a libpython to link.
+    command = ["cargo", "test", "--locked", "--no-fail-fast", "--workspace", "--exclude", "millstream-python"]
+    return command + (["--features", features] if features else [])
+
+
+def client_tests():
+    """The program with the integration tests of millstream-kafka, built as the suite `rust` builds it."""
+    done = subprocess.run(
+        [*cargo_test(), "--no-run", "--message-format", "json-render-diagnostics"],
+        cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+    )
+    for line in done.stdout.splitlines():
+        said = json.loads(line)
+        if said.get("executable") and said["target"]["name"] == "it" and "millstream-kafka" in said["package_id"]:
+            return said["executable"]
+    return None
+
+
 # -- reading the runners' closing lines ----------------------------------------------------------------
 
 CARGO_LINE = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored;")
 CARGO_BROKEN = re.compile(r"^error(\[E\d+\])?: ")
 PYTEST_LINE = re.compile(r"^=* ?((?:\d+ [a-z]+(?:, )?)+) in [\d.]+s")
+CARGO_OUTPUT_OF = re.compile(r"^---- (\S+) stdout ----$")
+CARGO_REASON = re.compile(r"^SKIPPED: (.*)")
 PYTEST_REASON = re.compile(r"^SKIPPED \[\d+\] (.*)")
 
 
@@ -89,6 +116,14 @@ def read_line(outcome, line):
                 outcome.skipped += int(count)
     elif match := PYTEST_REASON.match(line):
         outcome.reasons.append(match[1])
+    elif CARGO_OUTPUT_OF.match(line):
+        outcome.in_test = CARGO_OUTPUT_OF.match(line)[1]
+    elif (match := CARGO_REASON.match(line)) and outcome.in_test:
+        # Rust's tests can only pass or fail; one that says this did not test anything.
+        outcome.passed -= 1
+        outcome.skipped += 1
+        outcome.reasons.append(f"{outcome.in_test}: {match[1]}")
+        outcome.in_test = ""
     elif CARGO_BROKEN.match(line) and not outcome.problem:
         outcome.problem = line
 
@@ -134,33 +169,84 @@ def kill_group(process):
         pass
 
 
-# -- the real Kafka ------------------------------------------------------------------------------------
+# -- brokers -------------------------------------------------------------------------------------------
 
 
 class RealKafka:
-    """A cluster of one for the suites that want any; None as `address` where none can run."""
+    """Two clusters of one broker each: one for everybody, with TLS and SASL as well, and one to be taken down.
+
+    Where this machine cannot run them, `variables` is empty and `why_not` says what is missing.
+    """
 
     def __init__(self):
         self.name = f"make-test-{os.getpid()}"
-        self.address = None
+        self.outage = f"{self.name}-outage"
+        self.variables = {}
         self.why_not = ""
 
     def __enter__(self):
         print("=== starting a real Apache Kafka", flush=True)
-        done = subprocess.run(
-            [*KAFKA_TOOL, "start", "--name", self.name], stdin=subprocess.DEVNULL, capture_output=True, text=True
-        )
-        sys.stderr.write(done.stderr)
-        if done.returncode == 0:
-            self.address = done.stdout.split()[-1]
-        elif done.returncode == CANNOT_RUN_HERE:
-            self.why_not = done.stderr.strip().splitlines()[-1]
-        else:
-            sys.exit(f"test: a real Kafka did not start, though this machine has what it needs:\n{done.stderr}")
+        try:
+            address = self.start("--name", self.name, "--secure")
+            outage = self.start("--name", self.outage, "--heap", "512m") if address else None
+        except BaseException:
+            self.__exit__()
+            raise
+        if address:
+            host, port = address.split(":")
+            # The folder of a cluster is the last word of its line.
+            folder = next(line.split()[-1] for line in self.status() if line.split()[0] == self.name)
+            tool = shlex.join(KAFKA_TOOL)
+            self.variables = {
+                "MILLSTREAM_TEST_KAFKA": address,
+                "MILLSTREAM_TEST_BROKERS": address,
+                "MILLSTREAM_TEST_SECURE_BROKERS": f"{host}:{int(port) + 1000}",
+                "MILLSTREAM_TEST_CA": f"{folder}/ca.pem",
+                "MILLSTREAM_TEST_OUTAGE_BROKERS": outage,
+                "MILLSTREAM_TEST_BROKER_STOP": f"{tool} stop --name {self.outage}",
+                "MILLSTREAM_TEST_BROKER_START": f"{tool} restart --name {self.outage}",
+            }
         return self
 
+    def start(self, *arguments):
+        done = subprocess.run(
+            [*KAFKA_TOOL, "start", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
+        sys.stderr.write(done.stderr)
+        if done.returncode == CANNOT_RUN_HERE:
+            self.why_not = done.stderr.strip().splitlines()[-1]
+            return None
+        if done.returncode:
+            sys.exit("test: a real Kafka did not start, though this machine has what it needs; see above")
+        return done.stdout.split()[-1]
+
+    def status(self):
+        return subprocess.run(
+            [*KAFKA_TOOL, "status"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True
+        ).stdout.splitlines()
+
     def __exit__(self, *_):
-        subprocess.run([*KAFKA_TOOL, "destroy", "--name", self.name], stdin=subprocess.DEVNULL, check=False)
+        for name in (self.name, self.outage):
+            subprocess.run([*KAFKA_TOOL, "destroy", "--name", name], stdin=subprocess.DEVNULL, check=False)
+
+
+@contextlib.contextmanager
+def embedded_broker():
+    """The address of an embedded broker with an empty data directory."""
+    with tempfile.TemporaryDirectory() as folder:
+        broker = subprocess.Popen(
+            [sys.executable, "-m", "millstream", "broker", "--data-dir", f"{folder}/data", "--listen", "127.0.0.1:0"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+        )
+        try:
+            said = broker.stdout.readline()
+            found = re.search(r"127\.0\.0\.1:\d+", said)
+            if not found:
+                sys.exit(f"test: the embedded broker did not say where it listens: {said!r}")
+            yield found[0]
+        finally:
+            broker.terminate()
+            broker.wait(30)
 
 
 def report(outcomes, why_no_kafka):
@@ -190,29 +276,39 @@ def main():
     parser.add_argument("--fast", action="store_true", help="unit tests and quick Python tests; no real Kafka")
     parser.add_argument("suites", nargs="*", metavar="SUITE", help="only these (default: all)")
     options = parser.parse_args()
-    known = {suite.name for suite in suites(False)}
+    known = {suite.name for suite in suites()}
     if strange := set(options.suites) - known:
         parser.error(f"no suite {', '.join(sorted(strange))}; there are: {', '.join(sorted(known))}")
 
-    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    environment.pop("MILLSTREAM_TEST_KAFKA", None)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("MILLSTREAM_TEST_")}
+    clean["PYTHONUNBUFFERED"] = "1"
     outcomes, why_no_kafka = [], ""
 
-    def run_all(with_kafka):
-        for suite in suites(with_kafka):
+    def run_all(variables):
+        for suite in suites():
             command = suite.fast if options.fast else suite.command
-            if command and (not options.suites or suite.name in options.suites):
-                outcomes.append(run(suite, command, environment))
+            if not command or (options.suites and suite.name not in options.suites):
+                continue
+            if suite.on_embedded:
+                outcomes.append(run_on_embedded(suite, clean))
+            else:
+                outcomes.append(run(suite, command, clean | variables))
 
     if options.fast:
-        run_all(False)
+        run_all({})
     else:
         with RealKafka() as kafka:
             why_no_kafka = kafka.why_not
-            if kafka.address:
-                environment["MILLSTREAM_TEST_KAFKA"] = kafka.address
-            run_all(bool(kafka.address))
+            run_all(kafka.variables)
     sys.exit(1 if report(outcomes, why_no_kafka) else 0)
+
+
+def run_on_embedded(suite, environment):
+    program = client_tests()
+    if not program:
+        return Outcome(suite.name, problem="its tests could not be built")
+    with embedded_broker() as address:
+        return run(suite, [program, *suite.command], environment | {"MILLSTREAM_TEST_BROKERS": address})
 
 
 if __name__ == "__main__":

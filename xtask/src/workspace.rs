@@ -6,10 +6,13 @@ use std::process::Command;
 
 use serde_json::Value;
 
+/// Programs for those who work on the repository; nothing is built on them.
+const TOOLS: &[&str] = &["xtask", "bench-raw"];
+
 /// The crates with their edges, and the files.
 pub(crate) struct Workspace {
     pub(crate) root: PathBuf,
-    /// Our crates by name.
+    /// Our crates by name, without those of [`TOOLS`].
     pub(crate) crates: BTreeMap<String, Crate>,
     /// Files that are in the repository or could be added, relative to the root.
     pub(crate) files: Vec<PathBuf>,
@@ -101,7 +104,8 @@ fn read_crates(metadata: &Value) -> BTreeMap<String, Crate> {
     let named = |ids: &BTreeSet<String>| ids.iter().map(|id| names[id].clone()).collect();
 
     let mut crates = BTreeMap::new();
-    for id in list(&metadata["workspace_members"]).iter().map(text) {
+    let members = list(&metadata["workspace_members"]);
+    for id in members.iter().map(text).filter(|id| !TOOLS.contains(&names[id].as_str())) {
         let direct: BTreeSet<String> = edges[&id].iter().cloned().collect();
         let mut reached = direct.clone();
         let mut open: Vec<String> = direct.iter().cloned().collect();
