@@ -67,8 +67,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CommandError> {
     .and_then(|()| out.flush())
     .map_err(CommandError::Output)?;
     end_on_signal(&broker)?;
-    broker.wait();
-    Ok(())
+    broker.wait().map_err(|error| CommandError::Failed { what: error.to_string(), hint: None })
 }
 
 /// Ctrl-C and SIGTERM close the logs in order; a second one ends the process at once.

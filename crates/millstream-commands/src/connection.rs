@@ -64,12 +64,33 @@ impl Connection {
         }
         let address = match self.broker.filter(|address| !address.is_empty()) {
             Some(address) => address,
-            None => millstream_broker::ensure_running(&self.data_dir, &program.again)
-                .map_err(|error| CommandError::Failed { what: error.to_string(), hint: None })?
-                .to_string(),
+            None => millstream_broker::ensure_running(&self.data_dir, || {
+                let mut command = (program.again)();
+                command.args(embedded_arguments(&self.data_dir));
+                command
+            })
+            .map_err(|error| CommandError::Failed { what: error.to_string(), hint: None })?
+            .to_string(),
         };
         Ok(Cluster { address, extra, timeout: Duration::from_secs(self.timeout) })
     }
+}
+
+/// How long the embedded broker outlives its last client.
+const IDLE_EXIT: &str = "60";
+
+/// The command line of an embedded broker: a free port of loopback, found through the data
+/// directory, and gone by itself.
+fn embedded_arguments(data_dir: &std::path::Path) -> [std::ffi::OsString; 7] {
+    [
+        "broker".into(),
+        "--data-dir".into(),
+        data_dir.into(),
+        "--listen".into(),
+        "127.0.0.1:0".into(),
+        "--idle-exit".into(),
+        IDLE_EXIT.into(),
+    ]
 }
 
 fn read_settings(path: &std::path::Path) -> Result<Vec<(String, String)>, CommandError> {

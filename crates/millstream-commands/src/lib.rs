@@ -21,8 +21,8 @@ pub use failure::CommandError;
 
 /// What a command needs to know of the program it runs in.
 pub struct Program {
-    /// Makes the command line by which the program starts itself again; used for the embedded
-    /// broker, which is a process of its own.
+    /// Makes the command line by which the program starts itself again, without arguments; used
+    /// for the embedded broker, which is a process of its own.
     pub again: Box<dyn Fn() -> Command + Send + Sync>,
 }
 
