@@ -247,13 +247,12 @@ impl RestoreReader {
                 continue;
             };
             let Phase::Reading(restorer) = &mut store.phase else { continue };
-            if let ConsumerEvent::Records(batch) = &event {
-                restorer.feed(batch)?;
-            }
-            // Ends of transactions and gaps of compaction count too (CK-34).
-            if let ConsumerEvent::PartitionEnd(..) = &event {
-                restorer.reached(next)?;
-            }
+            // Ends of transactions and gaps of compaction count too (CK-34): the position says so.
+            let records = match &event {
+                ConsumerEvent::Records(batch) => Some(batch),
+                _ => None,
+            };
+            restorer.feed(records, next)?;
             let rewrites = restorer.take_rewrites();
             for op in rewrites.iter() {
                 context.output.write_changelog(&partition, op.record_key, op.value)?;

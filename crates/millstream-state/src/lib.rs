@@ -56,6 +56,10 @@ pub use id::{FamilyId, StoreId, StoreLayout};
 pub use keys::{KeyBuf, KeyWriter, MessageKey};
 pub use mark::{CheckpointMark, SourceOffsets, StoreMark};
 pub use partition::{CheckpointFacts, FamilySet, Prepared, Store, StorePartition};
+pub use restore::{
+    ChangelogRange, RebuildReason, RestoreFacts, RestoreLimits, RestorePhase, RestorePlan,
+    RestoreProgress, RestoreStep, Restorer, plan,
+};
 pub use rocks::{RocksCompression, RocksMemory, RocksOptions, RocksStorage};
 pub use user::{DEFAULT_STORE, UserFamilies, UserStore, UserValue};
 

@@ -31,4 +31,4 @@ mod plan;
 mod restorer;
 
 pub use plan::{ChangelogRange, RebuildReason, RestoreFacts, RestorePlan, plan};
-pub use restorer::{RestorePhase, RestoreProgress, RestoreStep, Restorer};
+pub use restorer::{RestoreLimits, RestorePhase, RestoreProgress, RestoreStep, Restorer};

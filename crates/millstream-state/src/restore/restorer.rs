@@ -59,14 +59,24 @@ pub struct RestoreProgress {
     pub bytes: u64,
 }
 
-/// Records in the first window of the search; each further window is eight times the last.
-const WINDOW: Offset = 1024;
-/// Bytes of a first window that are kept, so that a short changelog is read once.
-const KEEP_BYTES: usize = 8 << 20;
-/// Bytes of entries per write.
-const BATCH_BYTES: usize = 4 << 20;
-/// Bytes of rewritten keys that are remembered; beyond that a key may be rewritten twice.
-const SEEN_BYTES: usize = 32 << 20;
+/// Bounds on what a [`Restorer`] holds in memory and asks for at once.
+#[derive(Clone, Copy, Debug)]
+pub struct RestoreLimits {
+    /// Records in the first window of the search; each further window is eight times the last.
+    pub window: Offset,
+    /// Bytes of a first window that are kept, so that a short changelog is read once.
+    pub keep_bytes: usize,
+    /// Bytes of entries per write to the backend.
+    pub batch_bytes: usize,
+    /// Bytes of rewritten keys that are remembered; beyond that a key may be rewritten twice.
+    pub remembered_bytes: usize,
+}
+
+impl Default for RestoreLimits {
+    fn default() -> Self {
+        Self { window: 1024, keep_bytes: 8 << 20, batch_bytes: 4 << 20, remembered_bytes: 32 << 20 }
+    }
+}
 
 /// A restore on its way. See the head of `restore.rs`.
 #[derive(Debug)]
@@ -78,6 +88,7 @@ pub struct Restorer {
     replaces: bool,
     committed: SourceOffsets,
     now_ms: Timestamp,
+    limits: RestoreLimits,
     from: Offset,
     to: Offset,
     /// The state to reach: the mark, and the position after its marker.
@@ -156,6 +167,7 @@ impl Restorer {
             replaces,
             committed,
             now_ms,
+            limits: RestoreLimits::default(),
             from,
             to,
             target,
@@ -168,8 +180,20 @@ impl Restorer {
             records: 0,
             bytes: 0,
         };
-        restorer.search(to, WINDOW)?;
+        restorer.search(to, restorer.limits.window)?;
         Ok(Some(restorer))
+    }
+
+    /// Begins anew with other limits. Only before the first [`Restorer::feed`].
+    ///
+    /// # Errors
+    /// If the backend fails.
+    pub fn with_limits(mut self, limits: RestoreLimits) -> Result<Self> {
+        self.limits = limits;
+        if matches!(self.phase, Phase::Search { .. }) {
+            self.search(self.to, limits.window)?;
+        }
+        Ok(self)
     }
 
     /// What it wants next.
@@ -183,14 +207,25 @@ impl Restorer {
         }
     }
 
-    /// Takes records of the changelog partition, in the order of their offsets. Those outside of
-    /// what [`Restorer::step`] asked for are left alone.
+    /// Takes what one read gave: records of the changelog partition in the order of their
+    /// offsets, if there were any, and the reader's position after it. Everything below that
+    /// position was handed in or does not exist: gaps of compaction and the ends of transactions
+    /// count (CK-34). Records outside of what [`Restorer::step`] asked for are left alone.
     ///
     /// # Errors
     /// [`crate::StateError::ForeignChangelog`], or what the backend says. The restore is of no
     /// further use then.
-    pub fn feed(&mut self, batch: &RecordBatch) -> Result<()> {
-        let RestoreStep::Read { from, to } = self.step() else { return Ok(()) };
+    pub fn feed(&mut self, records: Option<&RecordBatch>, position: Offset) -> Result<()> {
+        let last = match records {
+            Some(batch) => self.read(batch)?,
+            None => position,
+        };
+        self.reached(position.max(last))
+    }
+
+    /// Looks at records; gives the offset after the last one.
+    fn read(&mut self, batch: &RecordBatch) -> Result<Offset> {
+        let RestoreStep::Read { from, to } = self.step() else { return Ok(self.to) };
         let mut position = from;
         for record in batch.iter().filter(|record| (from..to).contains(&record.offset())) {
             position = record.offset() + 1;
@@ -210,19 +245,15 @@ impl Restorer {
             kept.push(batch.clone());
         }
         if let Phase::Search { kept, kept_bytes, .. } = &mut self.phase
-            && *kept_bytes > KEEP_BYTES
+            && *kept_bytes > self.limits.keep_bytes
         {
             *kept = None;
         }
-        self.reached(position)
+        Ok(position)
     }
 
-    /// Takes note that the reader's position is `position`: there is nothing below it that was
-    /// not handed in. Gaps of compaction and the ends of transactions count (CK-34).
-    ///
-    /// # Errors
-    /// As [`Restorer::feed`].
-    pub fn reached(&mut self, position: Offset) -> Result<()> {
+    /// There is nothing below `position` that was not looked at.
+    fn reached(&mut self, position: Offset) -> Result<()> {
         match &mut self.phase {
             Phase::Search { position: at, end, .. } => {
                 *at = position.clamp(*at, *end);
@@ -339,7 +370,8 @@ impl Restorer {
         self.applied(self.from)?;
         if let Some(kept) = kept {
             for batch in kept {
-                self.feed(&batch)?;
+                let position = self.read(&batch)?;
+                self.reached(position)?;
             }
             // The window was read to its end, where there may be offsets without a record.
             self.reached(self.to)?;
@@ -364,7 +396,7 @@ impl Restorer {
             Some(value) => self.batch.put(family, key, value),
             None => self.batch.delete(family, key),
         }
-        if self.batch.byte_size() >= BATCH_BYTES {
+        if self.batch.byte_size() >= self.limits.batch_bytes {
             let position = record.offset() + 1;
             self.write(&StoreMark::Restoring { position, target: self.mark() })?;
         }
@@ -398,7 +430,7 @@ impl Restorer {
             return Ok(());
         }
         self.seen_bytes += bytes;
-        if self.seen_bytes > SEEN_BYTES {
+        if self.seen_bytes > self.limits.remembered_bytes {
             self.seen.clear();
             self.seen_bytes = 0;
         }
