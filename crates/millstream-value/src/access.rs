@@ -49,7 +49,7 @@ const COLUMNS_LISTED: usize = 12;
 
 #[cold]
 fn no_column<'a>(column: &str, present: impl Iterator<Item = &'a str>) -> Failure {
-    let mut message = format!("Column '{column}' does not exist in the message value");
+    let mut message = format!("the value has no column '{column}'");
     for (index, name) in present.enumerate() {
         message.push_str(match index {
             0 => "; it has ",
@@ -68,10 +68,7 @@ fn no_column<'a>(column: &str, present: impl Iterator<Item = &'a str>) -> Failur
 fn not_columns(column: &str, type_name: &str) -> Failure {
     Failure::new(
         FailureKind::InvalidColumnReference,
-        format!(
-            "Cannot access column '{column}'; column referencing expects message value type \
-             'dict', not '{type_name}'"
-        ),
+        format!("column '{column}' was asked of a value of type {type_name}, which has no columns"),
     )
 }
 
@@ -134,7 +131,9 @@ fn view_item<'a>(
             return ask_host(BinaryOp::GetItem, container, index, host);
         }
         let length = || container.items().map_or(0, Iterator::count);
-        let at = position(index, length, "list indices must be integers or slices, not ")?;
+        let at = position(index, length, |name| {
+            format!("list indices must be integers or slices, not {name}")
+        })?;
         return at.and_then(|at| items.nth(at)).ok_or_else(|| no_index("list index out of range"));
     }
     match container {
@@ -155,21 +154,22 @@ fn view_item<'a>(
             ask_host(BinaryOp::GetItem, container, index, host)
         }
         View::Str { text, .. } => {
-            if number_index(index).is_none() {
-                return Err(type_error(format!(
-                    "string indices must be integers, not '{}'",
-                    index.type_name()
-                )));
-            }
-            let at = position(index, || text.chars().count(), "")?;
+            let at = position(
+                index,
+                || text.chars().count(),
+                |name| format!("string indices must be integers, not '{name}'"),
+            )?;
             let char = at
                 .and_then(|at| text.chars().nth(at))
                 .ok_or_else(|| no_index("string index out of range"))?;
             Ok(Operand::Owned(Value::Str(Text::from(&*char.encode_utf8(&mut [0; 4])))))
         }
         View::Bytes(bytes) => {
-            let at =
-                position(index, || bytes.len(), "byte indices must be integers or slices, not ")?;
+            let at = position(
+                index,
+                || bytes.len(),
+                |name| format!("byte indices must be integers or slices, not {name}"),
+            )?;
             let byte =
                 at.and_then(|at| bytes.get(at)).ok_or_else(|| no_index("index out of range"))?;
             Ok(Operand::View(View::Int((*byte).into())))
@@ -178,24 +178,17 @@ fn view_item<'a>(
     }
 }
 
-/// An index as a number; one that is too large for any list stays so.
-fn number_index(index: View<'_>) -> Option<i64> {
-    match index {
-        View::Bool(v) => Some(v.into()),
-        View::Int(v) => Some(v),
-        View::UInt(_) => Some(i64::MAX),
-        _ => None,
-    }
-}
-
 /// Where an index points, negative ones counted from the end; `None` before the start.
 fn position(
     index: View<'_>,
     length: impl Fn() -> usize,
-    otherwise: &str,
+    no_index_type: impl Fn(&str) -> String,
 ) -> Result<Option<usize>, Failure> {
-    let Some(index) = number_index(index) else {
-        return Err(type_error(format!("{otherwise}{}", index.type_name())));
+    let index = match index {
+        View::Bool(v) => i64::from(v),
+        View::Int(v) => v,
+        View::UInt(_) => return Err(no_index("cannot fit 'int' into an index-sized integer")),
+        _ => return Err(type_error(no_index_type(&index.type_name()))),
     };
     Ok(match usize::try_from(index) {
         Ok(index) => Some(index),

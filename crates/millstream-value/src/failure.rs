@@ -35,6 +35,8 @@ pub enum FailureKind {
     StateTransaction,
     /// A state store failed: disk, corruption (`StateError`).
     State,
+    /// An output that the producer did not take (`KafkaProducerDeliveryError`, E-03).
+    Producer,
     /// An exception of the host language, carried as it is.
     Host,
     /// The process is to end: `KeyboardInterrupt` and its like came up in user code.

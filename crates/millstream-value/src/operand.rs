@@ -192,16 +192,19 @@ impl<'a> View<'a> {
     }
 
     /// Whether both are one and the same object, as far as that can be seen: Python's `is`.
-    /// Numbers outside of -5..=256 never are, nor are strings but for the same place of the same
-    /// record. (The host's own objects: ask the host.)
+    /// Numbers outside of -5..=256 never are, nor are strings that are not empty, but for the same
+    /// place of the same record. (The host's own objects: ask the host.)
     pub(crate) fn is(self, other: View<'_>) -> bool {
         match (self, other) {
             (View::Null, View::Null) => true,
             (View::Bool(a), View::Bool(b)) => a == b,
             (View::Int(a), View::Int(b)) => a == b && (-5..=256).contains(&a),
-            (View::Str { text: a, .. }, View::Str { text: b, .. }) => std::ptr::eq(a, b),
+            (View::Str { text: a, .. }, View::Str { text: b, .. }) => {
+                std::ptr::eq(a, b) || (a.is_empty() && b.is_empty())
+            }
             (View::Bytes(a), View::Bytes(b)) => std::ptr::eq(a, b),
-            (View::List(a), View::List(b)) => std::ptr::eq(a, b),
+            // Empty lists have no place in memory to tell them apart by.
+            (View::List(a), View::List(b)) => std::ptr::eq(a, b) && !a.is_empty(),
             (View::Map(a), View::Map(b)) => std::ptr::eq(a, b),
             (View::Json(a), View::Json(b)) => std::ptr::eq(a.as_str(), b.as_str()),
             _ => false,

@@ -61,18 +61,35 @@ fn write_float(value: f64, out: &mut String) {
     if value.is_infinite() {
         return out.push_str(if value > 0.0 { "inf" } else { "-inf" });
     }
-    let shortest = format!("{value:e}");
-    let (digits, exponent) = shortest.split_once('e').expect("`{:e}` writes an exponent");
+    // The digits nearest to the value: what `{:e}` writes may be the other one of two as short.
+    let mut buffer = zmij::Buffer::new();
+    let text = buffer.format_finite(value);
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
     let exponent: i32 = exponent.parse().expect("the exponent is a small integer");
-    let _ = match exponent {
-        -4..16 if value.fract() == 0.0 => write!(out, "{value:.1}"),
-        -4..16 => write!(out, "{value}"),
-        _ => write!(
-            out,
-            "{digits}e{}{:02}",
-            if exponent < 0 { '-' } else { '+' },
-            exponent.unsigned_abs()
-        ),
+    let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |rest| ("-", rest));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let all = format!("{whole}{fraction}");
+    let digits = all.trim_start_matches('0').trim_end_matches('0');
+    // The exponent of the first digit.
+    let leading = (all.len() - all.trim_start_matches('0').len()) as i32;
+    let first = whole.len() as i32 - 1 - leading + exponent;
+    out.push_str(sign);
+    let _ = match first {
+        _ if digits.is_empty() => out.write_str("0.0"),
+        -4..0 => write!(out, "0.{:0>1$}", digits, digits.len() + (-1 - first) as usize),
+        0..16 if digits.len() <= first as usize + 1 => {
+            write!(out, "{:0<1$}.0", digits, first as usize + 1)
+        }
+        0..16 => {
+            let (whole, fraction) = digits.split_at(first as usize + 1);
+            write!(out, "{whole}.{fraction}")
+        }
+        _ => {
+            let (head, tail) = digits.split_at(1);
+            let point = if tail.is_empty() { "" } else { "." };
+            let sign = if first < 0 { '-' } else { '+' };
+            write!(out, "{head}{point}{tail}e{sign}{:02}", first.unsigned_abs())
+        }
     };
 }
 

@@ -120,6 +120,14 @@ impl Value {
         })
     }
 
+    /// `bool(value)` as Python has it (parity row D-22).
+    ///
+    /// # Errors
+    /// Those of [`HostObject::truthy`].
+    pub fn truthy(&self) -> Result<bool, Failure> {
+        crate::operand::Operand::of(self).view().truthy()
+    }
+
     /// Whether it is `None`, also as JSON text.
     pub fn is_null(&self) -> bool {
         match self {

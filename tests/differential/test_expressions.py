@@ -1,0 +1,159 @@
+"""Our expressions against Quix Streams': the cases of `generate.py`, by both ways that a record takes (S-01 to S-11).
+
+`series.test()` evaluates on Python objects. In a pipeline the record is JSON text and stays so: no Python runs, but for
+results that only Python has.
+"""
+
+import json
+import pathlib
+
+import pytest
+from expression_trees import BINARY, build
+
+from millstream.testing import MemoryApplication, TopologyTestDriver
+
+CASES = json.loads(pathlib.Path(__file__).with_name("cases.json").read_text())
+OUTCOMES = CASES["outcomes"]
+
+# What Python has no operator for that a series could take part in.
+BUILDERS = {**BINARY, "in": lambda left, right: left.isin(right), "is": lambda left, right: left.is_(right)}
+
+
+def combine(op, left, right):
+    return BUILDERS[op](left, right)
+
+
+def agrees(expected, actual):
+    expected = expected.removeprefix("~")
+    # Our message goes on with the columns that are there.
+    advised = expected.startswith("! ColumnDoesNotExist: ") and actual.startswith(expected)
+    return expected == actual or advised
+
+
+def raised(error):
+    return f"! {type(error).__name__}: {error}"
+
+
+def tested(series, record):
+    """The outcome of `series.test()`."""
+    try:
+        return f"= {series.test(json.loads(record), b'key', 0)[0]!r}"
+    except Exception as error:
+        return raised(error)
+
+
+class Pipeline:
+    """A pipeline that assigns a series to a new column, and what becomes of records in it."""
+
+    def __init__(self, make_series):
+        self.errors = []
+        self.app = MemoryApplication(on_processing_error=self.on_error)
+        self.topic = self.app.topic("in")
+        sdf = self.app.dataframe(self.topic)
+        sdf["__result"] = make_series(sdf)
+        self.driver = TopologyTestDriver(self.app)
+
+    def on_error(self, error, row, logger):
+        self.errors.append(error)
+        return True
+
+    def outcome(self, record):
+        self.errors.clear()
+        self.driver.pipe_input(self.topic, record.encode(), b"key", 0)
+        results = self.driver.read_results()
+        if self.errors:
+            assert not results
+            return raised(self.errors[0])
+        ((value, *_),) = results
+        return f"= {value['__result']!r}"
+
+
+def report(differences, count):
+    shown = "\n".join(differences[:40])
+    assert not differences, f"{len(differences)} of {count} differ:\n{shown}"
+
+
+def differences(cases, outcome_of):
+    """Of pairs of a case and its expected outcome those that come out otherwise."""
+    for case, expected in cases:
+        if expected != "?":
+            actual = outcome_of(case)
+            if not agrees(expected, actual):
+                yield f"{case}\n  expected {expected}\n  but got  {actual}"
+
+
+def pairs(op):
+    for x, row in zip(CASES["values"], CASES["binary"][op], strict=True):
+        for y, number in zip(CASES["values"], row, strict=True):
+            yield f'{{"x":{x},"y":{y}}}', OUTCOMES[number]
+
+
+@pytest.mark.parametrize("op", BINARY)
+def test_operators_in_a_pipeline(op):
+    pipeline = Pipeline(lambda sdf: combine(op, sdf["x"], sdf["y"]))
+    cases = list(pairs(op))
+    report(list(differences(cases, pipeline.outcome)), len(cases))
+
+
+@pytest.mark.parametrize("op", BINARY)
+def test_operators_on_objects(op):
+    app = MemoryApplication()
+    sdf = app.dataframe(app.topic("in"))
+    series = combine(op, sdf["x"], sdf["y"])
+    # A number is another object each time that Python's own parser makes it; orjson's is the case's subject.
+    cases = [case for case in pairs(op) if op != "is"]
+    report(list(differences(cases, lambda record: tested(series, record))), len(cases))
+
+
+def trees(record_number):
+    return [(tree, OUTCOMES[number]) for record, tree, number in CASES["trees"] if record == record_number]
+
+
+def numbered_records(only_maps):
+    return [
+        pytest.param(number, record, id=f"record{number}")
+        for number, record in enumerate(CASES["records"])
+        if record.startswith("{") or not only_maps
+    ]
+
+
+@pytest.mark.parametrize(("number", "record"), numbered_records(only_maps=True))
+def test_expressions_in_a_pipeline(number, record):
+    def outcome(tree):
+        return Pipeline(lambda sdf: build(sdf, tree, combine)).outcome(record)
+
+    cases = trees(number)
+    report(list(differences(cases, outcome)), len(cases))
+
+
+@pytest.mark.parametrize(("number", "record"), numbered_records(only_maps=False))
+def test_expressions_on_objects(number, record):
+    app = MemoryApplication()
+    sdf = app.dataframe(app.topic("in"))
+
+    def outcome(tree):
+        return tested(build(sdf, tree, combine), record)
+
+    cases = trees(number)
+    report(list(differences(cases, outcome)), len(cases))
+
+
+@pytest.mark.parametrize("op", [op for op in BINARY if op not in ("in", "is")])
+def test_a_constant_on_either_side(op):
+    """S-03 and its limit: reflected forms are there, and mean the same."""
+    app = MemoryApplication()
+    sdf = app.dataframe(app.topic("in"))
+    values = [(6, 4), (2.5, -1), (True, 2), ("ab", "b"), ([1], [2])]
+    for left, right in values:
+        record = {"x": left, "y": right}
+        for series in (combine(op, sdf["x"], right), combine(op, left, sdf["y"])):
+            try:
+                expected = f"= {BINARY[op](left, right)!r}"
+            except Exception as error:
+                expected = raised(error)
+            try:
+                actual = f"= {series.test(record, b'key', 0)[0]!r}"
+            except Exception as error:
+                actual = raised(error)
+            # With the constant on the left Python asks the series first, with the mirrored operator (S-04).
+            assert actual == expected or actual[:12] == expected[:12] == "! TypeError:"
