@@ -1,0 +1,46 @@
+//! `sdf["x"] = ...`: the right side is evaluated on the value as it is here, then set (D-34). A
+//! column that is there keeps its place, a new one comes last. What is no map raises a
+//! `TypeError`, and nothing is set.
+
+use millstream_value::{Expr, Failure, Text, Value, access};
+
+use super::UserFunction;
+use super::filter::run_chain;
+use crate::record::Record;
+use crate::run::Run;
+use crate::topology::Node;
+
+/// The right side.
+pub(crate) enum Assigned {
+    Expr(Expr),
+    /// An object of the host is shared by all records (D-34).
+    Constant(Value),
+    /// A chain of `apply` functions, on a copy of the record.
+    Chain(Vec<UserFunction>),
+}
+
+impl Assigned {
+    pub(super) fn needs_host(&self) -> bool {
+        match self {
+            Assigned::Expr(expr) => expr.needs_host(),
+            Assigned::Constant(value) => matches!(value, Value::Host(_)),
+            Assigned::Chain(chain) => chain.iter().any(|f| f.function.needs_host()),
+        }
+    }
+}
+
+pub(super) fn run(
+    column: &Text,
+    source: &Assigned,
+    node: &Node,
+    record: &mut Record,
+    run: &mut Run<'_>,
+) -> Result<(), Failure> {
+    let new = match source {
+        Assigned::Expr(expr) => expr.evaluate(&mut run.call(record, None)?, run.host)?,
+        Assigned::Constant(value) => value.share(),
+        Assigned::Chain(chain) => run_chain(chain, record, run)?,
+    };
+    access::assign(&mut record.value, column, new)?;
+    run.forward(node, record)
+}

@@ -1,0 +1,201 @@
+//! A task's stores, and `State` for user functions (parity rows ST-01 to ST-12).
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use millstream_state::{
+    Backend, CacheSettings, FamilySet, StateError, Store, StoreId, StoreLayout, UserFamilies,
+    UserStore,
+};
+use millstream_value::{Failure, FailureKind, StateAccess};
+
+use crate::keys::OwnedKey;
+use crate::topology::{StoreIndex, StoreKind, StoreSpec};
+use crate::upstream::UpstreamTimes;
+use crate::windows::store::{WindowFamilies, WindowStorePartition};
+
+/// An open store partition of a task, made by [`StoreSpec::open`].
+pub struct TaskStore(Kind);
+
+enum Kind {
+    /// Shared, because a generator of a user function (`expand=True`) may hold its `State` while
+    /// operators behind it use the same store (D-20). The lock is never contended: a task runs
+    /// on one thread at a time, and it is taken per access of `State`, not per record.
+    User(Arc<Mutex<UserStore>>),
+    Window(Box<WindowStorePartition>),
+}
+
+impl fmt::Debug for TaskStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &self.0 {
+            Kind::User(_) => "user store",
+            Kind::Window(_) => "window store",
+        })
+    }
+}
+
+impl StoreSpec {
+    /// The address of one partition of the store.
+    pub fn id(&self, partition: i32) -> StoreId {
+        StoreId::new(Arc::clone(&self.stream_id), Arc::clone(&self.name), partition)
+    }
+
+    /// What the store consists of; [`millstream_state::Storage::open`] wants it.
+    pub fn layout(&self) -> &'static StoreLayout {
+        match self.kind {
+            StoreKind::User => &UserFamilies::LAYOUT,
+            StoreKind::Window => &WindowFamilies::LAYOUT,
+        }
+    }
+
+    /// Opens a partition over a backend whose restore is complete.
+    ///
+    /// # Errors
+    /// What reading the backend gives.
+    pub fn open(
+        &self,
+        partition: i32,
+        backend: Arc<dyn Backend>,
+        cache: &CacheSettings,
+    ) -> Result<TaskStore, StateError> {
+        let id = self.id(partition);
+        Ok(TaskStore(match self.kind {
+            StoreKind::User => {
+                Kind::User(Arc::new(Mutex::new(UserStore::open(id, backend, cache)?)))
+            }
+            StoreKind::Window => {
+                Kind::Window(Box::new(WindowStorePartition::open(id, backend, cache)?))
+            }
+        }))
+    }
+}
+
+impl TaskStore {
+    /// Runs `body` with the store as checkpoints see it.
+    pub fn with<R>(&mut self, body: impl FnOnce(&mut dyn Store) -> R) -> R {
+        match &mut self.0 {
+            Kind::User(store) => body(&mut *lock(store)),
+            Kind::Window(store) => body(&mut **store),
+        }
+    }
+}
+
+fn lock(store: &Mutex<UserStore>) -> MutexGuard<'_, UserStore> {
+    // A panic in the middle of an access leaves the cache as it was or changed, never torn.
+    store.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The stores of a task by their number in the topology.
+#[derive(Debug, Default)]
+pub(crate) struct Stores {
+    /// `None`: another sub-topology's, or one that has no such partition.
+    by_index: Vec<Option<TaskStore>>,
+}
+
+impl Stores {
+    pub(crate) fn new(total: usize, stores: impl Iterator<Item = (StoreIndex, TaskStore)>) -> Self {
+        let mut by_index: Vec<_> = (0..total).map(|_| None).collect();
+        for (index, store) in stores {
+            by_index[index.0 as usize] = Some(store);
+        }
+        Self { by_index }
+    }
+
+    pub(crate) fn each(&mut self) -> impl Iterator<Item = (StoreIndex, &mut TaskStore)> {
+        let stores = self.by_index.iter_mut().enumerate();
+        stores.filter_map(|(at, store)| Some((StoreIndex(at as u32), store.as_mut()?)))
+    }
+
+    /// The families of a window store.
+    #[inline]
+    pub(crate) fn window(&mut self, index: StoreIndex) -> Result<&mut WindowFamilies, Failure> {
+        match self.by_index.get_mut(index.0 as usize) {
+            Some(Some(TaskStore(Kind::Window(store)))) => store.families().map_err(failure),
+            _ => unreachable!("the task was given the stores of its topology"),
+        }
+    }
+
+    /// `State` of one message key.
+    pub(crate) fn state(
+        &self,
+        index: StoreIndex,
+        key: &millstream_value::Value,
+    ) -> Result<Box<dyn StateAccess>, Failure> {
+        match self.by_index.get(index.0 as usize) {
+            Some(Some(TaskStore(Kind::User(store)))) => {
+                // One allocation per call of a stateful function: the handle has to outlive the
+                // call in a generator.
+                Ok(Box::new(KeyState { store: Arc::clone(store), key: OwnedKey::of(key)? }))
+            }
+            _ => unreachable!("the task was given the stores of its topology"),
+        }
+    }
+
+    /// What the upstream partitions had reached at the last checkpoint, as far as a window store
+    /// knows.
+    pub(crate) fn restore_upstream(&mut self, times: &mut UpstreamTimes) {
+        for (_, store) in self.each() {
+            if let Kind::Window(store) = &mut store.0
+                && let Ok(families) = store.families()
+                && let Some((reached, partitions)) = families.upstream()
+            {
+                times.restore(partitions, *reached);
+            }
+        }
+    }
+
+    /// Puts what lives beside the families into theirs, before a checkpoint is made.
+    pub(crate) fn save(&mut self, upstream: Option<&UpstreamTimes>) {
+        for (_, store) in self.each() {
+            // A failed store refuses, and then refuses the checkpoint as well.
+            if let Kind::Window(store) = &mut store.0
+                && let Ok(families) = store.families()
+            {
+                families.save(upstream);
+            }
+        }
+    }
+}
+
+/// A state error in terms of the record that met it.
+pub(crate) fn failure(error: StateError) -> Failure {
+    let kind = match error {
+        StateError::TransactionAccess { .. } => FailureKind::StateTransaction,
+        _ => FailureKind::State,
+    };
+    Failure::new(kind, error.to_string())
+}
+
+/// `State` of one message key.
+struct KeyState {
+    store: Arc<Mutex<UserStore>>,
+    key: OwnedKey,
+}
+
+impl StateAccess for KeyState {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
+        let mut store = lock(&self.store);
+        let value = store.get(self.key.as_message_key(), key).map_err(failure)?;
+        Ok(value.map(<[u8]>::to_vec))
+    }
+
+    fn set(&self, key: &[u8], value: &[u8]) -> Result<(), Failure> {
+        lock(&self.store).set(self.key.as_message_key(), key, value).map_err(failure)
+    }
+
+    fn exists(&self, key: &[u8]) -> Result<bool, Failure> {
+        lock(&self.store).exists(self.key.as_message_key(), key).map_err(failure)
+    }
+
+    fn delete(&self, key: &[u8]) -> Result<(), Failure> {
+        lock(&self.store).delete(self.key.as_message_key(), key).map_err(failure)
+    }
+
+    fn fail(&self) {
+        lock(&self.store).fail("a key or value could not be encoded");
+    }
+
+    fn share(&self) -> Box<dyn StateAccess> {
+        Box::new(Self { store: Arc::clone(&self.store), key: self.key.clone() })
+    }
+}
