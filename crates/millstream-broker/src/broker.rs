@@ -113,9 +113,10 @@ impl Broker {
         let dir = config.data_dir.clone();
         let mut settings = Settings::new(&config.settings).map_err(io::Error::other)?;
         let endpoint = match &config.advertised {
-            Some((host, port)) => {
-                Endpoint { host: host.clone(), port: if *port == 0 { listening_on.port() } else { *port } }
-            }
+            Some((host, port)) => Endpoint {
+                host: host.clone(),
+                port: if *port == 0 { listening_on.port() } else { *port },
+            },
             None => Endpoint { host: listening_on.ip().to_string(), port: listening_on.port() },
         };
         settings.set_static("listeners", format!("PLAINTEXT://{listening_on}"));
@@ -137,7 +138,8 @@ impl Broker {
         };
         settings.dynamic = setting_entries(&meta, BROKER_SETTING_KEY);
         settings.dynamic_default = setting_entries(&meta, ALL_BROKERS_SETTING_KEY);
-        let topics = Topics::open(Arc::clone(&disk), dir.join("topics"), &meta, &settings, recovery)?;
+        let topics =
+            Topics::open(Arc::clone(&disk), dir.join("topics"), &meta, &settings, recovery)?;
         let now = clock.monotonic();
         let coordinator = Coordinator::open(groups, now, clock.wall());
         let mut broker = Self {

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use kafka_protocol::ResponseError;
 
-use crate::group::{Group, GroupSettings, GroupState, JoinRequest, MemberKey, Output, SyncRequest, Ticket};
+use crate::group::{
+    Group, GroupSettings, GroupState, JoinRequest, MemberKey, Output, SyncRequest, Ticket,
+};
 use crate::journal::{Change, Fields, Journal, put_bytes, put_option};
 
 /// A committed offset.
@@ -225,11 +227,8 @@ impl Coordinator {
         if group.state() != GroupState::Empty {
             return Err(ResponseError::NonEmptyGroup);
         }
-        let mut changes: Vec<Change> = self
-            .journal
-            .scan(&group_prefix(name))
-            .map(|(key, _)| (key.to_vec(), None))
-            .collect();
+        let mut changes: Vec<Change> =
+            self.journal.scan(&group_prefix(name)).map(|(key, _)| (key.to_vec(), None)).collect();
         changes.push((group_key(name), None));
         self.journal.commit(changes).map_err(|_| ResponseError::KafkaStorageError)?;
         group.kill();

@@ -39,8 +39,7 @@ impl BrokerHandle {
         let listener = TcpListener::bind(config.listen).map_err(listen_error)?;
         listener.set_nonblocking(true).map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
-        let data_dir_error =
-            |source| BrokerError::DataDir { dir: config.data_dir.clone(), source };
+        let data_dir_error = |source| BrokerError::DataDir { dir: config.data_dir.clone(), source };
         let broker = Broker::open(
             &config,
             address,

@@ -101,7 +101,8 @@ pub(crate) fn run(
     control: Arc<Control>,
     idle_exit: Option<Duration>,
 ) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let idle = broker.settings.number("connections.max.idle.ms");
     let shared = Rc::new(Shared {
         clock: Arc::clone(&broker.clock),

@@ -238,7 +238,9 @@ pub(crate) enum Operation {
 impl Operation {
     /// The operation of that number.
     pub(crate) fn from_code(code: i8) -> Option<Self> {
-        [Self::Set, Self::Delete, Self::Append, Self::Subtract].get(usize::try_from(code).ok()?).copied()
+        [Self::Set, Self::Delete, Self::Append, Self::Subtract]
+            .get(usize::try_from(code).ok()?)
+            .copied()
     }
 }
 
@@ -303,7 +305,10 @@ mod tests {
         let own = values(&[("retention.ms", "-1")]);
         assert_eq!(topic_value(&settings, &own, "retention.ms"), ("-1".into(), Source::Topic));
         assert_eq!(settings.log_config(&own).retention_ms, -1);
-        assert_eq!(topic_value(&settings, &none, "segment.ms"), ("604800000".into(), Source::Default));
+        assert_eq!(
+            topic_value(&settings, &none, "segment.ms"),
+            ("604800000".into(), Source::Default)
+        );
     }
 
     #[test]

@@ -99,9 +99,7 @@ impl Topics {
                 partitions.push(topics.open_log(id, partition, &config, start, recovery)?);
             }
             topics.names.insert(id, Arc::clone(&name));
-            topics
-                .by_name
-                .insert(Arc::clone(&name), Topic { name, id, partitions, own, config });
+            topics.by_name.insert(Arc::clone(&name), Topic { name, id, partitions, own, config });
         }
         for folder in topics.disk.list(&topics.dir)? {
             let known = Uuid::try_parse(&folder).is_ok_and(|id| topics.names.contains_key(&id));
@@ -166,7 +164,8 @@ impl Topics {
         // Kafka's metric names cannot tell these apart, so it refuses the second one.
         let collides = |other: &&Topic| other.name.replace('.', "_") == name.replace('.', "_");
         if let Some(other) = self.iter().find(collides) {
-            let message = format!("`{name}` differs from the topic `{}` only by . and _", other.name);
+            let message =
+                format!("`{name}` differs from the topic `{}` only by . and _", other.name);
             return Err(Refused::new(ResponseError::InvalidTopicException, message));
         }
         if partitions < 1 {
@@ -248,7 +247,9 @@ impl Topics {
         let topic = self.by_name.get(name).ok_or_else(|| unknown_topic(name))?;
         let now = topic.partitions.len() as i32;
         if count <= now {
-            let message = format!("the topic `{name}` has {now} partitions already; their number can only grow");
+            let message = format!(
+                "the topic `{name}` has {now} partitions already; their number can only grow"
+            );
             return Err(Refused::new(ResponseError::InvalidPartitions, message));
         }
         self.check_room(count - now)?;

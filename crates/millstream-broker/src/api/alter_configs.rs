@@ -20,7 +20,11 @@ pub(crate) struct Change {
     pub(crate) value: Option<String>,
 }
 
-pub(crate) fn handle(broker: &mut Broker, context: &Context, request: AlterConfigsRequest) -> Reply {
+pub(crate) fn handle(
+    broker: &mut Broker,
+    context: &Context,
+    request: AlterConfigsRequest,
+) -> Reply {
     let responses = request
         .resources
         .into_iter()
@@ -69,7 +73,8 @@ pub(crate) fn alter(
             let mut own = if replace { Values::new() } else { topic.own.clone() };
             let inherited = broker.settings.describe_topic(&Values::new());
             for change in changes {
-                let row = table::topic(&change.name).ok_or_else(|| unknown_setting(&change.name))?;
+                let row =
+                    table::topic(&change.name).ok_or_else(|| unknown_setting(&change.name))?;
                 let inherited = inherited
                     .iter()
                     .find(|setting| setting.row.name == row.name)

@@ -19,7 +19,11 @@ use crate::broker::{Broker, Context, NODE_ID, Reply};
 use crate::settings::{self, Operation, Values, table};
 use crate::topics::Refused;
 
-pub(crate) fn handle(broker: &mut Broker, context: &Context, request: CreateTopicsRequest) -> Reply {
+pub(crate) fn handle(
+    broker: &mut Broker,
+    context: &Context,
+    request: CreateTopicsRequest,
+) -> Reply {
     let mut named: HashMap<String, usize> = HashMap::new();
     for topic in &request.topics {
         *named.entry(topic.name.to_string()).or_default() += 1;
@@ -41,7 +45,9 @@ pub(crate) fn handle(broker: &mut Broker, context: &Context, request: CreateTopi
                     .with_error_code(refused.code.code())
                     .with_error_message(Some(text(refused.message)));
                 if context.version >= 5 {
-                    row.with_num_partitions(-1).with_replication_factor(-1).with_configs(Some(vec![]))
+                    row.with_num_partitions(-1)
+                        .with_replication_factor(-1)
+                        .with_configs(Some(vec![]))
                 } else {
                     row
                 }
@@ -89,7 +95,10 @@ fn partition_count(broker: &Broker, topic: &CreatableTopic) -> Result<i32, Refus
     };
     if topic.assignments.is_empty() {
         if !matches!(topic.replication_factor, -1 | 1) {
-            return Err(bad_replication(format!("{} replicas asked for", topic.replication_factor)));
+            return Err(bad_replication(format!(
+                "{} replicas asked for",
+                topic.replication_factor
+            )));
         }
         return Ok(match topic.num_partitions {
             -1 => i32::try_from(broker.settings.number("num.partitions")).unwrap_or(1),

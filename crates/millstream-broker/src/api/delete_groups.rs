@@ -6,7 +6,11 @@ use kafka_protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse};
 use super::code_of;
 use crate::broker::{Broker, Context, Reply};
 
-pub(crate) fn handle(broker: &mut Broker, context: &Context, request: DeleteGroupsRequest) -> Reply {
+pub(crate) fn handle(
+    broker: &mut Broker,
+    context: &Context,
+    request: DeleteGroupsRequest,
+) -> Reply {
     let results = request
         .groups_names
         .into_iter()

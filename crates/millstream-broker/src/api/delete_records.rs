@@ -8,7 +8,11 @@ use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 
 use crate::broker::{Broker, Context, Reply};
 
-pub(crate) fn handle(broker: &mut Broker, context: &Context, request: DeleteRecordsRequest) -> Reply {
+pub(crate) fn handle(
+    broker: &mut Broker,
+    context: &Context,
+    request: DeleteRecordsRequest,
+) -> Reply {
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
@@ -19,9 +23,7 @@ pub(crate) fn handle(broker: &mut Broker, context: &Context, request: DeleteReco
             let row = DeleteRecordsPartitionResult::default().with_partition_index(index);
             partitions.push(match outcome {
                 Ok(start) => row.with_low_watermark(start),
-                Err(refused) => {
-                    row.with_low_watermark(-1).with_error_code(refused.code.code())
-                }
+                Err(refused) => row.with_low_watermark(-1).with_error_code(refused.code.code()),
             });
             if let Some(topic) = broker.topics.get(&topic.name) {
                 broker.fetches.moved(topic.id, index);

@@ -10,7 +10,11 @@ use super::{text, topic_name};
 use crate::broker::{Broker, Context, Reply};
 use crate::topics::Refused;
 
-pub(crate) fn handle(broker: &mut Broker, context: &Context, request: DeleteTopicsRequest) -> Reply {
+pub(crate) fn handle(
+    broker: &mut Broker,
+    context: &Context,
+    request: DeleteTopicsRequest,
+) -> Reply {
     let mut asked: Vec<(Option<TopicName>, Uuid)> =
         request.topic_names.into_iter().map(|name| (Some(name), Uuid::nil())).collect();
     asked.extend(request.topics.into_iter().map(|topic| (topic.name, topic.topic_id)));
@@ -22,10 +26,8 @@ pub(crate) fn handle(broker: &mut Broker, context: &Context, request: DeleteTopi
             let mut row = match outcome {
                 Ok((name, id)) => row.with_name(Some(topic_name(&name))).with_topic_id(id),
                 Err(refused) => {
-                    let row = row
-                        .with_name(name)
-                        .with_topic_id(id)
-                        .with_error_code(refused.code.code());
+                    let row =
+                        row.with_name(name).with_topic_id(id).with_error_code(refused.code.code());
                     match context.version {
                         5.. => row.with_error_message(Some(text(refused.message))),
                         _ => row,

@@ -29,7 +29,8 @@ pub(crate) fn handle(broker: &mut Broker, context: &Context, request: FetchReque
     let collected = collect(broker, &request);
     let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0);
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
-    let enough = collected.bytes >= min_bytes || collected.failed || collected.partitions.is_empty();
+    let enough =
+        collected.bytes >= min_bytes || collected.failed || collected.partitions.is_empty();
     if enough || wait.is_zero() {
         return context.reply(&collected.response);
     }
@@ -116,8 +117,7 @@ fn read(
 ) -> Result<(Uuid, PartitionData), ResponseError> {
     let topic = broker.topics.get_mut(name).ok_or(ResponseError::UnknownTopicOrPartition)?;
     let id = topic.id;
-    let (log, _) =
-        topic.log_mut(asked.partition).ok_or(ResponseError::UnknownTopicOrPartition)?;
+    let (log, _) = topic.log_mut(asked.partition).ok_or(ResponseError::UnknownTopicOrPartition)?;
     check_leader_epoch(asked.current_leader_epoch)?;
     let max_bytes = left.min(usize::try_from(asked.partition_max_bytes).unwrap_or(0));
     let records = log

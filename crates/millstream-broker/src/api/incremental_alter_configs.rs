@@ -27,10 +27,11 @@ pub(crate) fn handle(
                 .configs
                 .iter()
                 .map(|config| {
-                    let operation = Operation::from_code(config.config_operation).ok_or_else(|| {
-                        let message = format!("unknown operation {}", config.config_operation);
-                        Refused::new(ResponseError::InvalidRequest, message)
-                    })?;
+                    let operation =
+                        Operation::from_code(config.config_operation).ok_or_else(|| {
+                            let message = format!("unknown operation {}", config.config_operation);
+                            Refused::new(ResponseError::InvalidRequest, message)
+                        })?;
                     Ok(Change {
                         name: config.name.to_string(),
                         operation,

@@ -46,7 +46,9 @@ pub(crate) fn handle(broker: &mut Broker, context: &Context, request: ListOffset
                     }
                 })
                 .collect();
-            ListOffsetsTopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions)
+            ListOffsetsTopicResponse::default()
+                .with_name(topic.name.clone())
+                .with_partitions(partitions)
         })
         .collect();
     context.reply(&ListOffsetsResponse::default().with_topics(topics))

@@ -19,9 +19,7 @@ use crate::topics::{Refused, Topic};
 
 pub(crate) fn handle(broker: &mut Broker, context: &Context, request: MetadataRequest) -> Reply {
     let wants_operations = request.include_topic_authorized_operations;
-    let asked = request
-        .topics
-        .filter(|topics| context.version > 0 || !topics.is_empty());
+    let asked = request.topics.filter(|topics| context.version > 0 || !topics.is_empty());
     let topics = match asked {
         None => broker.topics.iter().map(|topic| describe(topic, wants_operations)).collect(),
         Some(asked) => asked

@@ -14,7 +14,11 @@ use crate::broker::{Broker, Context, Reply};
 use crate::coordinator::Committed;
 use crate::group::MemberKey;
 
-pub(crate) fn handle(broker: &mut Broker, context: &Context, request: OffsetCommitRequest) -> Reply {
+pub(crate) fn handle(
+    broker: &mut Broker,
+    context: &Context,
+    request: OffsetCommitRequest,
+) -> Reply {
     let (now, wall) = (broker.clock.monotonic(), broker.clock.wall());
     let key = MemberKey { id: &request.member_id, instance: request.group_instance_id.as_deref() };
     let generation = request.generation_id_or_member_epoch;
@@ -33,7 +37,9 @@ pub(crate) fn handle(broker: &mut Broker, context: &Context, request: OffsetComm
             let index = partition.partition_index;
             let metadata = partition.committed_metadata.as_deref();
             let result = allowed.and_then(|()| {
-                known.and_then(|topic| topic.log(index)).ok_or(ResponseError::UnknownTopicOrPartition)?;
+                known
+                    .and_then(|topic| topic.log(index))
+                    .ok_or(ResponseError::UnknownTopicOrPartition)?;
                 match metadata.map_or(0, str::len) > metadata_max {
                     true => Err(ResponseError::OffsetMetadataTooLarge),
                     false => Ok(()),

@@ -10,7 +10,11 @@ use kafka_protocol::messages::{OffsetDeleteRequest, OffsetDeleteResponse};
 use super::code_of;
 use crate::broker::{Broker, Context, Reply};
 
-pub(crate) fn handle(broker: &mut Broker, context: &Context, request: OffsetDeleteRequest) -> Reply {
+pub(crate) fn handle(
+    broker: &mut Broker,
+    context: &Context,
+    request: OffsetDeleteRequest,
+) -> Reply {
     let name = request.group_id.as_str();
     let Some(group) = broker.coordinator.group(name) else {
         let code = ResponseError::GroupIdNotFound.code();

@@ -35,7 +35,8 @@ pub(crate) fn handle(
 
 fn answer(broker: &Broker, name: &str, asked: &OffsetForLeaderPartition) -> EpochEndOffset {
     let row = EpochEndOffset::default().with_partition(asked.partition);
-    let unknown = |code: i16| row.clone().with_error_code(code).with_leader_epoch(-1).with_end_offset(-1);
+    let unknown =
+        |code: i16| row.clone().with_error_code(code).with_leader_epoch(-1).with_end_offset(-1);
     let Some(log) = broker.topics.get(name).and_then(|topic| topic.log(asked.partition)) else {
         return unknown(ResponseError::UnknownTopicOrPartition.code());
     };

@@ -28,7 +28,9 @@ pub(crate) fn handle(broker: &mut Broker, context: &Context, request: ProduceReq
         for data in topic.partition_data {
             let outcome = match (&refusal, &name) {
                 (Some(refused), _) => Err(refused.clone()),
-                (None, None) => Err(Refused::new(ResponseError::UnknownTopicId, "unknown topic id")),
+                (None, None) => {
+                    Err(Refused::new(ResponseError::UnknownTopicId, "unknown topic id"))
+                }
                 (None, Some(name)) => append(broker, name, &data),
             };
             let response = match outcome {
@@ -83,9 +85,9 @@ fn append(
     let now_ms = broker.clock.wall();
     let topic = broker.topics.get_mut(name).ok_or_else(|| unknown_topic(name))?;
     let id = topic.id;
-    let (log, config) = topic.log_mut(data.index).ok_or_else(|| {
-        unknown_topic(&format!("{name}[{}]", data.index))
-    })?;
+    let (log, config) = topic
+        .log_mut(data.index)
+        .ok_or_else(|| unknown_topic(&format!("{name}[{}]", data.index)))?;
     let records = data.records.as_deref().unwrap_or_default();
     let appended = log
         .append(config, now_ms, records, &mut broker.scratch)
@@ -100,9 +102,7 @@ fn append(
 fn refused(topic: &str, partition: i32, error: &AppendError) -> Refused {
     let code = match error {
         AppendError::TooLarge { .. } => ResponseError::MessageTooLarge,
-        AppendError::Corrupt(BatchError::Magic(_)) => {
-            ResponseError::UnsupportedForMessageFormat
-        }
+        AppendError::Corrupt(BatchError::Magic(_)) => ResponseError::UnsupportedForMessageFormat,
         AppendError::Corrupt(_) => ResponseError::CorruptMessage,
         AppendError::NotOneBatch | AppendError::Control => ResponseError::InvalidRecord,
         AppendError::Invalid(BatchError::Codec(_)) => ResponseError::UnsupportedCompressionType,

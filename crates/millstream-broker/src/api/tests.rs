@@ -160,9 +160,7 @@ fn produce_request(topic: &str, partition: i32, records: Bytes) -> ProduceReques
     use produce_request::{PartitionProduceData, TopicProduceData};
     let data = PartitionProduceData::default().with_index(partition).with_records(Some(records));
     ProduceRequest::default().with_acks(-1).with_topic_data(vec![
-        TopicProduceData::default()
-            .with_name(topic_name(topic))
-            .with_partition_data(vec![data]),
+        TopicProduceData::default().with_name(topic_name(topic)).with_partition_data(vec![data]),
     ])
 }
 
@@ -229,8 +227,11 @@ fn every_version_of_every_request_is_answered() {
             .with_include_topic_authorized_operations(version >= 8)
             .with_include_cluster_authorized_operations((8..=10).contains(&version))
     });
-    each!(Metadata, |version| MetadataRequest::default()
-        .with_topics(if version == 0 { Some(vec![]) } else { None }));
+    each!(Metadata, |version| MetadataRequest::default().with_topics(if version == 0 {
+        Some(vec![])
+    } else {
+        None
+    }));
     each!(Produce, |version| {
         use produce_request::{PartitionProduceData, TopicProduceData};
         let data = partitions
@@ -325,8 +326,8 @@ fn every_version_of_every_request_is_answered() {
     let mut joined = None;
     for member in ["", "nobody"] {
         each!(JoinGroup, |version| {
-            let protocol = join_group_request::JoinGroupRequestProtocol::default()
-                .with_name(text("range"));
+            let protocol =
+                join_group_request::JoinGroupRequestProtocol::default().with_name(text("range"));
             let request = JoinGroupRequest::default()
                 .with_group_id(text(format!("g{version}")).into())
                 .with_member_id(text(member))
@@ -382,9 +383,8 @@ fn every_version_of_every_request_is_answered() {
                     .with_group_id(text("offsets").into())
                     .with_topics(None),
             ]),
-            _ => OffsetFetchRequest::default()
-                .with_group_id(text("offsets").into())
-                .with_topics(Some(
+            _ => OffsetFetchRequest::default().with_group_id(text("offsets").into()).with_topics(
+                Some(
                     names
                         .iter()
                         .map(|name| {
@@ -393,7 +393,8 @@ fn every_version_of_every_request_is_answered() {
                                 .with_partition_indexes(partitions.to_vec())
                         })
                         .collect(),
-                )),
+                ),
+            ),
         }
     });
     each!(ListGroups, |_version| ListGroupsRequest::default());
@@ -502,16 +503,16 @@ fn every_version_of_every_request_is_answered() {
                 describe_topic_partitions_request::TopicRequest::default().with_name(name.clone())
             })
             .collect();
-        DescribeTopicPartitionsRequest::default()
-            .with_topics(rows)
-            .with_response_partition_limit(3)
+        DescribeTopicPartitionsRequest::default().with_topics(rows).with_response_partition_limit(3)
     });
     each!(ListPartitionReassignments, |_version| ListPartitionReassignmentsRequest::default());
     each!(DeleteTopics, |version| {
         let name = topic_name(&format!("new{}", version + 1));
         match version {
             6.. => DeleteTopicsRequest::default().with_topics(vec![
-                delete_topics_request::DeleteTopicState::default().with_name(None).with_topic_id(id),
+                delete_topics_request::DeleteTopicState::default()
+                    .with_name(None)
+                    .with_topic_id(id),
                 delete_topics_request::DeleteTopicState::default().with_name(Some(name)),
             ]),
             _ => DeleteTopicsRequest::default().with_topic_names(vec![name, topic_name("no")]),
@@ -618,8 +619,15 @@ fn everything_that_was_acknowledged_is_there_after_a_crash() {
         operation: crate::settings::Operation::Set,
         value: Some("2000".into()),
     };
-    alter_configs::alter(&mut bench.broker, describe_configs::TOPIC, "t", vec![change], false, false)
-        .unwrap();
+    alter_configs::alter(
+        &mut bench.broker,
+        describe_configs::TOPIC,
+        "t",
+        vec![change],
+        false,
+        false,
+    )
+    .unwrap();
     let committed = crate::coordinator::Committed {
         offset: 4,
         leader_epoch: 0,
@@ -681,7 +689,8 @@ fn retention_runs_by_the_clock() {
 
 #[test]
 fn old_groups_are_forgotten_with_their_offsets() {
-    let mut bench = Bench::with(BrokerConfig::new("/data").setting("offsets.retention.minutes", "60"));
+    let mut bench =
+        Bench::with(BrokerConfig::new("/data").setting("offsets.retention.minutes", "60"));
     bench.create("t", 1, &[]);
     use offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
     let row = OffsetCommitRequestPartition::default().with_committed_offset(0);

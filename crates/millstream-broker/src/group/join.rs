@@ -307,8 +307,7 @@ impl Group {
 
     /// Starts the next generation with those who came.
     pub(super) fn finish_join(&mut self, now: Duration, wall_ms: i64) {
-        let stays =
-            |member: &Member| member.join_ticket.is_some() || member.instance.is_some();
+        let stays = |member: &Member| member.join_ticket.is_some() || member.instance.is_some();
         self.members.retain(stays);
         let leader_came = self.members.iter().any(|member| {
             member.join_ticket.is_some() && self.leader.as_deref() == Some(member.id.as_str())

@@ -2,7 +2,9 @@
 
 use std::io;
 
-use millstream_protocol::{Batch, BatchError, BatchHeader, Compression, RecordBatchBuilder, header};
+use millstream_protocol::{
+    Batch, BatchError, BatchHeader, Compression, RecordBatchBuilder, header,
+};
 
 use super::producers::{Refusal, Verdict};
 use super::segment::Segment;
@@ -151,9 +153,9 @@ impl PartitionLog {
         let full = segment.size + header.size() as u64 > config.segment_bytes;
         // As in Kafka: a segment's time runs by the records' timestamps, where they have some.
         let newest = if header.max_timestamp >= 0 { header.max_timestamp } else { now_ms };
-        let old = segment.first_timestamp.is_some_and(|first| {
-            first >= 0 && newest.saturating_sub(first) > config.segment_ms
-        });
+        let old = segment
+            .first_timestamp
+            .is_some_and(|first| first >= 0 && newest.saturating_sub(first) > config.segment_ms);
         if full || old || segment.is_out_of_offsets(header.last_offset()) {
             self.roll()?;
         }
@@ -217,11 +219,9 @@ fn check_batch(
     match refused {
         Some(timestamp) if !stamped => Err(AppendError::Timestamp(timestamp)),
         // The time index believes the header's maximum.
-        _ if !stamped && newest != batch.header().max_timestamp => {
-            Err(AppendError::Invalid(BatchError::Build(
-                "its header's highest timestamp is not that of its records".into(),
-            )))
-        }
+        _ if !stamped && newest != batch.header().max_timestamp => Err(AppendError::Invalid(
+            BatchError::Build("its header's highest timestamp is not that of its records".into()),
+        )),
         _ => Ok(()),
     }
 }

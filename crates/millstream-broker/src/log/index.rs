@@ -88,12 +88,7 @@ impl<E: Entry> Index<E> {
     /// Opens the file as it is.
     pub(crate) fn open(file: Box<dyn DiskFile>) -> io::Result<Self> {
         let length = file.len()? as usize;
-        let mut index = Self {
-            file,
-            written: length / E::SIZE,
-            pending: Vec::new(),
-            last: None,
-        };
+        let mut index = Self { file, written: length / E::SIZE, pending: Vec::new(), last: None };
         if index.written > 0 {
             index.last = Some(index.read(index.written - 1)?);
         }

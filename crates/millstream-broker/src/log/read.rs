@@ -141,10 +141,7 @@ impl PartitionLog {
 }
 
 /// The batch that holds `offset`, or the first one behind it in this segment.
-pub(super) fn find_batch(
-    segment: &Segment,
-    offset: i64,
-) -> io::Result<Option<(u64, BatchHeader)>> {
+pub(super) fn find_batch(segment: &Segment, offset: i64) -> io::Result<Option<(u64, BatchHeader)>> {
     let relative = u32::try_from(offset - segment.base).unwrap_or(0);
     let entry = segment.offsets.last_where(|entry| entry <= relative)?;
     let mut place = entry.map_or(0, |entry| u64::from(entry.place));

@@ -89,8 +89,7 @@ impl PartitionLog {
                 self.segments.push(segment);
                 continue;
             }
-            let (segment, end_offset, whole) =
-                scan_segment(&*self.disk, &self.dir, *base, config)?;
+            let (segment, end_offset, whole) = scan_segment(&*self.disk, &self.dir, *base, config)?;
             self.end_offset = end_offset;
             self.segments.push(segment);
             if !whole && !is_last {

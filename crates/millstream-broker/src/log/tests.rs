@@ -27,7 +27,11 @@ fn from_producer(id: i64, epoch: i16, sequence: i32, count: usize) -> Vec<u8> {
     builder.finish(0).unwrap()
 }
 
-fn append(log: &mut PartitionLog, config: &LogConfig, bytes: &[u8]) -> Result<Appended, AppendError> {
+fn append(
+    log: &mut PartitionLog,
+    config: &LogConfig,
+    bytes: &[u8],
+) -> Result<Appended, AppendError> {
     log.append(config, NOW, bytes, &mut Vec::new())
 }
 
@@ -86,10 +90,16 @@ fn a_read_keeps_to_its_limit_unless_it_must_return_something() {
     for _ in 0..10 {
         append(&mut log, &config, &one).unwrap();
     }
-    for (limit, at_least_one, batches) in
-        [(0, false, 0), (0, true, 1), (10, false, 0), (10, true, 1), (one.len(), false, 1),
-         (one.len() * 3 - 1, false, 2), (one.len() * 3, true, 3), (1 << 20, false, 8)]
-    {
+    for (limit, at_least_one, batches) in [
+        (0, false, 0),
+        (0, true, 1),
+        (10, false, 0),
+        (10, true, 1),
+        (one.len(), false, 1),
+        (one.len() * 3 - 1, false, 2),
+        (one.len() * 3, true, 3),
+        (1 << 20, false, 8),
+    ] {
         let bytes = log.read(2, limit, at_least_one).unwrap().unwrap();
         assert_eq!(bytes.len(), batches * one.len(), "limit {limit} {at_least_one}");
     }
@@ -129,8 +139,7 @@ fn what_is_wrong_with_a_batch_is_named() {
 #[test]
 fn log_append_time_replaces_the_producers_timestamps() {
     let disk = MemoryDisk::default();
-    let config =
-        LogConfig { timestamp_type: TimestampType::LogAppendTime, ..LogConfig::default() };
+    let config = LogConfig { timestamp_type: TimestampType::LogAppendTime, ..LogConfig::default() };
     let mut log = open(&disk, &config, Recovery::Clean);
     let sent = batch(&[5, 6], b"v", Compression::Lz4);
     assert_eq!(append(&mut log, &config, &sent).unwrap().log_append_time, NOW);
@@ -274,7 +283,10 @@ fn deleting_records_moves_the_start_and_frees_segments() {
     assert_eq!(log.find_timestamp(NOW).unwrap().unwrap().offset, 9);
     log.delete_below(20).unwrap();
     assert_eq!((log.start_offset(), log.end_offset(), log.size()), (20, 20, 0));
-    assert_eq!(append(&mut log, &config, &batch(&[NOW], b"v", Compression::None)).unwrap().base_offset, 20);
+    assert_eq!(
+        append(&mut log, &config, &batch(&[NOW], b"v", Compression::None)).unwrap().base_offset,
+        20
+    );
 }
 
 #[test]

@@ -1,0 +1,7 @@
+//! The broker as a process and over sockets, spoken to with the codec itself.
+
+mod client;
+mod durability;
+mod embedded;
+mod process;
+mod sockets;
