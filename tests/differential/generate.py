@@ -26,6 +26,7 @@ from typing import Any
 
 import orjson
 from expression_trees import BINARY, build
+from quixstreams.dataframe.exceptions import ColumnDoesNotExist, InvalidColumnReference
 from quixstreams.dataframe.series import StreamingSeries
 
 VALUES = [
@@ -126,6 +127,9 @@ def outcome(record: str, tree: list) -> str:
         return "?"
     except Exception as error:
         text = f"! {type(error).__name__}: {error}"
+        if isinstance(error, ColumnDoesNotExist | InvalidColumnReference):
+            # Theirs and ours differ in wording; the kind and the column count.
+            text = f"! {type(error).__name__}: '{str(error).split(chr(39))[1]}'"
     return ("~" if ONLY_PYTHON else "") + text
 
 

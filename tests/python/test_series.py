@@ -79,13 +79,13 @@ def test_unary(sdf, value):
 class TestColumns:
     def test_missing(self, sdf):
         """S-01"""
-        with pytest.raises(ColumnDoesNotExist, match='"x"'):
+        with pytest.raises(ColumnDoesNotExist, match="'x'"):
             evaluate(sdf["x"], {"y": 1})
 
     @pytest.mark.parametrize("value", [None, 5, "text", [1], 0.5])
     def test_values_without_columns(self, sdf, value):
         """S-01"""
-        with pytest.raises(InvalidColumnReference, match='"x"'):
+        with pytest.raises(InvalidColumnReference, match="'x'"):
             evaluate(sdf["x"], value)
 
     def test_nested(self, sdf):

@@ -143,7 +143,7 @@ fn no_column(column: &str) -> Failure {
     Failure::new(
         FailureKind::ColumnDoesNotExist,
         format!(
-            "the value has no column \"{column}\"; look at the record with sdf.print(), or give the \
+            "the value has no column '{column}'; look at the record with sdf.print(), or give the \
              column a value first with sdf.fill(\"{column}\")"
         ),
     )
@@ -153,7 +153,7 @@ fn no_columns(object: &Bound<'_, PyAny>, column: &str) -> Failure {
     Failure::new(
         FailureKind::InvalidColumnReference,
         format!(
-            "column \"{column}\" was asked of a value of type {}, which has no columns",
+            "column '{column}' was asked of a value of type {}, which has no columns",
             json::type_name(object)
         ),
     )
