@@ -20,9 +20,6 @@ pub(crate) enum Malformed {
     /// More array elements than any client sends.
     #[error("the request has more than {} array elements", shape::ELEMENTS_MAX)]
     TooMany,
-    /// Bytes behind the last field.
-    #[error("the request has {0} bytes too many")]
-    Trailing(usize),
     /// An API key that this broker does not serve.
     #[error("API key {0} is not served")]
     UnknownApi(i16),

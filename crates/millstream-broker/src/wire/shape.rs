@@ -36,10 +36,9 @@ pub(crate) fn check(
     if flexible {
         walk.tags()?;
     }
-    match walk.bytes.len() {
-        0 => Ok(()),
-        more => Err(Malformed::Trailing(more)),
-    }
+    // What follows is left alone, as Kafka does: librdkafka sends three stray bytes behind a
+    // request for the metadata of all topics.
+    Ok(())
 }
 
 /// Skips the tagged fields of a request header.
