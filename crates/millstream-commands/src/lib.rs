@@ -44,6 +44,9 @@ pub struct Program {
     disable_help_subcommand = true
 )]
 struct Arguments {
+    /// Say more on standard error: once for what is done, twice for how
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    verbose: u8,
     #[command(subcommand)]
     command: Verb,
 }
@@ -67,6 +70,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, program: &Program) -> 
             return error.exit_code();
         }
     };
+    log_to_stderr(arguments.verbose, matches!(arguments.command, Verb::Broker(_)));
     let outcome = match arguments.command {
         Verb::Broker(arguments) => broker::run(arguments),
         Verb::Topics(arguments) => topics::run(arguments, program),
@@ -86,4 +90,24 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, program: &Program) -> 
             1
         }
     }
+}
+
+/// What the crates below have to say goes to standard error. In a process that listens already
+/// (Python's logging) nothing changes.
+///
+/// A tool reports its own errors, and what its client library warns of is in them; a broker that
+/// runs for days has nobody else to tell of its warnings.
+fn log_to_stderr(verbose: u8, is_broker: bool) {
+    let level = match verbose {
+        0 if is_broker => tracing::Level::WARN,
+        0 => tracing::Level::ERROR,
+        1 => tracing::Level::INFO,
+        _ => tracing::Level::DEBUG,
+    };
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .finish();
+    let _ = tracing::subscriber::set_global_default(subscriber);
 }
