@@ -16,6 +16,8 @@ export MILLSTREAM_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/millstream
 # Outside the clone, so that a second clone and the CI's fresh one do not start from nothing.
 export CARGO_TARGET_DIR ?= $(MILLSTREAM_CACHE)/target
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# The build backend is maturin behind one of our own (tools/build_backend), which maturin does not know.
+export MATURIN_NO_MISSING_BUILD_BACKEND_WARNING := 1
 PYTHON ?= python3
 ARGS ?=
 
