@@ -211,9 +211,9 @@ fn component_length(bytes: &[u8]) -> Option<usize> {
     let mut from = 0;
     loop {
         let at = from + bytes[from..].iter().position(|byte| *byte == ESCAPE)?;
-        match bytes.get(at + 1)? {
-            &END => return Some(at + 2),
-            &ESCAPED_ZERO => from = at + 2,
+        match *bytes.get(at + 1)? {
+            END => return Some(at + 2),
+            ESCAPED_ZERO => from = at + 2,
             _ => return None,
         }
     }

@@ -157,6 +157,9 @@ pub trait AnyFamily {
     fn discard(&mut self);
 }
 
+/// Receives the entries of a merge.
+type Visit<'v, E> = dyn FnMut(&[u8], Found<'_, E>) -> ControlFlow<()> + 'v;
+
 enum Found<'a, E> {
     Cached(u32, &'a E),
     Stored(E),
@@ -450,11 +453,7 @@ impl<E: Entry> Family<E> {
         index
     }
 
-    fn merge(
-        &mut self,
-        range: &KeyRange,
-        visit: &mut dyn FnMut(&[u8], Found<'_, E>) -> ControlFlow<()>,
-    ) -> Result<()> {
+    fn merge(&mut self, range: &KeyRange, visit: &mut Visit<'_, E>) -> Result<()> {
         if range.is_empty() {
             return Ok(());
         }
@@ -465,7 +464,7 @@ impl<E: Entry> Family<E> {
         let end = range.end().map_or(Bound::Unbounded, Bound::Excluded);
         let mut fresh =
             this.fresh.range::<[u8], _>((Bound::Included(range.start()), end)).peekable();
-        let cached = |index: u32, visit: &mut dyn FnMut(&[u8], Found<'_, E>) -> _| {
+        let cached = |index: u32, visit: &mut Visit<'_, E>| {
             let slot = &this.slots[index as usize];
             match &slot.entry {
                 Some(entry) => visit(&slot.key, Found::Cached(index, entry)),

@@ -1,7 +1,7 @@
 //! One database behind the [`Backend`] trait.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rocksdb::{
@@ -227,7 +227,7 @@ fn family_name(family: FamilyId) -> String {
 fn family_names(
     directory: &PartitionDirectory,
     layout: &StoreLayout,
-    path: &PathBuf,
+    path: &Path,
     options: &Options,
 ) -> Result<Vec<String>> {
     let mut names = vec![DEFAULT_COLUMN_FAMILY_NAME.to_owned()];
@@ -250,11 +250,7 @@ fn family_names(
     Ok(names)
 }
 
-fn open_error(
-    directory: &PartitionDirectory,
-    path: &PathBuf,
-    error: &rocksdb::Error,
-) -> StateError {
+fn open_error(directory: &PartitionDirectory, path: &Path, error: &rocksdb::Error) -> StateError {
     let detail = error.to_string();
     // A file that the manifest names and that is gone is damage too (ST-23).
     let gone = error.kind() == ErrorKind::IOError && detail.contains("No such file");

@@ -24,8 +24,7 @@ pub(super) struct PartitionDirectory {
     path: PathBuf,
     store: StoreId,
     current: AtomicU64,
-    /// Holds the lock until it is dropped.
-    _lock: File,
+    lock: File,
 }
 
 impl PartitionDirectory {
@@ -36,8 +35,7 @@ impl PartitionDirectory {
         write_holder(&path, holder);
         check_store(&path, store)?;
         let current = read_current(&path, store)?;
-        let directory =
-            Self { path, store: store.clone(), current: AtomicU64::new(current), _lock: lock };
+        let directory = Self { path, store: store.clone(), current: AtomicU64::new(current), lock };
         for generation in generations(&directory.path)? {
             if generation != current {
                 directory.remove_generation(generation)?;
@@ -87,6 +85,14 @@ impl PartitionDirectory {
     /// Deletes the directory.
     pub(super) fn destroy(self) -> Result<()> {
         fs::remove_dir_all(&self.path).map_err(at("cannot delete", &self.path))
+    }
+}
+
+impl Drop for PartitionDirectory {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a child process that another thread is just starting
+        // has a copy of it, and with it the lock, until it runs its program.
+        let _ = self.lock.unlock();
     }
 }
 
@@ -258,7 +264,7 @@ pub(super) fn component(name: &str) -> String {
         }
     }
     if text.is_empty() {
-        text.push_str("%");
+        text.push('%');
     }
     if text.len() > LONGEST {
         // FNV-1a: the same on every machine and in every version.
@@ -312,6 +318,18 @@ mod tests {
         assert!(error.to_string().contains("state_dir"), "{error}");
         drop(first);
         open(&path, &store, 42).expect("the first let go");
+    }
+
+    /// A child process that is being started holds a copy of the file; the lock goes all the same.
+    #[test]
+    fn a_copy_of_the_file_does_not_keep_the_lock() {
+        let temp = tempfile::tempdir().expect("a temporary directory");
+        let store = StoreId::new("orders", "default", 0);
+        let first = open(temp.path(), &store, 1).expect("nobody has it");
+        let copy = first.lock.try_clone().expect("a copy");
+        drop(first);
+        open(temp.path(), &store, 2).expect("the first let go");
+        drop(copy);
     }
 
     #[test]

@@ -220,7 +220,7 @@ fn st_04_a_failed_store_refuses_everything(disk: &impl Disk) {
 }
 
 fn a_failed_local_write_fails_the_store(disk: &impl Disk) {
-    let mut store = open(Faulty::new(disk.open(), 0));
+    let mut store = open(Faulty::over(disk.open(), 0));
     store.families().expect("it works").one.insert(b"a", Number(1));
     store.prepare(facts(1)).expect("ok").expect("changes");
     store.commit(Some(2)).expect_err("the disk is full");
@@ -231,7 +231,7 @@ fn a_failed_local_write_fails_the_store(disk: &impl Disk) {
 }
 
 fn nothing_changed_means_nothing_to_write(disk: &impl Disk) {
-    let mut store = open(Faulty::new(disk.open(), 0));
+    let mut store = open(Faulty::over(disk.open(), 0));
     store.families().expect("it works").one.get(b"a").expect("a read");
     assert!(store.prepare(facts(1)).expect("ok").is_none());
     store.commit(None).expect("nothing is written");

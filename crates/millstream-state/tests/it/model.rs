@@ -95,7 +95,7 @@ impl<'d, D: Disk> Twin<'d, D> {
     /// A new process; what was not committed is gone.
     fn restart(&mut self, writes: i64) {
         self.store = None;
-        let backend = Faulty::new(self.disk.open(), writes);
+        let backend = Faulty::over(self.disk.open(), writes);
         let store = StorePartition::open(store_id(), backend, &self.settings);
         self.store = Some(store.expect("it opens"));
         self.rolled_back();

@@ -103,24 +103,24 @@ impl Disk for RocksDisk {
     }
 }
 
+/// What a backend was replaced by, if it was.
+pub(crate) type Promoted = Arc<Mutex<Option<Arc<dyn Backend>>>>;
+
 /// Fails from the n-th write on, as if the process had been killed just before it.
 #[derive(Debug)]
 pub(crate) struct Faulty {
     inner: Arc<dyn Backend>,
     writes_left: Arc<AtomicI64>,
-    promoted: Arc<Mutex<Option<Arc<dyn Backend>>>>,
+    promoted: Promoted,
 }
 
 impl Faulty {
-    pub(crate) fn new(inner: Arc<dyn Backend>, writes: i64) -> Arc<dyn Backend> {
+    pub(crate) fn over(inner: Arc<dyn Backend>, writes: i64) -> Arc<dyn Backend> {
         Self::watched(inner, writes).0
     }
 
     /// Also gives where to find what was promoted.
-    pub(crate) fn watched(
-        inner: Arc<dyn Backend>,
-        writes: i64,
-    ) -> (Arc<dyn Backend>, Arc<Mutex<Option<Arc<dyn Backend>>>>) {
+    pub(crate) fn watched(inner: Arc<dyn Backend>, writes: i64) -> (Arc<dyn Backend>, Promoted) {
         let promoted = Arc::new(Mutex::new(None));
         let writes_left = Arc::new(AtomicI64::new(writes));
         (Arc::new(Self { inner, writes_left, promoted: Arc::clone(&promoted) }), promoted)
