@@ -330,10 +330,10 @@ fn setting_entries(meta: &Journal, kind: u8) -> Values {
 /// Finds out how the last run ended, and marks this one as running.
 fn recovery_needed(disk: &dyn Disk, dir: &Path, boot_id: &str) -> io::Result<Recovery> {
     disk.create_dir_all(dir)?;
-    let clean = disk.file(&dir.join(CLEAN_STOP)).len()? > 0;
+    let clean = disk.file(&dir.join(CLEAN_STOP)).size()? > 0;
     disk.remove_file(&dir.join(CLEAN_STOP))?;
     let file = disk.file(&dir.join(BOOT_ID));
-    let mut last_boot = vec![0; usize::try_from(file.len()?).unwrap_or(0).min(1024)];
+    let mut last_boot = vec![0; usize::try_from(file.size()?).unwrap_or(0).min(1024)];
     if !last_boot.is_empty() {
         file.read_at(&mut last_boot, 0)?;
     }

@@ -56,7 +56,7 @@ pub trait DiskFile: Send + Sync {
     ///
     /// # Errors
     /// What the file system says.
-    fn len(&self) -> io::Result<u64>;
+    fn size(&self) -> io::Result<u64>;
 
     /// Fills as much of `out` as the file has bytes from `at` on and says how much that was.
     ///

@@ -82,7 +82,7 @@ impl Journal {
     }
 
     fn load(&mut self) -> io::Result<()> {
-        let length = self.file.len()?;
+        let length = self.file.size()?;
         if length == 0 {
             return Ok(());
         }

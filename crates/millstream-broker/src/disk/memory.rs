@@ -121,7 +121,7 @@ struct MemoryFile {
 }
 
 impl DiskFile for MemoryFile {
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.disk.lock().files.get(&self.path).map_or(0, |bytes| bytes.len() as u64))
     }
 

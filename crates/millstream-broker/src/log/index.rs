@@ -87,7 +87,7 @@ pub(crate) struct Index<E> {
 impl<E: Entry> Index<E> {
     /// Opens the file as it is.
     pub(crate) fn open(file: Box<dyn DiskFile>) -> io::Result<Self> {
-        let length = file.len()? as usize;
+        let length = file.size()? as usize;
         let mut index = Self { file, written: length / E::SIZE, pending: Vec::new(), last: None };
         if index.written > 0 {
             index.last = Some(index.read(index.written - 1)?);
@@ -97,7 +97,7 @@ impl<E: Entry> Index<E> {
 
     /// Starts with no entry, whatever is in the file.
     pub(crate) fn create(file: Box<dyn DiskFile>) -> io::Result<Self> {
-        if file.len()? > 0 {
+        if file.size()? > 0 {
             file.truncate(0)?;
         }
         Ok(Self { file, written: 0, pending: Vec::new(), last: None })

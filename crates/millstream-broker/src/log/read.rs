@@ -164,7 +164,7 @@ fn read_batches(
     let left = usize::try_from(segment.size - place).unwrap_or(usize::MAX);
     let mut bytes = read_exactly(segment, place, left.min(max_bytes.max(HEADER_LEN)))?;
     let mut batches = BatchIter::new(&bytes);
-    while let Some(batch) = batches.next() {
+    for batch in batches.by_ref() {
         batch.map_err(io::Error::other)?;
     }
     let whole = bytes.len() - batches.rest().len();

@@ -110,7 +110,7 @@ impl PartitionLog {
         for offset in snapshots.iter().rev() {
             let path = snapshot_path(&self.dir, *offset);
             let file = self.disk.file(&path);
-            let mut bytes = vec![0; file.len()? as usize];
+            let mut bytes = vec![0; file.size()? as usize];
             let read = file.read_at(&mut bytes, 0)?;
             if *offset <= self.end_offset
                 && let Some(producers) = Producers::decode(&bytes[..read])
@@ -158,7 +158,7 @@ fn scan_segment(
     config: &LogConfig,
 ) -> io::Result<(Segment, i64, bool)> {
     let mut segment = Segment::create(disk, dir, base)?;
-    let length = segment.file.len()?;
+    let length = segment.file.size()?;
     let modified = segment.file.modified_ms().unwrap_or(0);
     let mut end_offset = base;
     let mut buffer = Vec::new();

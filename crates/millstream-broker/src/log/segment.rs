@@ -53,7 +53,7 @@ impl Segment {
         let file = disk.file(&paths[0]);
         let mut segment = Self {
             base,
-            size: file.len()?,
+            size: file.size()?,
             max_timestamp: -1,
             max_timestamp_offset: base,
             first_timestamp: None,

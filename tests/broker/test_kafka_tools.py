@@ -1,0 +1,103 @@
+"""Apache Kafka's own command-line tools (the Java clients) against the embedded broker."""
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def tool(kafka_tool, address):
+    def run(name, *arguments, **options):
+        return kafka_tool(name, "--bootstrap-server", address, *arguments, **options)
+
+    return run
+
+
+def test_topics(tool, topic):
+    made = tool("topics", "--create", "--topic", topic, "--partitions", "3", "--config", "retention.ms=5000")
+    assert f"Created topic {topic}" in made
+    assert topic in tool("topics", "--list").split()
+    described = tool("topics", "--describe", "--topic", topic)
+    assert "PartitionCount: 3" in described and "retention.ms=5000" in described
+    tool("topics", "--alter", "--topic", topic, "--partitions", "4")
+    assert "PartitionCount: 4" in tool("topics", "--describe", "--topic", topic)
+    tool("topics", "--delete", "--topic", topic)
+    assert topic not in tool("topics", "--list").split()
+
+
+@pytest.mark.parametrize("codec", ["none", "gzip", "snappy", "lz4", "zstd"])
+def test_console_producer_and_consumer(tool, topic, codec):
+    tool("topics", "--create", "--topic", topic)
+    lines = [f"line {number}" for number in range(200)]
+    tool("console-producer", "--topic", topic, "--compression-codec", codec, text="\n".join(lines) + "\n")
+    out = tool("console-consumer", "--topic", topic, "--from-beginning", "--max-messages", "200",
+               "--timeout-ms", "60000")
+    assert out.splitlines() == lines
+
+
+def test_read_committed_sees_everything(tool, topic):
+    tool("topics", "--create", "--topic", topic)
+    tool("console-producer", "--topic", topic, text="a\nb\n")
+    out = tool("console-consumer", "--topic", topic, "--from-beginning", "--max-messages", "2",
+               "--timeout-ms", "60000", "--isolation-level", "read_committed")
+    assert out.split() == ["a", "b"]
+
+
+def test_consumer_groups(tool, topic, group):
+    tool("topics", "--create", "--topic", topic)
+    tool("console-producer", "--topic", topic, text="x\n" * 10)
+    tool("console-consumer", "--topic", topic, "--group", group, "--from-beginning", "--max-messages", "10",
+         "--timeout-ms", "60000")
+    assert group in tool("consumer-groups", "--list").split()
+    described = tool("consumer-groups", "--describe", "--group", group)
+    row = next(line.split() for line in described.splitlines() if topic in line)
+    assert row[3:6] == ["10", "10", "0"]
+    state = tool("consumer-groups", "--describe", "--state", "--group", group)
+    assert "Empty" in state
+    reset = tool("consumer-groups", "--group", group, "--topic", topic, "--reset-offsets", "--to-offset", "4",
+                 "--execute")
+    assert reset.split()[-1] == "4"
+    out = tool("console-consumer", "--topic", topic, "--group", group, "--max-messages", "6", "--timeout-ms", "60000")
+    assert len(out.split()) == 6
+    tool("consumer-groups", "--group", group, "--delete-offsets", "--topic", topic)
+    tool("consumer-groups", "--group", group, "--delete")
+    assert group not in tool("consumer-groups", "--list").split()
+
+
+def test_configs(tool, topic):
+    tool("topics", "--create", "--topic", topic)
+    topics = ["--entity-type", "topics", "--entity-name", topic]
+    tool("configs", "--alter", *topics, "--add-config", "retention.ms=777,cleanup.policy=[compact,delete]")
+    described = tool("configs", "--describe", *topics)
+    assert "retention.ms=777" in described and "cleanup.policy=compact,delete" in described
+    tool("configs", "--alter", *topics, "--delete-config", "retention.ms")
+    every = tool("configs", "--describe", "--all", *topics)
+    assert "retention.ms=604800000" in every and every.count("sensitive=") == 33
+    broker = ["--entity-type", "brokers", "--entity-name", "1"]
+    assert tool("configs", "--describe", "--all", *broker).count("sensitive=") == 340
+    tool("configs", "--alter", *broker, "--add-config", "log.retention.ms=123456789")
+    assert "retention.ms=123456789" in tool("configs", "--describe", "--all", *topics)
+    tool("configs", "--alter", *broker, "--delete-config", "log.retention.ms")
+    refused = tool("configs", "--alter", *topics, "--add-config", "retention.ms=never", check=False)
+    assert "retention.ms=never" not in tool("configs", "--describe", "--all", *topics), refused
+
+
+def test_records_are_deleted_and_offsets_listed(tool, topic, tmp_path):
+    tool("topics", "--create", "--topic", topic)
+    tool("console-producer", "--topic", topic, text="x\n" * 10)
+    plan = tmp_path / "plan.json"
+    plan.write_text('{"version": 1, "partitions": [{"topic": "%s", "partition": 0, "offset": 6}]}' % topic)
+    tool("delete-records", "--offset-json-file", str(plan))
+    assert f"{topic}:0:6" in tool("get-offsets", "--topic", topic, "--time", "earliest")
+    assert f"{topic}:0:10" in tool("get-offsets", "--topic", topic, "--time", "latest")
+
+
+def test_the_log_is_kafkas_own_format(kafka_tool, own_broker, topic):
+    """Kafka's own reader of segment files accepts ours."""
+    address = own_broker.address
+    kafka_tool("topics", "--bootstrap-server", address, "--create", "--topic", topic)
+    kafka_tool("console-producer", "--bootstrap-server", address, "--topic", topic, text="x\n" * 10)
+    own_broker.stop()
+    log, = (own_broker.data_dir / "topics").glob("*/0/00000000000000000000.log")
+    dumped = kafka_tool("dump-log", "--files", str(log), "--deep-iteration", "--print-data-log")
+    assert dumped.count("payload: x") == 10 and "isvalid: true" in dumped and "isvalid: false" not in dumped
