@@ -10,7 +10,8 @@ Everything is drawn from a fixed seed, so that a second run changes nothing.
 The parts of the file:
 
 * `values`: JSON texts. `binary[op][i][j]` is the outcome of `values[i] op values[j]`.
-* `trees`: triples of record (its number among `records`, JSON texts), expression (see `expression_trees.py`) and outcome.
+* `trees`: triples of record (its number among `records`, JSON texts), expression (see `expression_trees.py`) and
+  outcome.
 * `texts`: pairs of bytes (as Latin-1) and what orjson reads and writes again, or null where it refuses them.
 * `floats`: pairs of a float as Python spells it and as orjson does.
 * `outcomes`: all outcomes by number. `= repr`, `! type: message`; with `~` before it where it needs a type that only

@@ -323,3 +323,6 @@ pub(crate) fn keys_in(value: View<'_>, keys: &[Value], host: &dyn Host) -> Resul
     }
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests;

@@ -400,3 +400,6 @@ pub(crate) fn negative(value: View<'_>, host: &dyn Host) -> Result<Operand<'stat
         _ => Err(type_error(format!("bad operand type for unary -: '{}'", value.type_name()))),
     }
 }
+
+#[cfg(test)]
+mod tests;

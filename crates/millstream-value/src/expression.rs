@@ -267,3 +267,6 @@ impl fmt::Debug for Expr {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
