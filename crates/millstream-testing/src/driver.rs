@@ -260,6 +260,18 @@ impl TopologyTestDriver {
         Ok(driver)
     }
 
+    /// Ends all tasks without a checkpoint and starts another topology on the same topics,
+    /// changelogs, stores and committed offsets: a new version of a program.
+    ///
+    /// # Errors
+    /// If a store cannot be opened.
+    pub fn restart_with(&mut self, topology: impl Into<Arc<Topology>>) -> Result<(), DriverError> {
+        self.topology = topology.into();
+        self.sink.topology = Arc::clone(&self.topology);
+        self.tasks.clear();
+        self.start()
+    }
+
     /// Sets the callbacks.
     pub fn set_hooks(&mut self, hooks: Box<dyn Hooks>) {
         self.hooks = hooks;
