@@ -49,7 +49,8 @@ def wait_for(condition, what):
 
 
 def test_two_take_over_from_a_killed_third(address, topic, group):
-    AdminClient({"bootstrap.servers": address}).create_topics([NewTopic(topic, 6, 1)])[topic].result(PATIENCE)
+    admin = AdminClient({"bootstrap.servers": address})
+    admin.create_topics([NewTopic(topic, 6, 1)])[topic].result(PATIENCE)
     producer = Producer({"bootstrap.servers": address})
 
     def produce(count):

@@ -1,8 +1,9 @@
 //! FindCoordinator (10), versions 0 to 6: this broker coordinates every group.
 //!
-//! From version 4 on several keys at once (KIP-699). For transactions (key type 1) and share
-//! groups (2) there is no coordinator: `INVALID_REQUEST` with a text, which clients report and
-//! do not retry.
+//! From version 4 on several keys at once (KIP-699). Transactions (key type 1) are not supported
+//! yet, but a client that asks is sent here too: librdkafka would repeat any refusal until its
+//! time-out, whereas the refusal of the InitProducerId that follows is final for all clients. For
+//! share groups (2) there is no coordinator: `INVALID_REQUEST` with a text.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
@@ -20,8 +21,7 @@ pub(crate) fn handle(
     request: FindCoordinatorRequest,
 ) -> Reply {
     let refusal = match request.key_type {
-        GROUP => None,
-        TRANSACTION => Some("transactions are not supported yet by the embedded broker"),
+        GROUP | TRANSACTION => None,
         _ => Some("share groups are not supported by the embedded broker"),
     };
     let code = refusal.map_or(0, |_| ResponseError::InvalidRequest.code());

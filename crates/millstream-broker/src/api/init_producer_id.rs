@@ -2,7 +2,8 @@
 //!
 //! Each call without a transactional id gives a new id with epoch 0; a producer that brings its
 //! id to have the epoch raised (KIP-360) gets a new id too, which serves the same end. With a
-//! transactional id: `INVALID_REQUEST`, transactions are not supported yet.
+//! transactional id: `UNSUPPORTED_VERSION`, which librdkafka and the Java client take for final;
+//! transactions are not supported yet.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse, ProducerId};
@@ -15,7 +16,7 @@ pub(crate) fn handle(
     request: InitProducerIdRequest,
 ) -> Reply {
     let outcome = match request.transactional_id {
-        Some(_) => Err(ResponseError::InvalidRequest),
+        Some(_) => Err(ResponseError::UnsupportedVersion),
         None => broker.new_producer_id().map_err(|error| {
             tracing::error!(%error, "cannot reserve producer ids");
             ResponseError::KafkaStorageError
