@@ -1,0 +1,231 @@
+"""Producer and Consumer of the application: A-35, A-36, M-20, M-21."""
+
+import time
+import uuid
+
+import pytest
+
+from millstream.exceptions import NotSupportedYet, PartitionAssignmentError
+from millstream.kafka import Consumer, Producer, TopicPartition, raise_for_msg_error
+from millstream.kafka.exceptions import InvalidProducerConfigError, KafkaConsumerException
+from millstream.models import TopicConfig
+
+from platforms import Input
+
+
+@pytest.fixture
+def topic(broker):
+    broker.application()
+    return broker.topic("in", partitions=2)
+
+
+def consumer(broker, reset="earliest", **settings):
+    return Consumer(broker.address, f"clients-{uuid.uuid4().hex}", reset, **settings)
+
+
+def read(consumer, count, seconds=30):
+    messages, deadline = [], time.monotonic() + seconds
+    while len(messages) < count and time.monotonic() < deadline:
+        message = consumer.poll(timeout=1)
+        if message is not None:
+            messages.append(raise_for_msg_error(message))
+    return messages
+
+
+class TestProducer:
+    def test_what_arrives(self, broker, topic):
+        """M-20"""
+        delivered = []
+        with broker.app.get_producer() as producer:
+            assert not producer.instantiated and bool(producer)
+            producer.produce(
+                topic.name, value=b"v", key="text", headers=[("h", b"1"), ("h", "2")], partition=1, timestamp=5,
+                on_delivery=lambda error, message: delivered.append((error, message.topic(), message.partition())),
+            )
+            producer.produce(topic.name, value=None, key=None, headers={"a": b"b"}, partition=1, timestamp=6)
+            assert producer.instantiated
+        assert delivered == [(None, topic.name, 1)]
+        with consumer(broker) as reader:
+            reader.assign([TopicPartition(topic.name, 1, 0)])
+            first, second = read(reader, 2)
+        assert (first.key(), first.value(), first.timestamp(), first.offset()) == (b"text", b"v", (1, 5), 0)
+        assert first.headers() == [("h", b"1"), ("h", b"2")]
+        assert (first.topic(), first.partition(), first.error()) == (topic.name, 1, None)
+        assert len(first) >= 5
+        assert (second.key(), second.value(), second.headers()) == (None, None, [("a", b"b")])
+
+    def test_flush(self, broker, topic):
+        producer = broker.app.get_producer()
+        for n in range(100):
+            producer.produce(topic.name, value=b"%d" % n)
+        assert producer.flush(timeout=30) == 0
+        assert len(producer) == 0
+        assert producer.poll(0) == 0
+
+    def test_serialized_by_the_topic(self, broker, topic):
+        """T-03, T-04"""
+        message = topic.serialize(key=b"k", value={"a": [1]}, timestamp_ms=7)
+        with broker.app.get_producer() as producer:
+            producer.produce(topic.name, key=message.key, value=message.value, timestamp=message.timestamp, partition=0)
+        with broker.app.get_consumer() as reader:
+            reader.subscribe([topic.name])
+            (found,) = read(reader, 1)
+        back = topic.deserialize(found)
+        assert (back.key, back.value, back.timestamp) == (b"k", {"a": [1]}, 7)
+
+    def test_no_transactions_yet(self):
+        """M-20"""
+        with pytest.raises(NotSupportedYet, match="transactional"):
+            Producer("127.0.0.1:1", transactional=True)
+        producer = Producer("127.0.0.1:1")
+        for use in (producer.begin_transaction, producer.commit_transaction, producer.abort_transaction,
+                    lambda: producer.send_offsets_to_transaction([], None)):
+            with pytest.raises(InvalidProducerConfigError):
+                use()
+
+    def test_a_full_queue(self):
+        """SRC-04"""
+        producer = Producer("127.0.0.1:1", extra_config={"queue.buffering.max.messages": 2})
+        for _ in range(2):
+            producer.produce("t", value=b"x")
+        with pytest.raises(BufferError):
+            producer.produce("t", value=b"x", poll_timeout=0.05, buffer_error_max_tries=2)
+        producer.purge()
+        producer.flush(timeout=1)
+        assert len(producer) == 0
+
+    def test_secrets(self):
+        from millstream.kafka import ConnectionConfig
+
+        config = ConnectionConfig(bootstrap_servers="a:1", sasl_password="hunter2")
+        assert "hunter2" not in f"{Producer(config)!r} {Consumer(config, 'g', 'earliest')!r}"
+
+
+class TestConsumer:
+    def fill(self, broker, topic, count=6):
+        broker.produce(*(Input(topic, n, b"k", 100 + n, None, n % 2) for n in range(count)))
+
+    def test_subscribe_and_poll(self, broker, topic):
+        self.fill(broker, topic)
+        assigned = []
+        with consumer(broker) as reader:
+            reader.subscribe([topic.name], on_assign=lambda c, partitions: assigned.append((c, partitions)))
+            messages = read(reader, 6)
+            assert assigned[0][0] is reader
+            assert sorted(p.partition for p in assigned[0][1]) == [0, 1]
+            assert sorted(p.partition for p in reader.assignment()) == [0, 1]
+            assert reader.memberid()
+        assert sorted((m.partition(), m.offset(), m.value()) for m in messages) == [
+            (0, 0, b"0"), (0, 1, b"2"), (0, 2, b"4"), (1, 0, b"1"), (1, 1, b"3"), (1, 2, b"5"),
+        ]
+
+    def test_errors_in_callbacks(self, broker, topic):
+        """M-21"""
+
+        def fail(consumer, partitions):
+            raise RuntimeError("of the user")
+
+        with consumer(broker) as reader:
+            reader.subscribe([topic.name], on_assign=fail)
+            with pytest.raises(PartitionAssignmentError) as caught:
+                read(reader, 1)
+        assert isinstance(caught.value.__cause__, RuntimeError)
+
+    def test_offsets(self, broker, topic):
+        self.fill(broker, topic)
+        here = TopicPartition(topic.name, 0)
+        with consumer(broker, auto_commit_enable=False) as reader:
+            assert reader.get_watermark_offsets(here, timeout=10) == (0, 3)
+            assert reader.committed([here], timeout=10)[0].offset == -1001
+            reader.assign([TopicPartition(topic.name, 0, 1)])
+            (message,) = read(reader, 1)
+            assert message.offset() == 1
+            (committed,) = reader.commit(message, asynchronous=False)
+            assert (committed.offset, committed.error) == (2, None)
+            assert reader.committed([here], timeout=10)[0].offset == 2
+            assert reader.position([here])[0].offset == 2
+            reader.seek(TopicPartition(topic.name, 0, 0))
+            assert read(reader, 1)[0].offset() == 0
+            (found,) = reader.offsets_for_times([TopicPartition(topic.name, 0, 102)], timeout=10)
+            assert found.offset == 1
+            reader.commit(offsets=[TopicPartition(topic.name, 0, 3)], asynchronous=False)
+            assert reader.committed([here], timeout=10)[0].offset == 3
+
+    def test_pause_and_resume(self, broker, topic):
+        self.fill(broker, topic)
+        here = TopicPartition(topic.name, 0, 0)
+        with consumer(broker) as reader:
+            reader.assign([here])
+            reader.pause([here])
+            assert reader.poll(timeout=1) is None
+            reader.resume([here])
+            assert len(read(reader, 3)) == 3
+            reader.unassign()
+            assert reader.assignment() == []
+
+    def test_consume(self, broker, topic):
+        self.fill(broker, topic)
+        with consumer(broker) as reader:
+            reader.assign([TopicPartition(topic.name, 1, 0)])
+            assert [m.value() for m in reader.consume(num_messages=3, timeout=30)] == [b"1", b"3", b"5"]
+            assert reader.consume(num_messages=1, timeout=0.1) == []
+
+    def test_stored_offsets_are_committed_at_close(self, broker, topic):
+        """A-36"""
+        self.fill(broker, topic)
+        group = f"stored-{uuid.uuid4().hex}"
+        with Consumer(broker.address, group, "earliest") as reader:
+            reader.subscribe([topic.name])
+            for message in read(reader, 6):
+                if message.partition() == 0:
+                    reader.store_offsets(message)
+        with Consumer(broker.address, group, "earliest") as reader:
+            found = reader.committed([TopicPartition(topic.name, n) for n in range(2)], timeout=10)
+        assert [p.offset for p in found] == [3, -1001]
+
+    def test_list_topics(self, broker, topic):
+        with consumer(broker) as reader:
+            assert reader.list_topics(timeout=10)[topic.name] == 2
+
+    def test_a_topic_that_is_not_there(self, broker):
+        with consumer(broker) as reader:
+            reader.subscribe([f"nothing-{uuid.uuid4().hex}"])
+            deadline = time.monotonic() + 30
+            while (message := reader.poll(timeout=1)) is None:
+                assert time.monotonic() < deadline
+            assert message.error().name() == "UNKNOWN_TOPIC_OR_PART"
+            with pytest.raises(KafkaConsumerException) as caught:
+                raise_for_msg_error(message)
+            assert caught.value.code == 3
+
+    def test_available(self, broker):
+        with consumer(broker) as reader:
+            reader.raise_if_broker_unavailable(5)
+        broker.application().get_producer().raise_if_broker_unavailable(5)
+
+    @pytest.mark.parametrize(
+        "use",
+        [
+            lambda c: c.incremental_assign([]), lambda c: c.incremental_unassign([]),
+            lambda c: c.consumer_group_metadata(), lambda c: c.set_sasl_credentials("a", "b"),
+        ],
+    )
+    def test_not_supported_yet(self, use):
+        with pytest.raises(NotSupportedYet):
+            use(Consumer("127.0.0.1:1", "g", "earliest"))
+
+
+def test_availability_of_a_broker_that_is_not_there():
+    """E-12"""
+    from millstream.kafka.exceptions import KafkaBrokerUnavailableError
+
+    producer = Producer("127.0.0.1:1")
+    with pytest.raises(KafkaBrokerUnavailableError, match="restart the program"):
+        producer.raise_if_broker_unavailable(0.0)
+
+
+def test_topics_of_other_sizes(broker):
+    broker.application()
+    assert broker.topic("wide", partitions=5).broker_config == TopicConfig(
+        5, 1, {"retention.ms": "604800000", "retention.bytes": "-1", "cleanup.policy": "delete"}
+    )
