@@ -21,7 +21,6 @@ from millstream.models.topics.exceptions import TopicNotFoundError
 from millstream.state.exceptions import PartitionStoreIsUsed
 from millstream.state.rocksdb import RocksDBOptions
 from millstream.testing import MemoryApplication
-
 from platforms import Input
 
 # Never connected to: making an application does not.

@@ -9,7 +9,6 @@ from millstream.exceptions import NotSupportedYet, PartitionAssignmentError
 from millstream.kafka import Consumer, Producer, TopicPartition, raise_for_msg_error
 from millstream.kafka.exceptions import InvalidProducerConfigError, KafkaConsumerException
 from millstream.models import TopicConfig
-
 from platforms import Input
 
 

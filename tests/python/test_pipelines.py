@@ -8,7 +8,6 @@ from millstream import message_context
 from millstream.dataframe.windows import Collect, Count, Earliest, First, Last, Latest, Max, Mean, Min, Reduce, Sum
 from millstream.models import TimestampType
 from millstream.models.serializers import Deserializer, IgnoreMessage, JSONSerializer, Serializer
-
 from platforms import Input
 
 

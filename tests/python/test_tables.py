@@ -8,7 +8,6 @@ import pytest
 
 from millstream.dataframe.tables import Table, TablePrinter
 from millstream.testing import TopologyTestDriver
-
 from platforms import Input
 
 

@@ -71,7 +71,7 @@ class TestTopic:
         assert topic.is_regular and not topic.is_changelog and not topic.is_repartition
         assert topic.create_config is None
         with pytest.raises(TopicConfigurationError, match=r"app\.topic\('t'\)"):
-            topic.broker_config
+            topic.broker_config  # noqa: B018 - asking is what raises
 
     def test_config(self):
         """T-02"""
