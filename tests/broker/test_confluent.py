@@ -119,7 +119,7 @@ def test_records_that_are_too_large_are_refused(address, admin, topic):
 
 def test_topics_are_not_made_by_asking_for_them(address, topic):
     errors = []
-    producer = Producer({"bootstrap.servers": address, "message.timeout.ms": 3000})
+    producer = Producer({"bootstrap.servers": address, "topic.metadata.propagation.max.ms": 500})
     producer.produce(topic, b"x", on_delivery=lambda error, _: errors.append(error))
     producer.flush(PATIENCE)
     assert errors[0].code() in (KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART)
@@ -361,7 +361,7 @@ def test_transactions_are_refused_with_a_reason(address):
     producer = Producer({"bootstrap.servers": address, "transactional.id": "t"})
     with pytest.raises(KafkaException) as refused:
         producer.init_transactions(10)
-    assert not refused.value.args[0].retriable()
+    assert refused.value.args[0].fatal() and not refused.value.args[0].retriable()
 
 
 def test_everything_is_there_after_a_kill(own_broker, topic, group):

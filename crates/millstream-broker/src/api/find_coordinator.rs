@@ -1,9 +1,9 @@
 //! FindCoordinator (10), versions 0 to 6: this broker coordinates every group.
 //!
 //! From version 4 on several keys at once (KIP-699). Transactions (key type 1) are not supported
-//! yet, but a client that asks is sent here too: librdkafka would repeat any refusal until its
-//! time-out, whereas the refusal of the InitProducerId that follows is final for all clients. For
-//! share groups (2) there is no coordinator: `INVALID_REQUEST` with a text.
+//! yet: `TRANSACTIONAL_ID_AUTHORIZATION_FAILED`, the one code that all clients take for final
+//! (librdkafka repeats any other until its time-out), with a text that says what is meant. For
+//! share groups (2) there is no coordinator: `INVALID_REQUEST`.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
@@ -21,11 +21,18 @@ pub(crate) fn handle(
     request: FindCoordinatorRequest,
 ) -> Reply {
     let refusal = match request.key_type {
-        GROUP | TRANSACTION => None,
-        _ => Some("share groups are not supported by the embedded broker"),
+        GROUP => None,
+        TRANSACTION => Some((
+            ResponseError::TransactionalIdAuthorizationFailed,
+            "transactions are not supported yet by the embedded broker",
+        )),
+        _ => Some((
+            ResponseError::InvalidRequest,
+            "share groups are not supported by the embedded broker",
+        )),
     };
-    let code = refusal.map_or(0, |_| ResponseError::InvalidRequest.code());
-    let message = refusal.map(text);
+    let code = refusal.map_or(0, |(code, _)| code.code());
+    let message = refusal.map(|(_, message)| text(message));
     let found = Coordinator::default()
         .with_error_code(code)
         .with_error_message(message.clone())

@@ -2,8 +2,8 @@
 //!
 //! Each call without a transactional id gives a new id with epoch 0; a producer that brings its
 //! id to have the epoch raised (KIP-360) gets a new id too, which serves the same end. With a
-//! transactional id: `UNSUPPORTED_VERSION`, which librdkafka and the Java client take for final;
-//! transactions are not supported yet.
+//! transactional id: `TRANSACTIONAL_ID_AUTHORIZATION_FAILED`, for the reason given at
+//! [`find_coordinator`](super::find_coordinator).
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse, ProducerId};
@@ -16,7 +16,7 @@ pub(crate) fn handle(
     request: InitProducerIdRequest,
 ) -> Reply {
     let outcome = match request.transactional_id {
-        Some(_) => Err(ResponseError::UnsupportedVersion),
+        Some(_) => Err(ResponseError::TransactionalIdAuthorizationFailed),
         None => broker.new_producer_id().map_err(|error| {
             tracing::error!(%error, "cannot reserve producer ids");
             ResponseError::KafkaStorageError
