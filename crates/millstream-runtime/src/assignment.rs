@@ -39,7 +39,9 @@ impl TaskState {
         use TaskState::{Closed, Restoring, Running, Suspended};
         matches!(
             (self, next),
-            (Restoring, Running | Closed) | (Running, Suspended | Closed) | (Suspended, Running | Closed)
+            (Restoring, Running | Closed)
+                | (Running, Suspended | Closed)
+                | (Suspended, Running | Closed)
         )
     }
 }
@@ -80,12 +82,50 @@ impl Slot {
         }
     }
 
-    /// Moves on, along the edges of the life cycle only.
-    pub(crate) fn become_stage(&mut self, stage: Stage) {
-        let before = self.state();
-        self.stage = stage;
-        let after = self.state();
-        assert!(before.may_become(after), "a task does not go from {before:?} to {after:?}");
+    /// Takes the stores of a task that restores; [`Slot::start`] follows.
+    pub(crate) fn take_stores(&mut self) -> Vec<StoreRestore> {
+        match &mut self.stage {
+            Stage::Restoring(stores) => std::mem::take(stores),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The stores are where they should be: records may come.
+    pub(crate) fn start(&mut self, task: Task) {
+        self.go(TaskState::Running, |_| Stage::Running(Box::new(task)));
+    }
+
+    /// The partitions were revoked, after the task's checkpoint.
+    pub(crate) fn suspend(&mut self) {
+        self.ends.clear();
+        self.go(TaskState::Suspended, |stage| match stage {
+            Stage::Running(task) => Stage::Suspended(task),
+            other => other,
+        });
+    }
+
+    /// The partitions came back.
+    pub(crate) fn resume(&mut self) {
+        self.go(TaskState::Running, |stage| match stage {
+            Stage::Suspended(task) => Stage::Running(task),
+            other => other,
+        });
+    }
+
+    /// The task is gone; its stores are closed.
+    pub(crate) fn close(self) {
+        self.check(TaskState::Closed);
+    }
+
+    fn go(&mut self, next: TaskState, change: impl FnOnce(Stage) -> Stage) {
+        self.check(next);
+        let stage = std::mem::replace(&mut self.stage, Stage::Restoring(Vec::new()));
+        self.stage = change(stage);
+    }
+
+    fn check(&self, next: TaskState) {
+        let now = self.state();
+        assert!(now.may_become(next), "a task does not go from {now:?} to {next:?}");
     }
 
     /// Notes that a partition has nothing more for now.

@@ -4,34 +4,34 @@ use std::time::Duration;
 
 /// Measures how long no broker could be reached.
 #[derive(Debug)]
-pub struct Availability {
+pub(crate) struct Availability {
     patience: Duration,
     down_since: Option<Duration>,
 }
 
 impl Availability {
     /// Gives up after `patience`; zero: never.
-    pub fn new(patience: Duration) -> Self {
+    pub(crate) fn new(patience: Duration) -> Self {
         Self { patience, down_since: None }
     }
 
     /// The client says that all brokers are down. The clock keeps running if it runs.
-    pub fn all_down(&mut self, now: Duration) {
+    pub(crate) fn all_down(&mut self, now: Duration) {
         self.down_since.get_or_insert(now);
     }
 
     /// A record came or was delivered, or a request was answered.
-    pub fn reached(&mut self) {
+    pub(crate) fn reached(&mut self) {
         self.down_since = None;
     }
 
     /// Whether the clock runs.
-    pub fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         self.down_since.is_some()
     }
 
     /// How long the brokers have been away, once that is too long.
-    pub fn exhausted(&self, now: Duration) -> Option<Duration> {
+    pub(crate) fn exhausted(&self, now: Duration) -> Option<Duration> {
         let away = now.saturating_sub(self.down_since?);
         (!self.patience.is_zero() && away >= self.patience).then_some(away)
     }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use millstream_engine::StoreSpec;
 use millstream_kafka::{ConsumerEvent, FlushId, KafkaError, ProducerEvent, RequestId, code};
 use millstream_state::{CheckpointFacts, Store};
 use millstream_types::{Offset, TopicPartition};
@@ -10,6 +11,7 @@ use millstream_types::{Offset, TopicPartition};
 use crate::RuntimeError;
 use crate::assignment::Stage;
 use crate::checkpoint::{CheckpointStep, CommitProgress, Facts, next_step};
+use crate::output::ProducerOutput;
 use crate::worker::Worker;
 
 /// Between two looks at what is under way.
@@ -47,7 +49,7 @@ impl Worker<'_> {
         let mut offsets = Vec::new();
         for slot in self.slots.values_mut() {
             if let Some(task) = slot.running() {
-                offsets.extend(task.positions());
+                offsets.extend(task.positions().map(|p| (p.topic_partition.clone(), p.next)));
             }
         }
         if offsets.is_empty() {
@@ -76,22 +78,21 @@ impl Worker<'_> {
                     paused = paused || self.pause_if_too_much_gathered()?;
                     self.turn_of_waiting(&mut checkpoint)?;
                 }
-                CheckpointStep::CommitOffsets => {
-                    match self.consumer.commit(&checkpoint.offsets) {
-                        Ok(id) => {
-                            checkpoint.request = Some(id);
-                            checkpoint.facts.commit = CommitProgress::Sent;
-                        }
-                        Err(error) => match error.kafka() {
-                            Some(kafka) if is_membership(kafka) => {
-                                break CheckpointEnd::MembershipLost;
-                            }
-                            _ => return Err(RuntimeError::Commit { reason: error.to_string() }),
-                        },
+                CheckpointStep::CommitOffsets => match self.consumer.commit(&checkpoint.offsets) {
+                    Ok(id) => {
+                        checkpoint.request = Some(id);
+                        checkpoint.facts.commit = CommitProgress::Sent;
                     }
-                }
+                    Err(error) => match error.kafka() {
+                        Some(kafka) if is_membership(kafka) => {
+                            break CheckpointEnd::MembershipLost;
+                        }
+                        _ => return Err(RuntimeError::Commit { reason: error.to_string() }),
+                    },
+                },
                 CheckpointStep::WriteState => {
                     self.write_state(&checkpoint.offsets)?;
+                    self.note_for_purge(&checkpoint.offsets);
                     checkpoint.facts.state_written = true;
                 }
                 CheckpointStep::Done => break CheckpointEnd::Complete,
@@ -145,24 +146,19 @@ impl Worker<'_> {
         for slot in self.slots.values_mut() {
             let Stage::Running(task) = &mut slot.stage else { continue };
             let mut covered = slot.committed.clone();
-            for (partition, next) in task.positions() {
-                covered.set(partition, next);
+            for position in task.positions() {
+                covered.set(position.topic_partition.clone(), position.next);
             }
-            let changelogs = task.changelogs();
-            for (index, changelog) in changelogs.iter().enumerate() {
-                let facts = CheckpointFacts { covered: covered.clone(), written_ms };
-                let prepared = task.with_store(index, |store: &mut dyn Store| {
-                    store.prepare(facts).map(|prepared| prepared.is_some())
-                })?;
-                let Some(changelog) = changelog.as_ref().filter(|_| prepared) else { continue };
-                let output = &mut self.output;
-                task.with_store(index, |store: &mut dyn Store| {
-                    let prepared = store.prepared().expect("prepared above");
-                    prepared
-                        .records()
-                        .try_for_each(|r| output.write_changelog(changelog, r.key, r.value))
-                })?;
-            }
+            let output = &mut self.output;
+            let partition = slot.id.partition;
+            let mut outcome = Ok(());
+            task.each_store(&mut |spec, store| {
+                if outcome.is_ok() {
+                    let facts = CheckpointFacts { covered: covered.clone(), written_ms };
+                    outcome = write_changes(spec, partition, store, facts, output);
+                }
+            });
+            outcome?;
         }
         Ok(())
     }
@@ -201,22 +197,33 @@ impl Worker<'_> {
     fn write_state(&mut self, offsets: &[(TopicPartition, Offset)]) -> Result<(), RuntimeError> {
         for slot in self.slots.values_mut() {
             let Stage::Running(task) = &mut slot.stage else { continue };
-            for (index, changelog) in task.changelogs().iter().enumerate() {
-                let position =
-                    changelog.as_ref().and_then(|p| self.output.changelog_position(p));
-                task.with_store(index, |store: &mut dyn Store| store.commit(position))?;
-            }
+            let (output, partition) = (&self.output, slot.id.partition);
+            let mut outcome = Ok(());
+            task.each_store(&mut |spec, store| {
+                let changelog = changelog_of(spec, partition);
+                let position = changelog.and_then(|p| output.changelog_position(&p));
+                if outcome.is_ok() {
+                    outcome = store.commit(position);
+                }
+            });
+            outcome?;
             task.checkpointed();
             for (partition, next) in offsets {
                 if slot.partitions.contains(partition) {
                     slot.committed.set(partition.clone(), *next);
-                    if self.topology.is_repartition_topic(&partition.topic) {
-                        self.purge.committed(partition, *next);
-                    }
                 }
             }
         }
         Ok(())
+    }
+
+    /// What was read of repartition topics may go.
+    fn note_for_purge(&mut self, offsets: &[(TopicPartition, Offset)]) {
+        for (partition, next) in offsets {
+            if self.is_repartition_topic(&partition.topic) {
+                self.purge.committed(partition, *next);
+            }
+        }
     }
 
     fn pause_if_too_much_gathered(&mut self) -> Result<bool, RuntimeError> {
@@ -235,6 +242,23 @@ impl Worker<'_> {
         self.consumer.pause(&partitions)?;
         Ok(true)
     }
+}
+
+fn changelog_of(spec: &StoreSpec, partition: i32) -> Option<TopicPartition> {
+    spec.changelog_topic.as_ref().map(|topic| TopicPartition::new(topic.clone(), partition))
+}
+
+/// Encodes what changed in a store and hands it to the producer, the marker last.
+fn write_changes(
+    spec: &StoreSpec,
+    partition: i32,
+    store: &mut dyn Store,
+    facts: CheckpointFacts,
+    output: &mut ProducerOutput,
+) -> Result<(), RuntimeError> {
+    let Some(prepared) = store.prepare(facts)? else { return Ok(()) };
+    let Some(changelog) = changelog_of(spec, partition) else { return Ok(()) };
+    prepared.records().try_for_each(|r| output.write_changelog(&changelog, r.key, r.value))
 }
 
 /// Whether a refusal says that the group has gone on without this member.

@@ -12,7 +12,7 @@ pub struct RunLimits {
 }
 
 /// Time that a run is granted on top of its timeout for joining the group.
-pub const JOINING_ALLOWANCE: Duration = Duration::from_secs(60);
+pub(crate) const JOINING_ALLOWANCE: Duration = Duration::from_secs(60);
 
 /// Why a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub enum StopReason {
 
 /// Counts outputs and keeps the idle timer of one run.
 #[derive(Debug)]
-pub struct LimitTracker {
+pub(crate) struct LimitTracker {
     limits: RunLimits,
     outputs: u64,
     idle_since: Duration,
@@ -36,34 +36,34 @@ pub struct LimitTracker {
 
 impl LimitTracker {
     /// Starts at `now` (monotonic).
-    pub fn new(limits: RunLimits, now: Duration) -> Self {
+    pub(crate) fn new(limits: RunLimits, now: Duration) -> Self {
         Self { limits, outputs: 0, idle_since: now, allowance: JOINING_ALLOWANCE }
     }
 
     /// Outputs made so far.
-    pub fn outputs(&self) -> u64 {
+    pub(crate) fn outputs(&self) -> u64 {
         self.outputs
     }
 
     /// `outputs` more outputs were made.
-    pub fn add_outputs(&mut self, outputs: u64) {
+    pub(crate) fn add_outputs(&mut self, outputs: u64) {
         self.outputs += outputs;
     }
 
     /// Whether the wanted number of outputs was made.
-    pub fn count_reached(&self) -> bool {
+    pub(crate) fn count_reached(&self) -> bool {
         self.limits.count > 0 && self.outputs >= self.limits.count
     }
 
     /// A record was processed, partitions were assigned or a restore ended at `now`: the idle
     /// timer starts again, and what was granted for joining is used up.
-    pub fn active(&mut self, now: Duration) {
+    pub(crate) fn active(&mut self, now: Duration) {
         self.idle_since = now;
         self.allowance = Duration::ZERO;
     }
 
     /// Whether the run is over at `now`.
-    pub fn reached(&self, now: Duration) -> Option<StopReason> {
+    pub(crate) fn reached(&self, now: Duration) -> Option<StopReason> {
         if self.count_reached() {
             return Some(StopReason::Count);
         }
@@ -73,7 +73,7 @@ impl LimitTracker {
     }
 
     /// When the timeout is next due, if nothing comes.
-    pub fn deadline(&self) -> Option<Duration> {
+    pub(crate) fn deadline(&self) -> Option<Duration> {
         (!self.limits.timeout.is_zero())
             .then(|| self.idle_since + self.limits.timeout + self.allowance)
     }

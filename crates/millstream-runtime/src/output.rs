@@ -1,6 +1,8 @@
 //! The producer as the engine sees it.
 
+use std::cell::Cell;
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +31,9 @@ pub(crate) struct ProducerOutput {
     changelog_headers: Vec<u8>,
     /// Found while a record waited for room; the worker handles them after the run.
     pub(crate) events: Vec<ProducerEvent>,
+    /// Records handed to the producer so far; shared, so that whoever lends the output out for a
+    /// run can still see it.
+    pub(crate) produced: Rc<Cell<u64>>,
     pub(crate) leaves: Option<Box<dyn Leaves>>,
 }
 
@@ -44,7 +49,15 @@ impl ProducerOutput {
         for (name, value) in ChangelogRecord::HEADERS {
             encode_header(&mut changelog_headers, name, value);
         }
-        Ok(Self { producer, sinks, named: HashMap::new(), changelog_headers, events: Vec::new(), leaves })
+        Ok(Self {
+            producer,
+            sinks,
+            named: HashMap::new(),
+            changelog_headers,
+            events: Vec::new(),
+            produced: Rc::default(),
+            leaves,
+        })
     }
 
     /// Hands one changelog record to the producer, waiting for room if need be.
@@ -86,6 +99,7 @@ impl ProducerOutput {
 
     /// Ends by itself: what is queued is delivered, or given up after `message.timeout.ms`.
     fn produce_waiting(&mut self, record: &ProduceRecord<'_>) -> Result<(), ProduceError> {
+        self.produced.set(self.produced.get() + 1);
         loop {
             match self.producer.produce(record) {
                 Err(ProduceError::QueueFull) => {

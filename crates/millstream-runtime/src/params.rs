@@ -59,12 +59,13 @@ pub struct RunConfig {
 }
 
 impl RunConfig {
-    /// The default settings with these clients.
+    /// The default settings with these clients and caches.
     pub fn new(
         consumer: ConsumerConfig,
         restore_consumer: ConsumerConfig,
         producer: ClientConfig,
         admin: ClientConfig,
+        cache: CacheSettings,
     ) -> Self {
         Self {
             checkpoints: CheckpointPolicy {
@@ -80,7 +81,7 @@ impl RunConfig {
             slice: Duration::from_millis(50),
             source_gap: SourceGap::default(),
             queue_bytes_max: 64 << 20,
-            cache: CacheSettings::default(),
+            cache,
             consumer,
             restore_consumer,
             producer,

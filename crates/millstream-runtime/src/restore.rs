@@ -9,13 +9,15 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_engine::{StoreSpec, TaskId};
+use millstream_engine::{StoreSpec, TaskId, TaskStore};
 use millstream_kafka::{
     Admin, Consumer, ConsumerEvent, FlushId, PartitionStart, ProducerEvent, StartOffset,
 };
+use millstream_state::restore::{
+    ChangelogRange, RestoreFacts, RestorePlan, RestoreStep, Restorer, plan,
+};
 use millstream_state::{
-    Backend, ChangelogRange, RestoreFacts, RestorePlan, RestoreStep, Restorer, SourceOffsets,
-    StateError, Storage, StoreId, StoreMark, plan,
+    Backend, CacheSettings, SourceOffsets, StateError, Storage, StoreId, StoreLayout, StoreMark,
 };
 use millstream_types::{Clock, Offset, TopicPartition};
 
@@ -31,8 +33,9 @@ const DELETE_RETENTION_MS: i64 = 24 * 3_600_000;
 
 /// One store partition on its way.
 pub(crate) struct StoreRestore {
+    spec: StoreSpec,
     store: StoreId,
-    layout: millstream_state::StoreLayout,
+    layout: StoreLayout,
     changelog: Option<TopicPartition>,
     committed: SourceOffsets,
     phase: Phase,
@@ -54,8 +57,9 @@ enum Phase {
 impl StoreRestore {
     pub(crate) fn new(spec: &StoreSpec, task: TaskId, committed: SourceOffsets) -> Self {
         Self {
-            store: StoreId::new(spec.stream_id.clone(), spec.name.clone(), task.partition),
-            layout: spec.kind.layout(),
+            spec: spec.clone(),
+            store: spec.id(task.partition),
+            layout: *spec.layout(),
             changelog: spec
                 .changelog_topic
                 .as_ref()
@@ -73,12 +77,13 @@ impl StoreRestore {
         matches!(self.phase, Phase::Ready(_))
     }
 
-    /// The backend of a store that is ready.
-    pub(crate) fn into_backend(self) -> Option<Arc<dyn Backend>> {
-        match self.phase {
-            Phase::Ready(backend) => Some(backend),
-            _ => None,
-        }
+    /// Opens the store over its backend.
+    ///
+    /// # Panics
+    /// If it is not ready.
+    pub(crate) fn into_store(self, cache: &CacheSettings) -> Result<TaskStore, StateError> {
+        let Phase::Ready(backend) = self.phase else { panic!("{} is not ready", self.store) };
+        self.spec.open(self.store.partition, backend, cache)
     }
 
     fn wants(&self) -> Option<(&TopicPartition, Offset)> {
@@ -171,9 +176,10 @@ impl RestoreReader {
                 }
                 .into());
             }
-            let Phase::Rewriting { restorer, .. } =
-                std::mem::replace(&mut store.phase, Phase::Opening { at: Duration::MAX, told: true })
-            else {
+            let Phase::Rewriting { restorer, .. } = std::mem::replace(
+                &mut store.phase,
+                Phase::Opening { at: Duration::MAX, told: true },
+            ) else {
                 unreachable!("looked at above");
             };
             let partition = store.changelog.as_ref().expect("what is rewritten has a changelog");
@@ -390,8 +396,7 @@ fn finish(
     restore: &mut StoreRestore,
     context: &mut RestoreContext<'_>,
 ) -> Result<(), RuntimeError> {
-    let done =
-        matches!(&restore.phase, Phase::Reading(r) if r.step() == RestoreStep::Finish);
+    let done = matches!(&restore.phase, Phase::Reading(r) if r.step() == RestoreStep::Finish);
     if !done {
         return Ok(());
     }

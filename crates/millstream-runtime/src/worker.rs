@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_engine::{Task, TaskId, Topology};
+use millstream_engine::{Step, Task, TaskId, TaskStore, Topology};
 use millstream_kafka::{
     Admin, ClientFactory, Consumer, ConsumerEvent, DeliveryFailure, Error, PartitionStart,
     ProducerEvent, StartOffset,
@@ -13,7 +13,7 @@ use millstream_state::{SourceOffsets, Storage};
 use millstream_types::{Clock, RecordBatch, TopicPartition};
 use millstream_value::Host;
 
-use crate::assignment::{Slot, Stage};
+use crate::assignment::{Slot, Stage, TaskState};
 use crate::availability::Availability;
 use crate::checkpoint::Gathered;
 use crate::commit::CheckpointEnd;
@@ -96,8 +96,18 @@ pub(crate) struct Worker<'a> {
 
 impl<'a> Worker<'a> {
     fn new(params: RunParams<'a>) -> Result<Self, RuntimeError> {
-        let RunParams { topology, config, clients, storage, clock, host, hooks, stop, limits, leaves } =
-            params;
+        let RunParams {
+            topology,
+            config,
+            clients,
+            storage,
+            clock,
+            host,
+            hooks,
+            stop,
+            limits,
+            leaves,
+        } = params;
         let mut admin = clients.admin(&config.admin)?;
         check_input_topics(admin.as_mut(), &topology, config.request_timeout)?;
         internal_topics::ensure(
@@ -199,7 +209,8 @@ impl<'a> Worker<'a> {
 
     /// Nothing while there is work; else until the next thing that has a time.
     fn how_long_to_wait(&mut self) -> Duration {
-        let busy = self.slots.values_mut().any(|slot| slot.running().is_some_and(|t| t.queued() > 0));
+        let busy =
+            self.slots.values_mut().any(|slot| slot.running().is_some_and(|t| t.queued() > 0));
         let full = self.output.producer.in_flight() > IN_FLIGHT_MAX;
         if busy && !full || !self.events.is_empty() {
             return Duration::ZERO;
@@ -209,7 +220,7 @@ impl<'a> Worker<'a> {
         if full {
             wait = wait.min(Duration::from_millis(10));
         }
-        if self.slots.values().any(|slot| matches!(slot.stage, Stage::Restoring(_))) {
+        if self.slots.values().any(|slot| slot.state() == TaskState::Restoring) {
             // The turn of the restore waits by itself.
             return Duration::ZERO;
         }
@@ -271,10 +282,8 @@ impl<'a> Worker<'a> {
         partition: Option<TopicPartition>,
         error: millstream_kafka::KafkaError,
     ) -> Result<(), RuntimeError> {
-        let suppressed = self
-            .hooks
-            .on_poll_error(partition.as_ref(), &error)
-            .map_err(RuntimeError::Hook)?;
+        let suppressed =
+            self.hooks.on_poll_error(partition.as_ref(), &error).map_err(RuntimeError::Hook)?;
         // A client that failed for good answers nothing any more: going on would be standing still.
         if suppressed && !error.fatal {
             return Ok(());
@@ -299,7 +308,7 @@ impl<'a> Worker<'a> {
     pub(crate) fn running_partitions(&self) -> Vec<TopicPartition> {
         self.slots
             .values()
-            .filter(|slot| matches!(slot.stage, Stage::Running(_)))
+            .filter(|slot| slot.state() == TaskState::Running)
             .flat_map(|slot| slot.partitions.iter().cloned())
             .collect()
     }
@@ -317,19 +326,14 @@ impl<'a> Worker<'a> {
             match self.slots.get_mut(&id) {
                 Some(slot) if slot.partitions.contains(partition) => {
                     starts.push(PartitionStart::new(partition.clone(), StartOffset::Committed));
-                    if matches!(slot.stage, Stage::Suspended(_)) {
-                        let Stage::Suspended(task) =
-                            std::mem::replace(&mut slot.stage, Stage::Restoring(Vec::new()))
-                        else {
-                            unreachable!("looked at above");
-                        };
-                        slot.stage = Stage::Running(task);
+                    if slot.state() == TaskState::Suspended {
+                        slot.resume();
                     }
                 }
                 _ => fresh.entry(id).or_default().push(partition.clone()),
             }
         }
-        self.close_slots(|slot| matches!(slot.stage, Stage::Suspended(_)));
+        self.close_slots(|slot| slot.state() == TaskState::Suspended);
         starts.extend(self.open_slots(fresh)?);
         self.consumer.ack_assigned(&starts)?;
         let now = self.clock.monotonic();
@@ -356,28 +360,24 @@ impl<'a> Worker<'a> {
         let mut starts = Vec::new();
         for (id, partitions) in fresh {
             let stateful = self.topology.stores_of(id).next().is_some();
-            let mut mine: SourceOffsets = partitions
-                .iter()
-                .filter_map(|p| Some((p.clone(), committed.get(p)?)))
-                .collect();
+            let mut mine: SourceOffsets =
+                partitions.iter().filter_map(|p| Some((p.clone(), committed.get(p)?))).collect();
             let mut places: Vec<PartitionStart> = partitions
                 .iter()
                 .map(|p| PartitionStart::new(p.clone(), StartOffset::Committed))
                 .collect();
-            let mut stage = Stage::Restoring(Vec::new());
-            if stateful {
+            let stage = if stateful {
                 self.mend_source_gap(id, &mut mine, &mut places)?;
                 let stores = self
                     .topology
                     .stores_of(id)
                     .map(|spec| StoreRestore::new(spec, id, mine.clone()))
                     .collect();
-                stage = Stage::Restoring(stores);
                 places.iter_mut().for_each(|place| place.paused = true);
+                Stage::Restoring(stores)
             } else {
-                let task = self.new_task(id, Vec::new())?;
-                let _ = std::mem::replace(&mut stage, Stage::Running(Box::new(task)));
-            }
+                Stage::Running(Box::new(self.new_task(id, Vec::new())))
+            };
             starts.extend(places);
             let slot = Slot { id, partitions, committed: mine, stage, ends: Vec::new() };
             self.slots.insert(id, slot);
@@ -385,13 +385,17 @@ impl<'a> Worker<'a> {
         Ok(starts)
     }
 
-    fn new_task(
-        &self,
-        id: TaskId,
-        backends: Vec<Arc<dyn millstream_state::Backend>>,
-    ) -> Result<Task, RuntimeError> {
-        let topology = self.topology.clone();
-        Ok(Task::new(topology, id, backends, &self.config.cache, self.host.clone())?)
+    fn new_task(&self, id: TaskId, stores: Vec<TaskStore>) -> Task {
+        Task::new(self.topology.clone(), id, stores, self.host.clone())
+    }
+
+    pub(crate) fn is_repartition_topic(&self, topic: &str) -> bool {
+        self.topology.sources().iter().any(|s| s.is_repartition() && *s.topic == *topic)
+    }
+
+    fn is_changelog_topic(&self, topic: &str) -> bool {
+        let mut stores = self.topology.stores().iter();
+        stores.any(|store| store.changelog_topic.as_deref() == Some(topic))
     }
 
     /// A committed offset that retention has deleted (CK-40 to CK-42): the local state goes, and
@@ -434,12 +438,7 @@ impl<'a> Worker<'a> {
                  by retention; the local state is deleted and rebuilt from its changelog"
             );
             for spec in self.topology.stores_of(id) {
-                let store = millstream_state::StoreId::new(
-                    spec.stream_id.clone(),
-                    spec.name.clone(),
-                    id.partition,
-                );
-                self.storage.destroy(&store)?;
+                self.storage.destroy(&spec.id(id.partition))?;
             }
         }
         Ok(())
@@ -462,20 +461,14 @@ impl<'a> Worker<'a> {
                     task.drop_queued(partition);
                 }
             }
-            slot.ends.clear();
-            if matches!(slot.stage, Stage::Running(_)) {
-                let Stage::Running(task) =
-                    std::mem::replace(&mut slot.stage, Stage::Restoring(Vec::new()))
-                else {
-                    unreachable!("looked at above");
-                };
-                slot.stage = Stage::Suspended(task);
+            if slot.state() == TaskState::Running {
+                slot.suspend();
             }
         }
         // A restore that was under way begins anew if the partition comes back: what it wrote is
         // marked as such on disk and is taken up again.
         self.close_slots(|slot| {
-            matches!(slot.stage, Stage::Restoring(_))
+            slot.state() == TaskState::Restoring
                 && slot.partitions.iter().any(|partition| partitions.contains(partition))
         });
         self.consumer.ack_revoked()?;
@@ -493,14 +486,13 @@ impl<'a> Worker<'a> {
     }
 
     fn close_slots(&mut self, which: impl Fn(&Slot) -> bool) {
-        let purge = &mut self.purge;
-        self.slots.retain(|_, slot| {
-            let close = which(slot);
-            if close {
-                slot.partitions.iter().for_each(|partition| purge.forget(partition));
-            }
-            !close
-        });
+        let gone: Vec<TaskId> =
+            self.slots.values().filter(|slot| which(slot)).map(|slot| slot.id).collect();
+        for id in gone {
+            let slot = self.slots.remove(&id).expect("found just now");
+            slot.partitions.iter().for_each(|partition| self.purge.forget(partition));
+            slot.close();
+        }
     }
 
     // --- Restoring ----------------------------------------------------------------------------
@@ -549,19 +541,18 @@ impl<'a> Worker<'a> {
             .collect();
         for id in ready {
             let slot = self.slots.get_mut(&id).expect("found just now");
-            let Stage::Restoring(stores) =
-                std::mem::replace(&mut slot.stage, Stage::Restoring(Vec::new()))
-            else {
-                unreachable!("only restoring tasks were picked");
-            };
+            let stores = slot.take_stores();
             for store in &stores {
                 tracing::debug!("{}: restored", store.store());
             }
-            let backends = stores.into_iter().filter_map(StoreRestore::into_backend).collect();
+            let stores = stores
+                .into_iter()
+                .map(|store| store.into_store(&self.config.cache))
+                .collect::<Result<Vec<_>, _>>()?;
             let partitions = slot.partitions.clone();
-            let task = self.new_task(id, backends)?;
+            let task = self.new_task(id, stores);
             let slot = self.slots.get_mut(&id).expect("found just now");
-            slot.become_stage(Stage::Running(Box::new(task)));
+            slot.start(task);
             self.consumer.resume(&partitions)?;
             self.limits.active(self.clock.monotonic());
         }
@@ -572,7 +563,8 @@ impl<'a> Worker<'a> {
 
     /// Runs tasks until the slice is over or nothing is left, attached to the host if need be.
     fn process(&mut self) -> Result<(), RuntimeError> {
-        let work = self.slots.values_mut().any(|slot| slot.running().is_some_and(|t| t.queued() > 0));
+        let work =
+            self.slots.values_mut().any(|slot| slot.running().is_some_and(|t| t.queued() > 0));
         if !work || self.delivery_failure.is_some() {
             return Ok(());
         }
@@ -617,30 +609,35 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Runs one task; true if the slice is over.
+    /// Runs one task until its next record is younger than `bound`; true if the slice is over.
     fn run_task(&mut self, id: TaskId, bound: i64, end: Duration) -> Result<bool, RuntimeError> {
-        let Self { slots, output, hooks, clock, stop, limits, config, needs_host, records, .. } = self;
+        let Self { slots, output, hooks, clock, stop, limits, config, needs_host, records, .. } =
+            self;
+        let room = IN_FLIGHT_MAX.saturating_sub(output.producer.in_flight());
+        let produced = output.produced.clone();
+        let before = produced.get();
         let task = slots.get_mut(&id).and_then(Slot::running).expect("picked among running ones");
         let every = config.checkpoints.every;
         // A user's function may take any time, so the clock is looked at after each record then.
-        let at_once = if *needs_host { 1 } else { RUN_RECORDS };
-        let mut over = false;
-        loop {
-            let ran = task.run(bound, at_once, output, hooks.as_engine_hooks())?;
-            *records += ran.records;
+        let look_every = if *needs_host { 1 } else { RUN_RECORDS };
+        let (mut over, mut since_look) = (false, 0);
+        task.run_until(output, hooks.as_engine_hooks(), &mut |task, step| {
+            let Step::Ran(ran) = step else { return false };
+            *records += 1;
             limits.add_outputs(ran.outputs);
-            over = over
-                || clock.monotonic() >= end
-                || stop.requested().is_some()
-                || output.producer.in_flight() > IN_FLIGHT_MAX;
-            let done = ran.records == 0
-                || over
-                || limits.count_reached()
-                || (every > 0 && task.covered() >= every);
-            if done {
-                return Ok(over);
+            since_look += 1;
+            if since_look >= look_every {
+                since_look = 0;
+                over = clock.monotonic() >= end
+                    || stop.requested().is_some()
+                    || produced.get() - before >= room;
             }
-        }
+            !over
+                && !limits.count_reached()
+                && !(every > 0 && task.covered() >= every)
+                && task.next_timestamp().is_some_and(|next| next <= bound)
+        })?;
+        Ok(over)
     }
 
     fn tick(&mut self) -> Result<(), RuntimeError> {
@@ -746,7 +743,7 @@ impl<'a> Worker<'a> {
                     let suppressed =
                         self.hooks.on_delivery_failure(failure).map_err(RuntimeError::Hook)?;
                     // A lost changelog record would make the state wrong: nothing suppresses it.
-                    if !suppressed || self.topology.is_changelog_topic(&failure.topic) {
+                    if !suppressed || self.is_changelog_topic(&failure.topic) {
                         self.delivery_failure.get_or_insert_with(|| failure.clone());
                     }
                 }
