@@ -5,7 +5,7 @@
 //! take it, everything else travels on as the object it is.
 
 use bytes::Bytes;
-use millstream_value::{Map, Text, Value, json::JsonText};
+use millstream_value::{Map, Text, Value};
 use pyo3::IntoPyObject;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString};
@@ -130,10 +130,4 @@ pub(crate) fn host_object<'a, 'py>(
     object: &'a dyn std::any::Any,
 ) -> &'a Bound<'py, PyAny> {
     object.downcast_ref::<PyObjectValue>().expect("Python is the only host in this module").bind(py)
-}
-
-/// Checks JSON text and keeps it undecoded.
-pub(crate) fn json_text(bytes: &[u8]) -> PyResult<JsonText> {
-    JsonText::check(Bytes::copy_from_slice(bytes))
-        .map_err(|error| pyo3::exceptions::PyValueError::new_err(error.to_string()))
 }

@@ -6,10 +6,11 @@
 use std::any::Any;
 use std::fmt;
 
+use millstream_engine::RecordError;
 use millstream_value::{Failure, FailureKind, HostException};
 use pyo3::exceptions::{
-    PyAttributeError, PyException, PyIndexError, PyKeyError, PyOverflowError, PyRuntimeError,
-    PyTypeError, PyValueError, PyZeroDivisionError,
+    PyAttributeError, PyException, PyIndexError, PyKeyError, PyKeyboardInterrupt,
+    PyNotImplementedError, PyOverflowError, PyRuntimeError, PyTypeError, PyValueError, PyZeroDivisionError,
 };
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -62,54 +63,82 @@ macro_rules! classes {
         $(pub(crate) static $constant: ExceptionClass =
             ExceptionClass::new($module, stringify!($name));)*
 
-        /// Every class, so that a test can hold them against the Python layer.
-        pub(crate) static ALL: &[&ExceptionClass] = &[$(&$constant),*];
+        /// Every class.
+        static ALL: &[&ExceptionClass] = &[$(&$constant),*];
     };
 }
 
 classes! {
     COLUMN_DOES_NOT_EXIST = "millstream.dataframe.exceptions".ColumnDoesNotExist;
     INVALID_COLUMN_REFERENCE = "millstream.dataframe.exceptions".InvalidColumnReference;
+    GROUP_BY_NESTING_LIMIT = "millstream.dataframe.exceptions".GroupByNestingLimit;
+    GROUP_BY_DUPLICATE = "millstream.dataframe.exceptions".GroupByDuplicate;
+    DATAFRAME_DUPLICATE = "millstream.dataframe.exceptions".StreamingDataFrameDuplicate;
     INVALID_OPERATION = "millstream.core.stream.exceptions".InvalidOperation;
     SERIALIZATION = "millstream.models.serializers".SerializationError;
     IGNORE_MESSAGE = "millstream.models.serializers".IgnoreMessage;
     STATE = "millstream.state.exceptions".StateError;
     STATE_SERIALIZATION = "millstream.state.exceptions".StateSerializationError;
     STATE_TRANSACTION = "millstream.state.exceptions".StateTransactionError;
+    STORE_TRANSACTION_FAILED = "millstream.state.exceptions".StoreTransactionFailed;
+    STORE_ALREADY_REGISTERED = "millstream.state.exceptions".StoreAlreadyRegisteredError;
+    STORE_IS_USED = "millstream.state.exceptions".PartitionStoreIsUsed;
+    INCOMPATIBLE_STORE = "millstream.state.exceptions".IncompatibleStateStoreError;
+    INVALID_STORE_CHANGELOG_OFFSET = "millstream.state.exceptions".InvalidStoreChangelogOffset;
+    RECOVERY_OUT_OF_RANGE = "millstream.state.exceptions".StateRecoveryOffsetOutOfRange;
+    ROCKSDB_CORRUPTED = "millstream.state.rocksdb".RocksDBCorruptedError;
+    INVALID_STORED_OFFSET = "millstream.checkpointing.exceptions".InvalidStoredOffset;
+    PRODUCER_TIMEOUT = "millstream.checkpointing.exceptions".CheckpointProducerTimeout;
+    COMMIT_ERROR = "millstream.checkpointing.exceptions".CheckpointConsumerCommitError;
     KAFKA_EXCEPTION = "millstream.kafka.exceptions".KafkaException;
+    CONSUMER_EXCEPTION = "millstream.kafka.exceptions".KafkaConsumerException;
+    DELIVERY_ERROR = "millstream.kafka.exceptions".KafkaProducerDeliveryError;
     BROKER_UNAVAILABLE = "millstream.kafka.exceptions".KafkaBrokerUnavailableError;
+    TOPIC_NOT_FOUND = "millstream.models.topics.exceptions".TopicNotFoundError;
+    TOPIC_MISMATCH = "millstream.models.topics.exceptions".TopicConfigurationMismatch;
+    TOPIC_PARTITIONS_MISMATCH = "millstream.models.topics.exceptions".TopicPartitionsMismatch;
     TOPIC_NAME_LENGTH_EXCEEDED = "millstream.models.topics.exceptions".TopicNameLengthExceeded;
     TOPIC_PERMISSION = "millstream.models.topics.exceptions".TopicPermissionError;
     CONTEXT_NOT_SET = "millstream.context".MessageContextNotSetError;
 }
 
-/// Module and name of every class of the Python layer that this module may raise.
-pub(crate) fn class_paths() -> Vec<(&'static str, &'static str)> {
-    ALL.iter().map(|class| (class.module, class.name)).collect()
+/// The exception of the class of that name, as the crates below name them: one of the Python layer,
+/// or one of Python's own.
+pub(crate) fn named(py: Python<'_>, name: &str, message: String) -> PyErr {
+    if let Some(class) = ALL.iter().find(|class| class.name == name) {
+        return class.error(py, message);
+    }
+    match name {
+        "ValueError" => PyValueError::new_err(message),
+        "TypeError" => PyTypeError::new_err(message),
+        "NotImplementedError" => PyNotImplementedError::new_err(message),
+        "KeyboardInterrupt" => PyKeyboardInterrupt::new_err(message),
+        _ => PyRuntimeError::new_err(message),
+    }
 }
 
-/// An exception of user code.
-pub(crate) struct UserException(PyErr);
+/// An exception object on its way through the engine.
+pub(crate) struct UserException {
+    error: PyErr,
+    /// It says already where it happened.
+    placed: bool,
+}
 
 impl UserException {
-    pub(crate) fn new(error: PyErr) -> Self {
-        Self(error)
-    }
-
-    pub(crate) fn into_inner(self) -> PyErr {
-        self.0
+    fn new(error: PyErr) -> Self {
+        Self { error, placed: false }
     }
 }
 
 impl fmt::Display for UserException {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        gil::enter(|_| self.0.fmt(f))
+        gil::enter(|_| self.error.fmt(f))
     }
 }
 
 impl fmt::Debug for UserException {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        gil::enter(|_| self.0.fmt(f))
+        gil::enter(|_| self.error.fmt(f))
     }
 }
 
@@ -141,7 +170,7 @@ pub(crate) fn to_failure(error: PyErr) -> Failure {
 pub(crate) fn to_exception(py: Python<'_>, failure: Failure) -> PyErr {
     let own = failure.exception.and_then(|exception| {
         let exception = exception.into_any().downcast::<UserException>().ok()?;
-        Some(exception.into_inner())
+        Some(exception.error)
     });
     if matches!(failure.kind, FailureKind::Host | FailureKind::Interrupt) {
         return own.unwrap_or_else(|| PyRuntimeError::new_err(failure.message));
@@ -178,6 +207,44 @@ impl IntoException for Failure {
     fn into_exception(self, py: Python<'_>) -> PyErr {
         to_exception(py, self)
     }
+}
+
+/// The exception of a record's failure, which says where it happened and what to do: exceptions of
+/// user code by a note, those of the engine in their text. The failure keeps it, so that what comes
+/// out of `run()` is the object that callbacks saw.
+pub(crate) fn record_exception(py: Python<'_>, error: &mut RecordError) -> PyErr {
+    let own = matches!(error.failure.kind, FailureKind::Host | FailureKind::Interrupt);
+    let placed = error
+        .failure
+        .exception
+        .as_ref()
+        .and_then(|exception| exception.as_any().downcast_ref::<UserException>())
+        .is_some_and(|exception| exception.placed);
+    let text = error.to_string();
+    let note = format!(
+        "{} offset {}, operator {}: {}",
+        error.topic_partition,
+        error.offset,
+        error.operator,
+        error.remedy()
+    );
+    let failure = std::mem::replace(&mut error.failure, Failure::new(FailureKind::Host, ""));
+    let (kind, message) = (failure.kind, failure.message.clone());
+    let exception = if own {
+        let exception = to_exception(py, failure);
+        if !placed {
+            add_note(py, &exception, &note);
+        }
+        exception
+    } else {
+        to_exception(py, Failure { message: text, ..failure })
+    };
+    error.failure = Failure {
+        kind: if own { kind } else { FailureKind::Host },
+        message,
+        exception: Some(Box::new(UserException { error: exception.clone_ref(py), placed: true })),
+    };
+    exception
 }
 
 /// Adds a line to an exception's traceback (PEP 678). Python 3.10 has no notes: there it is left out.

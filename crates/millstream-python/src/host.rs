@@ -5,6 +5,7 @@ use millstream_value::{BinaryOp, Failure, Host, Value};
 use pyo3::basic::CompareOp;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::PyDict;
 
 use crate::convert::{from_python, to_python, to_python_in_place};
 use crate::errors::to_failure;
@@ -78,9 +79,18 @@ fn binary<'py>(
     }
 }
 
-/// Prints as the Python layer says (`millstream.dataframe._print.show`).
+/// `print(value)`, over several lines if `pretty`.
 fn print(value: &Bound<'_, PyAny>, pretty: bool) -> PyResult<()> {
-    static SHOW: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let show = SHOW.import(value.py(), "millstream.dataframe._print", "show")?;
-    show.call1((value, pretty)).map(|_| ())
+    static PPRINT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static PRINT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = value.py();
+    if pretty {
+        let options = PyDict::new(py);
+        options.set_item("indent", 2)?;
+        options.set_item("sort_dicts", false)?;
+        PPRINT.import(py, "pprint", "pprint")?.call((value,), Some(&options))?;
+    } else {
+        PRINT.import(py, "builtins", "print")?.call1((value,))?;
+    }
+    Ok(())
 }

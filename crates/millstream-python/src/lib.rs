@@ -13,19 +13,27 @@ use pyo3::prelude::*;
 
 mod context;
 mod convert;
+mod driver;
+mod embedded;
 mod errors;
 mod expr;
 mod formats;
 mod function;
 mod gil;
+mod hooks;
 mod host;
 mod isolation;
 mod json;
 mod kafka;
+mod logging;
 mod object;
 mod record;
+mod run;
 mod signals;
 mod state;
+mod topic;
+mod topology;
+mod window;
 
 #[pymodule(gil_used = true)]
 mod _millstream {
@@ -33,6 +41,10 @@ mod _millstream {
 
     #[pymodule_export]
     use crate::context::{MessageContext, message_context, set_message_context};
+    #[pymodule_export]
+    use crate::driver::TestDriver;
+    #[pymodule_export]
+    use crate::embedded::{cli_main, ensure_broker};
     #[pymodule_export]
     use crate::expr::PyExpr;
     #[pymodule_export]
@@ -44,12 +56,23 @@ mod _millstream {
         KafkaAdmin, KafkaConsumer, KafkaProducer, Message, PyKafkaError, PyTopicPartition,
     };
     #[pymodule_export]
+    use crate::logging::set_log_level;
+    #[pymodule_export]
     use crate::record::Row;
     #[pymodule_export]
+    use crate::run::Runner;
+    #[pymodule_export]
     use crate::state::State;
+    #[pymodule_export]
+    use crate::topic::{InternalTopic, TopicSpec};
+    #[pymodule_export]
+    use crate::topology::{PyTopology, PyTopologyBuilder};
+    #[pymodule_export]
+    use crate::window::PyAggregation;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::logging::install();
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

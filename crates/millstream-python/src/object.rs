@@ -80,13 +80,13 @@ impl HostObject for PyObjectValue {
             if let Ok(dict) = object.cast_exact::<PyDict>() {
                 return match dict.get_item(key) {
                     Ok(Some(value)) => Ok(from_python(value)),
-                    Ok(None) => Err(no_column(column)),
+                    Ok(None) => Err(no_column(object, column)),
                     Err(error) => Err(to_failure(error)),
                 };
             }
             object.get_item(key).map(from_python).map_err(|error| {
                 if error.is_instance_of::<PyKeyError>(py) {
-                    no_column(column)
+                    no_column(object, column)
                 } else if error.is_instance_of::<PyTypeError>(py) {
                     no_columns(object, column)
                 } else {
@@ -139,16 +139,28 @@ impl HostObject for PyObjectValue {
     }
 }
 
-fn no_column(column: &str) -> Failure {
-    Failure::new(
-        FailureKind::ColumnDoesNotExist,
-        format!(
-            "the value has no column '{column}'; look at the record with sdf.print(), or give the \
-             column a value first with sdf.fill(\"{column}\")"
-        ),
-    )
+/// How many columns an error lists, as the errors over native values do.
+const COLUMNS_LISTED: usize = 12;
+
+#[cold]
+fn no_column(object: &Bound<'_, PyAny>, column: &str) -> Failure {
+    let mut message = format!("the value has no column '{column}'");
+    let names = object.cast::<PyDict>().map(|dict| dict.keys().iter().collect::<Vec<_>>());
+    for (index, name) in names.unwrap_or_default().iter().enumerate() {
+        message.push_str(match index {
+            0 => "; it has ",
+            COLUMNS_LISTED => ", …",
+            _ => ", ",
+        });
+        if index == COLUMNS_LISTED {
+            break;
+        }
+        message.push_str(&name.repr().map_or_else(|_| json::type_name(name), |repr| repr.to_string()));
+    }
+    Failure::new(FailureKind::ColumnDoesNotExist, message)
 }
 
+#[cold]
 fn no_columns(object: &Bound<'_, PyAny>, column: &str) -> Failure {
     Failure::new(
         FailureKind::InvalidColumnReference,

@@ -2,10 +2,12 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use std::cell::RefCell;
+
 use millstream_value::{Failure, StateAccess};
 use pyo3::exceptions::{PyNotImplementedError, PyRuntimeError};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyString};
 
 use crate::errors::{self, to_exception};
 use crate::json::{self, NoJson, type_name};
@@ -103,10 +105,7 @@ impl State {
         let py = key.py();
         match self.get_encoded(key)? {
             None => Ok(or_none(py, default)),
-            Some(bytes) => json::loads(py, &bytes).map_err(|error| {
-                let message = format!("the stored bytes are not JSON: {error}; use get_bytes()");
-                errors::STATE_SERIALIZATION.error(py, message)
-            }),
+            Some(bytes) => decode(py, &bytes),
         }
     }
 
@@ -170,10 +169,79 @@ fn or_none<'py>(py: Python<'py>, default: Option<Bound<'py, PyAny>>) -> Bound<'p
     default.unwrap_or_else(|| py.None().into_bound(py))
 }
 
+thread_local! {
+    /// Set for the time of a run; JSON otherwise.
+    static CODEC: RefCell<Codec> = const { RefCell::new(Codec { dumps: None, loads: None }) };
+}
+
+/// What users write and read keys and values with, in place of JSON (ST-06).
+#[derive(Default)]
+pub(crate) struct Codec {
+    dumps: Option<Py<PyAny>>,
+    loads: Option<Py<PyAny>>,
+}
+
+impl Codec {
+    pub(crate) fn new(dumps: Option<Bound<'_, PyAny>>, loads: Option<Bound<'_, PyAny>>) -> Self {
+        Self { dumps: dumps.map(Bound::unbind), loads: loads.map(Bound::unbind) }
+    }
+
+    fn share(&self, py: Python<'_>) -> Self {
+        let share = |one: &Option<Py<PyAny>>| one.as_ref().map(|one| one.clone_ref(py));
+        Self { dumps: share(&self.dumps), loads: share(&self.loads) }
+    }
+
+    /// Runs `run` with this codec for all state on this thread.
+    pub(crate) fn during<R>(&self, py: Python<'_>, run: impl FnOnce() -> R) -> R {
+        /// Puts the outer one back, also when `run` panics.
+        struct Restore(Option<Codec>);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                CODEC.set(self.0.take().expect("taken here only"));
+            }
+        }
+        let _restore = Restore(Some(CODEC.replace(self.share(py))));
+        run()
+    }
+}
+
 fn encode(object: &Bound<'_, PyAny>) -> Result<Vec<u8>, NoJson> {
+    let py = object.py();
+    let dumps = CODEC.with_borrow(|codec| codec.dumps.as_ref().map(|dumps| dumps.clone_ref(py)));
     let mut out = Vec::new();
-    json::write(object, &mut out)?;
+    match dumps {
+        None => json::write(object, &mut out)?,
+        Some(dumps) => {
+            let written = dumps.bind(py).call1((object,)).map_err(|error| {
+                NoJson::Refused(format!("dumps raised {}", error.value(py)))
+            })?;
+            match (written.cast::<PyBytes>(), written.cast::<PyString>()) {
+                (Ok(bytes), _) => out.extend_from_slice(bytes.as_bytes()),
+                (_, Ok(text)) => out.extend_from_slice(text.to_str()?.as_bytes()),
+                _ => {
+                    let name = type_name(&written);
+                    return Err(NoJson::Refused(format!("dumps returned {name}, not bytes")));
+                }
+            }
+        }
+    }
     Ok(out)
+}
+
+fn decode<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    let loads = CODEC.with_borrow(|codec| codec.loads.as_ref().map(|loads| loads.clone_ref(py)));
+    let read = match &loads {
+        None => json::loads(py, bytes),
+        Some(loads) => loads.bind(py).call1((PyBytes::new(py, bytes),)),
+    };
+    read.map_err(|error| {
+        let what = if loads.is_some() { "refused by loads" } else { "no JSON" };
+        let text =
+            format!("the stored bytes are {what} ({}); read them with get_bytes()", error.value(py));
+        let unreadable = errors::STATE_SERIALIZATION.error(py, text);
+        unreadable.set_cause(py, Some(error));
+        unreadable
+    })
 }
 
 /// A key that cannot be encoded was never written: reading with it raises, and harms nothing (ST-04).

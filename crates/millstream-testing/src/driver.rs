@@ -139,7 +139,7 @@ pub struct LeafRecord {
 pub struct TopologyTestDriver {
     pub(crate) topology: Arc<Topology>,
     host: Arc<dyn Host>,
-    hooks: Box<dyn Hooks>,
+    hooks: Box<dyn Hooks + Send>,
     pub(crate) tasks: BTreeMap<TaskId, Task>,
     pub(crate) sink: Sink,
     pub(crate) changelogs: Logs,
@@ -273,7 +273,7 @@ impl TopologyTestDriver {
     }
 
     /// Sets the callbacks.
-    pub fn set_hooks(&mut self, hooks: Box<dyn Hooks>) {
+    pub fn set_hooks(&mut self, hooks: Box<dyn Hooks + Send>) {
         self.hooks = hooks;
     }
 
