@@ -9,11 +9,11 @@
 
 use std::time::Duration;
 
-use millstream::{Aggregation, Application, Error, col};
+use millstream::{Aggregation, Application, col};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-fn main() -> Result<(), Error> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut settings = Application::builder("delays-rust").earliest();
     if let Some(address) = std::env::args().nth(1) {
         settings = settings.broker(&address);
@@ -36,6 +36,7 @@ fn main() -> Result<(), Error> {
         .last()?
         .to_topic(&delays)?;
 
+    app.stop_on_signals()?;
     println!("reading departures from {}; Ctrl-C ends it", app.broker_address());
     let report = app.run()?;
     println!("{} records in, {} windows out", report.records, report.outputs);

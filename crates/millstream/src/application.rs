@@ -17,6 +17,8 @@ use millstream_state::{
 };
 use millstream_types::SystemClock;
 use millstream_value::InlineHost;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use crate::{Dataframe, Error, Topic, embedded};
 
@@ -239,6 +241,28 @@ impl Application {
     /// A handle by which any thread ends the run.
     pub fn stop_handle(&self) -> StopHandle {
         self.stop.clone()
+    }
+
+    /// From now on SIGINT (Ctrl-C) and SIGTERM end the run in order: the record at hand is
+    /// finished, the checkpoint committed, the group left. A second signal ends the process at
+    /// once. For the whole process, so it is the program's choice.
+    ///
+    /// # Errors
+    /// If the system refuses to hand the signals over.
+    pub fn stop_on_signals(&self) -> std::io::Result<()> {
+        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        let stop = self.stop.clone();
+        #[expect(clippy::disallowed_methods, reason = "the outermost layer starts the thread")]
+        std::thread::spawn(move || {
+            let mut signals = signals.forever();
+            if signals.next().is_some() {
+                stop.stop();
+            }
+            if signals.next().is_some() {
+                std::process::exit(130);
+            }
+        });
+        Ok(())
     }
 
     /// Runs until somebody stops it or it fails.
