@@ -33,6 +33,8 @@ use crate::wire::{self, Malformed};
 pub(crate) const NODE_ID: i32 = 1;
 /// Producer ids are taken from the journal in blocks of this size.
 const PRODUCER_ID_BLOCK: i64 = 1000;
+/// Logs are not flushed by time more often than this, in milliseconds.
+const FLUSH_MS_MIN: i64 = 10;
 /// Present after a clean stop; removed at the start.
 const CLEAN_STOP: &str = "clean-stop";
 /// Holds the machine's boot id of the last run.
@@ -94,6 +96,7 @@ pub(crate) struct Broker {
     answers: Vec<(Ticket, Bytes)>,
     next_ticket: Ticket,
     next_chores: Duration,
+    retention_interval_ms: i64,
     disk: Arc<dyn Disk>,
 }
 
@@ -141,6 +144,8 @@ impl Broker {
         let topics =
             Topics::open(Arc::clone(&disk), dir.join("topics"), &meta, &settings, recovery)?;
         let now = clock.monotonic();
+        // Kafka cannot change it while running either, so it is read once.
+        let retention_interval_ms = settings.number("log.retention.check.interval.ms");
         let coordinator = Coordinator::open(groups, now, clock.wall());
         let mut broker = Self {
             settings,
@@ -159,6 +164,7 @@ impl Broker {
             answers: Vec::new(),
             next_ticket: 1,
             next_chores: now,
+            retention_interval_ms,
             disk,
         };
         broker.next_chores = now + broker.chore_interval();
@@ -181,6 +187,8 @@ impl Broker {
             host: host.to_owned(),
         };
         let reply = api::dispatch(self, header.api_key, &context, frame)?;
+        // A topic may have come that wants its chores sooner.
+        self.next_chores = self.next_chores.min(self.clock.monotonic() + self.chore_interval());
         self.settle();
         Ok(reply)
     }
@@ -298,8 +306,11 @@ impl Broker {
         }
     }
 
+    /// How often logs are looked after: retention has its own setting, and a topic with
+    /// `flush.ms` wants it that often (though not in a busy loop).
     fn chore_interval(&self) -> Duration {
-        Duration::from_millis(self.settings.number("log.retention.check.interval.ms").max(1) as u64)
+        let flush = self.topics.shortest_flush_ms().max(FLUSH_MS_MIN);
+        Duration::from_millis(self.retention_interval_ms.min(flush) as u64)
     }
 
     fn chores(&mut self) {

@@ -61,6 +61,7 @@ pub(crate) struct Topics {
     dir: PathBuf,
     by_name: BTreeMap<Arc<str>, Topic>,
     names: HashMap<Uuid, Arc<str>>,
+    shortest_flush_ms: i64,
 }
 
 const TOPIC_KEY: u8 = b't';
@@ -75,7 +76,13 @@ impl Topics {
         settings: &Settings,
         recovery: Recovery,
     ) -> io::Result<Self> {
-        let mut topics = Self { disk, dir, by_name: BTreeMap::new(), names: HashMap::new() };
+        let mut topics = Self {
+            disk,
+            dir,
+            by_name: BTreeMap::new(),
+            names: HashMap::new(),
+            shortest_flush_ms: i64::MAX,
+        };
         let mut starts: HashMap<(Uuid, i32), i64> = HashMap::new();
         for (key, value) in meta.scan(&[START_KEY]) {
             let mut key = Fields(&key[1..]);
@@ -107,6 +114,7 @@ impl Topics {
                 topics.disk.remove_dir_all(&topics.dir.join(folder))?;
             }
         }
+        topics.note_flush_ms();
         Ok(topics)
     }
 
@@ -124,6 +132,16 @@ impl Topics {
 
     fn topic_dir(&self, id: Uuid) -> PathBuf {
         self.dir.join(id.simple().to_string())
+    }
+
+    /// The shortest time after which a topic wants its records on the medium (`flush.ms`).
+    pub(crate) fn shortest_flush_ms(&self) -> i64 {
+        self.shortest_flush_ms
+    }
+
+    fn note_flush_ms(&mut self) {
+        let shortest = self.by_name.values().map(|topic| topic.config.flush_ms).min();
+        self.shortest_flush_ms = shortest.unwrap_or(i64::MAX);
     }
 
     /// All topics in the order of their names.
@@ -207,6 +225,7 @@ impl Topics {
         self.names.insert(id, Arc::clone(&name));
         let topic = Topic { name: Arc::clone(&name), id, partitions: logs, own, config };
         self.by_name.insert(name, topic);
+        self.note_flush_ms();
         Ok(())
     }
 
@@ -283,6 +302,7 @@ impl Topics {
         meta.commit(vec![(topic_key(name), Some(value))])?;
         topic.config = settings.log_config(&own);
         topic.own = own;
+        self.note_flush_ms();
         Ok(())
     }
 
@@ -291,6 +311,7 @@ impl Topics {
         for topic in self.by_name.values_mut() {
             topic.config = settings.log_config(&topic.own);
         }
+        self.note_flush_ms();
     }
 
     /// Makes the records of a partition below `offset` unreadable for good; -1 stands for the

@@ -183,6 +183,15 @@ pub fn set_log_append_time(batch: &mut [u8], timestamp: i64) {
     set_crc(batch);
 }
 
+/// Corrects the highest timestamp and computes the checksum anew.
+///
+/// # Panics
+/// If `batch` is shorter than a header.
+pub fn set_max_timestamp(batch: &mut [u8], timestamp: i64) {
+    batch[35..43].copy_from_slice(&timestamp.to_be_bytes());
+    set_crc(batch);
+}
+
 /// Computes the checksum of a whole batch and writes it into its header.
 pub(crate) fn set_crc(batch: &mut [u8]) {
     let crc = ::crc32c::crc32c(&batch[CRC_START..]);

@@ -29,6 +29,9 @@ pub(crate) fn handle(broker: &mut Broker, context: &Context, request: MetadataRe
                     return by_id(broker, context, topic.topic_id, wants_operations);
                 }
                 let name = topic.name.map(|name| name.to_string()).unwrap_or_default();
+                if let Err(refused) = crate::topics::check_name(&name) {
+                    return refusal(&name, refused.code);
+                }
                 if broker.topics.get(&name).is_none()
                     && request.allow_auto_topic_creation
                     && let Err(refused) = auto_create(broker, &name)
@@ -62,7 +65,6 @@ pub(crate) fn handle(broker: &mut Broker, context: &Context, request: MetadataRe
 }
 
 fn auto_create(broker: &mut Broker, name: &str) -> Result<(), Refused> {
-    crate::topics::check_name(name)?;
     if !broker.settings.flag("auto.create.topics.enable") {
         return Ok(());
     }

@@ -688,6 +688,24 @@ fn retention_runs_by_the_clock() {
 }
 
 #[test]
+fn the_flush_settings_wait_for_the_medium() {
+    let mut bench = Bench::new();
+    bench.create("never", 1, &[]);
+    bench.create("each", 1, &[("flush.messages", "1")]);
+    bench.create("soon", 1, &[("flush.ms", "500")]);
+    bench.produce("never", 0, batch(5, 10));
+    assert_eq!(bench.disk.syncs(), 0);
+    bench.produce("each", 0, batch(1, 10));
+    assert_eq!(bench.disk.syncs(), 1);
+    bench.produce("soon", 0, batch(1, 10));
+    assert_eq!(bench.disk.syncs(), 1);
+    bench.pass(Duration::from_millis(1000));
+    assert_eq!(bench.disk.syncs(), 2);
+    bench.pass(Duration::from_secs(3600));
+    assert_eq!(bench.disk.syncs(), 2, "nothing new, nothing to wait for");
+}
+
+#[test]
 fn old_groups_are_forgotten_with_their_offsets() {
     let mut bench =
         Bench::with(BrokerConfig::new("/data").setting("offsets.retention.minutes", "60"));

@@ -17,6 +17,7 @@ pub struct MemoryDisk {
 struct State {
     files: BTreeMap<PathBuf, Vec<u8>>,
     writes: u64,
+    syncs: u64,
     fail_at: Option<(u64, usize)>,
 }
 
@@ -49,6 +50,11 @@ impl MemoryDisk {
     /// Changes so far: writes, truncations, renames and removals.
     pub fn changes(&self) -> u64 {
         self.lock().writes
+    }
+
+    /// How often somebody waited for the medium.
+    pub fn syncs(&self) -> u64 {
+        self.lock().syncs
     }
 
     /// Changes the bytes of a file behind the broker's back.
@@ -160,6 +166,7 @@ impl DiskFile for MemoryFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        self.disk.lock().syncs += 1;
         Ok(())
     }
 

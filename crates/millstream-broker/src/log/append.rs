@@ -87,7 +87,7 @@ impl PartitionLog {
         if batch.bytes().len() != records.len() {
             return Err(AppendError::NotOneBatch);
         }
-        check_batch(&batch, config, now_ms, scratch)?;
+        let newest = check_batch(&batch, config, now_ms, scratch)?;
         let sent = *batch.header();
         if sent.has_producer() {
             let (id, sequence, epoch) = (sent.producer_id, sent.base_sequence, sent.producer_epoch);
@@ -109,6 +109,9 @@ impl PartitionLog {
         let stamped = config.timestamp_type == TimestampType::LogAppendTime;
         if stamped {
             header::set_log_append_time(&mut bytes, now_ms);
+        } else if newest != sent.max_timestamp {
+            // The time index and look-ups believe the header; some clients fill it carelessly.
+            header::set_max_timestamp(&mut bytes, newest);
         }
         self.write(config, now_ms, &bytes)?;
         let log_append_time = if stamped { now_ms } else { -1 };
@@ -185,12 +188,13 @@ impl PartitionLog {
     }
 }
 
+/// Checks a producer's batch and returns the highest timestamp of its records.
 fn check_batch(
     batch: &Batch<'_>,
     config: &LogConfig,
     now_ms: i64,
     scratch: &mut Vec<u8>,
-) -> Result<(), AppendError> {
+) -> Result<i64, AppendError> {
     let size = batch.bytes().len();
     if size > config.max_message_bytes {
         return Err(AppendError::TooLarge { size, limit: config.max_message_bytes });
@@ -218,11 +222,7 @@ fn check_batch(
         .map_err(AppendError::Invalid)?;
     match refused {
         Some(timestamp) if !stamped => Err(AppendError::Timestamp(timestamp)),
-        // The time index believes the header's maximum.
-        _ if !stamped && newest != batch.header().max_timestamp => Err(AppendError::Invalid(
-            BatchError::Build("its header's highest timestamp is not that of its records".into()),
-        )),
-        _ => Ok(()),
+        _ => Ok(newest),
     }
 }
 

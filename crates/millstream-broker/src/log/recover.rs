@@ -81,8 +81,11 @@ impl PartitionLog {
                 Recovery::ProcessCrash => is_last,
                 Recovery::MachineCrash => true,
             };
-            if !scan {
-                let segment = Segment::open(&*self.disk, &self.dir, *base)?;
+            let believed = match scan {
+                true => None,
+                false => Some(Segment::open(&*self.disk, &self.dir, *base)?),
+            };
+            if let Some(segment) = believed.filter(Segment::has_index) {
                 if is_last {
                     self.end_offset = end_of(&segment)?;
                 }

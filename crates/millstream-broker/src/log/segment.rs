@@ -74,6 +74,11 @@ impl Segment {
         Ok(segment)
     }
 
+    /// Whether the index is there: the first batch of a segment always has an entry.
+    pub(crate) fn has_index(&self) -> bool {
+        self.size == 0 || self.offsets.last().is_some()
+    }
+
     /// Reads the batch header at `place`.
     pub(crate) fn header_at(&self, place: u64) -> io::Result<BatchHeader> {
         let mut bytes = [0; HEADER_LEN];

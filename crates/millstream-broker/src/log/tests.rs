@@ -149,6 +149,38 @@ fn log_append_time_replaces_the_producers_timestamps() {
 }
 
 #[test]
+fn a_careless_highest_timestamp_is_corrected() {
+    let disk = MemoryDisk::default();
+    let config = LogConfig::default();
+    let mut log = open(&disk, &config, Recovery::Clean);
+    let mut sent = batch(&[NOW, NOW + 5], b"v", Compression::None);
+    millstream_protocol::header::set_max_timestamp(&mut sent, 0);
+    append(&mut log, &config, &sent).unwrap();
+    assert_eq!(read_all(&mut log, 1000), [(0, NOW), (1, NOW + 5)]);
+    assert_eq!(log.find_timestamp(NOW + 1).unwrap().unwrap().offset, 1);
+    assert_eq!(log.find_max_timestamp().unwrap().unwrap().timestamp, NOW + 5);
+}
+
+#[test]
+fn lost_indexes_are_built_anew() {
+    let disk = MemoryDisk::default();
+    let config = small_segments();
+    let mut log = open(&disk, &config, Recovery::Clean);
+    for number in 0..20 {
+        append(&mut log, &config, &batch(&[NOW + number], &[1; 150], Compression::None)).unwrap();
+    }
+    log.close().unwrap();
+    for (path, _) in disk.files() {
+        if path.extension().is_some_and(|kind| kind == "index" || kind == "timeindex") {
+            disk.remove_file(&path).unwrap();
+        }
+    }
+    let log = open(&disk, &config, Recovery::Clean);
+    assert_eq!(log.end_offset(), 20);
+    assert_eq!(log.find_timestamp(NOW + 3).unwrap().unwrap().offset, 3);
+}
+
+#[test]
 fn compression_type_packs_anew() {
     let disk = MemoryDisk::default();
     let config = LogConfig { compression: Some(Compression::Zstd), ..LogConfig::default() };
