@@ -41,6 +41,8 @@ pub(crate) struct Window {
     pub(crate) store_name: Arc<str>,
     /// Whether it is behind a repartition topic (`upstream.rs`).
     pub(crate) grouped: bool,
+    /// It has no triggers and no collectors, and puts results out at the close only.
+    pub(crate) is_plain: bool,
     pub(crate) kind: Tumbling,
     pub(crate) columns: Columns,
     pub(crate) emission: Emission,

@@ -15,8 +15,8 @@ use crate::operators::{
     Assigned, Condition, KeySource, Operator, Repartition, ToTopic, UserFunction,
 };
 use crate::spec::{
-    AssignSource, FunctionSpec, GroupByKey, GroupBySpec, SinkSpec, SinkTarget, SourceSpec,
-    WindowDefinition, WindowSpec,
+    AssignSource, Emission, FunctionSpec, GroupByKey, GroupBySpec, SinkSpec, SinkTarget,
+    SourceSpec, WindowDefinition, WindowSpec,
 };
 use crate::topics::{
     TopicConfig, changelog_config, changelog_topic, derive_config, repartition_config,
@@ -494,6 +494,10 @@ impl TopologyBuilder {
             store: StoreIndex(self.stores.len() as u32),
             store_name: Arc::clone(&store_name),
             grouped,
+            is_plain: spec.emission == Emission::Final
+                && spec.before_update.is_none()
+                && spec.after_update.is_none()
+                && !columns.has_collectors(),
             kind: Tumbling { duration: duration_ms, grace: grace_ms },
             columns,
             emission: spec.emission,

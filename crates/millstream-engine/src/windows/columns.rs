@@ -18,6 +18,8 @@ pub(crate) struct Columns {
     aggregates: Vec<AggregateColumn>,
     /// `<result column>/<suffix>` of each: under that its state is stored (W-31).
     names: Vec<String>,
+    /// The columns that aggregates read, each once.
+    inputs: Vec<String>,
     collectors: Vec<CollectorColumn>,
     collected: Collected,
     start: Text,
@@ -26,8 +28,8 @@ pub(crate) struct Columns {
 
 struct AggregateColumn {
     result: Text,
-    /// The column of the record's value; `None`: the whole value.
-    input: Option<String>,
+    /// Index in `inputs`; `None`: the whole value.
+    input: Option<usize>,
     aggregate: Box<dyn Aggregate>,
 }
 
@@ -35,6 +37,15 @@ struct CollectorColumn {
     result: Text,
     column: Option<String>,
     custom: Option<Arc<dyn Collector>>,
+}
+
+/// Buffers of an update, kept so that it allocates nothing.
+#[derive(Default)]
+pub(crate) struct UpdateScratch {
+    /// Results that user code made, by the number of their aggregate.
+    pub(crate) fresh: Vec<(usize, Value)>,
+    /// What was read of the record's value.
+    inputs: Vec<Value>,
 }
 
 /// What is kept of each value for the collectors (W-28).
@@ -63,6 +74,7 @@ impl Columns {
             shortcut,
             aggregates: Vec::new(),
             names: Vec::new(),
+            inputs: Vec::new(),
             collectors: Vec::new(),
             collected: Collected::Nothing,
             start: Text::from("start"),
@@ -103,6 +115,12 @@ impl Columns {
                 _ => kind,
             };
             self.names.push(format!("{result}/{suffix}"));
+            let input = input.map(|column| {
+                self.inputs.iter().position(|known| *known == column).unwrap_or_else(|| {
+                    self.inputs.push(column);
+                    self.inputs.len() - 1
+                })
+            });
             self.aggregates.push(AggregateColumn { result: result_name, input, aggregate });
             return Ok(());
         }
@@ -192,19 +210,24 @@ impl Columns {
     }
 
     /// Takes a value into every aggregation, or into none: where one of several fails, those
-    /// before it go back to what they were. `fresh` is set to the results that user code made
-    /// and that are not what the store gives back (W-32).
+    /// before it go back to what they were. `scratch.fresh` is set to the results that user code
+    /// made and that are not what the store gives back (W-32).
     pub(crate) fn update(
         &self,
         entry: &mut WindowEntry,
         value: &Value,
         timestamp: Timestamp,
         host: &dyn Host,
-        fresh: &mut Vec<(usize, Value)>,
+        scratch: &mut UpdateScratch,
     ) -> Result<(), Failure> {
+        let UpdateScratch { fresh, inputs } = scratch;
         fresh.clear();
+        inputs.clear();
+        for column in &self.inputs {
+            inputs.push(access::get(value, column)?);
+        }
         if let [only] = &self.aggregates[..] {
-            let input = only.input(value)?;
+            let input = only.input(value, inputs);
             let made = only.aggregate.update(&mut entry.accumulators[0], input, timestamp, host)?;
             fresh.extend(made.map(|made| (0, made)));
             return Ok(());
@@ -212,10 +235,9 @@ impl Columns {
         for (at, column) in self.aggregates.iter().enumerate() {
             // Copies of numbers and shared text: what an accumulator usually is.
             let before = entry.accumulators[at].share();
-            let made = column.input(value).and_then(|input| {
-                column.aggregate.update(&mut entry.accumulators[at], input, timestamp, host)
-            });
-            match made {
+            let input = column.input(value, inputs);
+            let accumulator = &mut entry.accumulators[at];
+            match column.aggregate.update(accumulator, input, timestamp, host) {
                 Ok(made) => {
                     entry.undo.push(before);
                     fresh.extend(made.map(|made| (at, made)));
@@ -296,17 +318,21 @@ impl Columns {
 }
 
 impl AggregateColumn {
-    fn input(&self, value: &Value) -> Result<Value, Failure> {
-        match &self.input {
-            Some(column) => access::get(value, column),
+    fn input(&self, value: &Value, inputs: &[Value]) -> Value {
+        match self.input {
+            Some(at) => inputs[at].share(),
             // A native map would be copied for the sake of being counted.
             None if !self.aggregate.wants_value() => {
-                Ok(if value.is_null() { Value::Null } else { Value::Bool(true) })
+                if value.is_null() {
+                    Value::Null
+                } else {
+                    Value::Bool(true)
+                }
             }
-            None => Ok(match value {
+            None => match value {
                 Value::Json(text) => text.get().to_value(),
                 other => other.share(),
-            }),
+            },
         }
     }
 }

@@ -26,6 +26,7 @@ use millstream_types::Timestamp;
 use millstream_value::{Call, Failure, FailureKind, Headers, Host, RecordContext, Value};
 
 use super::Window;
+use super::columns::UpdateScratch;
 use super::store::{KeyEntry, WindowEntry, WindowFamilies, drain_index};
 use crate::functions::Late;
 use crate::keys::{self, OwnedKey};
@@ -80,8 +81,7 @@ pub(crate) struct Scratch {
     /// Starts of windows that close.
     due: Vec<Timestamp>,
     emitted: Vec<Emitted>,
-    /// Results that user code made (W-32).
-    fresh: Vec<(usize, Value)>,
+    update: UpdateScratch,
 }
 
 /// What an update left behind.
@@ -204,6 +204,9 @@ fn by_key(
     let kind = window.kind;
     let low = window.low(run);
     let families = run.state.stores.window(window.store)?;
+    if in_place(window, families, record, run.host, scratch, place, low)? {
+        return Ok(());
+    }
     let known = families.keys.get(place.message_key()).map_err(failure)?;
     let (before, listed) = known.map_or((Timestamp::MIN, false), |known| {
         (known.watermark, known.open.contains(&place.start))
@@ -244,6 +247,43 @@ fn by_key(
     let result = updated.result;
     scratch.emitted.extend(result.map(|value| Emitted { key: None, start: place.start, value }));
     Ok(())
+}
+
+/// The usual case, with two look-ups: a record for an open window of a known key that closes
+/// nothing and puts nothing out. False, and nothing has changed, if it is another case.
+fn in_place(
+    window: &Window,
+    families: &mut WindowFamilies,
+    record: &Record,
+    host: &dyn Host,
+    scratch: &mut Scratch,
+    place: &Place<'_>,
+    low: Timestamp,
+) -> Result<bool, Failure> {
+    if !window.is_plain {
+        return Ok(false);
+    }
+    let kind = window.kind;
+    let number = window.columns.list_number(families);
+    let WindowFamilies { keys, windows, .. } = families;
+    let Some(known) = keys.get_mut(place.message_key()).map_err(failure)? else {
+        return Ok(false);
+    };
+    let watermark = known.watermark.max(record.timestamp);
+    if !known.open.contains(&place.start)
+        || kind.closes_at(place.start) <= watermark.min(low)
+        || known.due(kind, watermark) > 0
+    {
+        return Ok(false);
+    }
+    let Some(entry) = windows.get_mut(place.key).map_err(failure)? else { return Ok(false) };
+    if entry.columns != number {
+        return Ok(false);
+    }
+    let columns = &window.columns;
+    columns.update(entry, &record.value, record.timestamp, host, &mut scratch.update)?;
+    known.watermark = watermark;
+    Ok(true)
 }
 
 impl KeyEntry {
@@ -438,7 +478,7 @@ fn update(
 ) -> Result<Updated, Failure> {
     let columns = &window.columns;
     let bounds = (place.start, place.end);
-    let fresh = &mut scratch.fresh;
+    let scratch = &mut scratch.update;
     let to_collect = columns.to_collect(&record.value, host)?;
     let number = columns.list_number(families);
     let no_triggers = window.before_update.is_none() && window.after_update.is_none();
@@ -448,10 +488,12 @@ fn update(
         && entry.columns == number
     {
         // The usual case: in place, nothing is copied, encoded or allocated.
-        columns.update(entry, &record.value, record.timestamp, host, fresh)?;
+        columns.update(entry, &record.value, record.timestamp, host, scratch)?;
         let result = match window.emission {
             Emission::Final => None,
-            Emission::Current => Some(columns.result(entry, fresh, &[], bounds, host)?),
+            Emission::Current => {
+                Some(columns.result(entry, &mut scratch.fresh, &[], bounds, host)?)
+            }
         };
         if let Some(value) = to_collect {
             families.collect(place.message_key(), record.timestamp, value);
@@ -491,7 +533,7 @@ fn update(
             return Ok(Updated { present, existed, result: Some(result) });
         }
     }
-    columns.update(&mut entry, call.value, call.timestamp, host, fresh)?;
+    columns.update(&mut entry, call.value, call.timestamp, host, scratch)?;
     let collects = to_collect.is_some();
     if let Some(value) = to_collect {
         families.collect(place.message_key(), record.timestamp, value);
@@ -501,7 +543,9 @@ fn update(
         let fired = collected(window, families, place).and_then(|collected| {
             let aggregated = columns.aggregated(&entry, &collected, host)?;
             match trigger.fires(aggregated, &mut call)? {
-                true => columns.result(&entry, fresh, &collected, bounds, host).map(Some),
+                true => {
+                    columns.result(&entry, &mut scratch.fresh, &collected, bounds, host).map(Some)
+                }
                 false => Ok(None),
             }
         });
@@ -522,7 +566,7 @@ fn update(
         }
     }
     if window.emission == Emission::Current {
-        result = Some(columns.result(&entry, fresh, &[], bounds, host)?);
+        result = Some(columns.result(&entry, &mut scratch.fresh, &[], bounds, host)?);
     }
     match existed {
         true => families.windows.insert(place.key, entry),
