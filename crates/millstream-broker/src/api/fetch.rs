@@ -121,7 +121,7 @@ fn read(
     check_leader_epoch(asked.current_leader_epoch)?;
     let max_bytes = left.min(usize::try_from(asked.partition_max_bytes).unwrap_or(0));
     let records = log
-        .read(asked.fetch_offset, max_bytes, first && left > 0)
+        .read(asked.fetch_offset, max_bytes, first)
         .map_err(|error| {
             tracing::error!(topic = name, partition = asked.partition, %error, "cannot read a log");
             ResponseError::KafkaStorageError

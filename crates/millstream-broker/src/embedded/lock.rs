@@ -15,12 +15,20 @@ use crate::error::BrokerError;
 pub(super) const BROKER_LOCK: &str = "broker.lock";
 const ADDRESS: &str = "broker.address";
 /// An application that looks whether the lock is held holds it for a moment itself.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A locked file. The lock ends with this value, or with the process.
 #[derive(Debug)]
 pub(super) struct LockFile {
-    _file: File,
+    file: File,
+}
+
+impl Drop for LockFile {
+    fn drop(&mut self) {
+        // Closing alone would not do while another thread is starting a process: the copy of the
+        // handle that the new process has until its exec would keep the lock.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
 }
 
 impl LockFile {
@@ -28,7 +36,7 @@ impl LockFile {
     pub(super) fn try_acquire(path: &Path) -> io::Result<Option<Self>> {
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self { _file: file })),
+            Ok(()) => Ok(Some(Self { file })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -62,7 +70,7 @@ impl DataDirLock {
                 let _ = fs::remove_file(dir.join(ADDRESS));
                 return Ok(Self { dir: dir.to_owned(), _lock: lock });
             }
-            if SystemClock.monotonic() >= until || read_address(dir).is_some() {
+            if SystemClock.monotonic() >= until {
                 return Err(BrokerError::Locked { dir: dir.to_owned(), holder: holder(dir) });
             }
             super::pause();
