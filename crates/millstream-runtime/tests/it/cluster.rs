@@ -1,0 +1,271 @@
+//! A broker in process, a program that counts, and the means to look at what it did.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream_broker::{BrokerConfig, BrokerHandle};
+use millstream_engine::{
+    FunctionSpec, LogHooks, SinkSpec, SinkTarget, SinkTopic, SourceSpec, Topology, TopologyBuilder,
+    topics::TopicConfig,
+};
+use millstream_formats::{deserializer_by_name, serializer_by_name};
+use millstream_kafka::{
+    ClientConfig, ClientFactory, ConsumerConfig, ConsumerEvent, ConsumerSettings, Librdkafka,
+    NewTopic, OffsetReset, Partition, PartitionStart, ProduceRecord, Properties, StartOffset,
+    admin_properties, consumer_properties, producer_properties,
+};
+use millstream_runtime::{
+    RunConfig, RunLimits, RunParams, RunReport, RuntimeError, StopHandle,
+};
+use millstream_state::{
+    CacheSettings, LockHolder, MemoryBudget, RocksMemory, RocksOptions, RocksStorage, Storage,
+};
+use millstream_types::{HeadersView, SystemClock, TopicPartition};
+use millstream_value::{Call, Failure, Function, InlineHost, Value};
+
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
+pub(crate) const PARTITIONS: i32 = 2;
+
+/// A broker with the topics `in` and `out`.
+pub(crate) struct Cluster {
+    pub(crate) address: SocketAddr,
+    _broker: BrokerHandle,
+    pub(crate) dir: tempfile::TempDir,
+}
+
+impl Cluster {
+    pub(crate) fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let config = BrokerConfig::new(dir.path().join("broker"))
+            .listen("127.0.0.1:0".parse().expect("an address"))
+            .setting("group.initial.rebalance.delay.ms", "0");
+        let broker = BrokerHandle::start(config, Arc::new(SystemClock)).expect("a broker");
+        let cluster = Self { address: broker.address(), _broker: broker, dir };
+        let topics = ["in", "out"].map(|name| NewTopic {
+            partitions: Some(PARTITIONS),
+            ..NewTopic::new(name)
+        });
+        let mut admin = Librdkafka.admin(&cluster.admin()).expect("an admin client");
+        for answer in admin.create_topics(&topics, TIMEOUT).expect("an answer") {
+            answer.expect("a new topic");
+        }
+        admin.await_topics(&["in", "out"], TIMEOUT).expect("visible topics");
+        cluster
+    }
+
+    fn connection(&self) -> Properties {
+        let address = self.address.to_string();
+        Properties::from([("bootstrap.servers", address.as_str())])
+    }
+
+    pub(crate) fn admin(&self) -> ClientConfig {
+        ClientConfig::new(admin_properties(&Properties::new(), &self.connection()))
+    }
+
+    fn consumer(&self, group: Option<&str>) -> ConsumerConfig {
+        let settings = ConsumerSettings {
+            group_id: group.map(str::to_owned),
+            auto_offset_reset: OffsetReset::Earliest,
+            ..ConsumerSettings::default()
+        };
+        let extra = Properties::from([
+            ("session.timeout.ms", "6000"),
+            ("heartbeat.interval.ms", "500"),
+        ]);
+        let properties = consumer_properties(&extra, &self.connection(), &settings);
+        ConsumerConfig::new(ClientConfig::new(properties))
+    }
+
+    fn producer(&self) -> ClientConfig {
+        ClientConfig::new(producer_properties(&Properties::new(), &self.connection()))
+    }
+
+    /// Writes `keys` keys with values `from..to` in turn, to partitions by key.
+    pub(crate) fn feed(&self, from: i64, to: i64, keys: i64) {
+        let mut producer = Librdkafka.producer(&self.producer()).expect("a producer");
+        let topic = producer.topic("in").expect("a topic");
+        for n in from..to {
+            let (key, value) = (format!("k{}", n % keys), n.to_string());
+            let record = ProduceRecord {
+                topic,
+                partition: Partition::At((n % keys) as i32 % PARTITIONS),
+                key: Some(key.as_bytes()),
+                value: Some(value.as_bytes()),
+                headers: HeadersView::default(),
+                timestamp: Some(n),
+            };
+            producer.produce(&record).expect("room for a record");
+        }
+        let mut events = Vec::new();
+        assert_eq!(producer.flush(TIMEOUT, &mut events), 0, "{events:?}");
+    }
+
+    /// Everything in `out`: per key the values in order of each partition.
+    pub(crate) fn outputs(&self) -> BTreeMap<String, Vec<i64>> {
+        let mut admin = Librdkafka.admin(&self.admin()).expect("an admin client");
+        let partitions: Vec<TopicPartition> =
+            (0..PARTITIONS).map(|p| TopicPartition::new("out", p)).collect();
+        let marks = admin.watermarks(&partitions, TIMEOUT).expect("watermarks");
+        let mut left: i64 = marks.iter().map(|mark| mark.high - mark.low).sum();
+        let mut consumer = Librdkafka.consumer(&self.consumer(None)).expect("a consumer");
+        let starts: Vec<PartitionStart> = partitions
+            .iter()
+            .map(|p| PartitionStart::new(p.clone(), StartOffset::Beginning))
+            .collect();
+        consumer.assign(&starts).expect("an assignment");
+        let mut found: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+        let mut events = Vec::new();
+        while left > 0 {
+            consumer.poll(TIMEOUT, &mut events);
+            assert!(!events.is_empty(), "{left} outputs are missing");
+            for event in events.drain(..) {
+                let ConsumerEvent::Records(batch) = event else { continue };
+                for record in batch.iter() {
+                    let text = |bytes: Option<&[u8]>| {
+                        String::from_utf8(bytes.expect("bytes").to_vec()).expect("text")
+                    };
+                    let count = text(record.value()).parse().expect("a count");
+                    found.entry(text(record.key())).or_default().push(count);
+                    left -= 1;
+                }
+            }
+        }
+        found
+    }
+
+    pub(crate) fn storage(&self, process: &str) -> Arc<dyn Storage> {
+        storage(&self.dir.path().join(process))
+    }
+
+    pub(crate) fn config(&self) -> RunConfig {
+        let cache = CacheSettings { budget: MemoryBudget::new(64 << 20), hash_seed: 1 };
+        let mut config = RunConfig::new(
+            self.consumer(Some("counters")),
+            self.consumer(None),
+            self.producer(),
+            self.admin(),
+            cache,
+        );
+        config.checkpoints.interval = Duration::from_millis(200);
+        config.poll_timeout = Duration::from_millis(100);
+        config.flush_timeout = Duration::from_secs(10);
+        config
+    }
+
+    /// Runs the counting program until it has seen nothing new for a moment.
+    pub(crate) fn run(
+        &self,
+        clients: &dyn ClientFactory,
+        storage: Arc<dyn Storage>,
+    ) -> Result<RunReport, RuntimeError> {
+        self.run_with(self.config(), clients, storage, StopHandle::new(), Duration::from_secs(2))
+    }
+
+    pub(crate) fn run_with(
+        &self,
+        config: RunConfig,
+        clients: &dyn ClientFactory,
+        storage: Arc<dyn Storage>,
+        stop: StopHandle,
+        timeout: Duration,
+    ) -> Result<RunReport, RuntimeError> {
+        millstream_runtime::run(RunParams {
+            topology: Arc::new(counting_topology()),
+            config,
+            clients,
+            storage,
+            clock: Arc::new(SystemClock),
+            host: Arc::new(InlineHost),
+            hooks: &mut LogHooks,
+            stop,
+            limits: RunLimits { count: 0, timeout },
+            leaves: None,
+        })
+    }
+}
+
+fn storage(root: &Path) -> Arc<dyn Storage> {
+    Arc::new(RocksStorage::new(
+        root,
+        "counters",
+        RocksOptions::default(),
+        RocksMemory::new(32 << 20),
+        LockHolder::default(),
+    ))
+}
+
+/// Counts the records of each key in state and writes the count.
+fn counting_topology() -> Topology {
+    let mut builder = TopologyBuilder::new("counters");
+    let json = "json and bytes are built in";
+    let source = builder
+        .source(SourceSpec {
+            topic: "in".to_owned(),
+            config: TopicConfig::new(PARTITIONS),
+            key_deserializer: deserializer_by_name("bytes").expect(json),
+            value_deserializer: deserializer_by_name("json").expect(json),
+            timestamp_extractor: None,
+        })
+        .expect("a source");
+    let counted = builder
+        .apply(source, FunctionSpec::stateful(Arc::new(CountPerKey)))
+        .expect("a stateful function");
+    let target = SinkTarget::Topic(Arc::new(SinkTopic {
+        name: "out".into(),
+        key_serializer: serializer_by_name("bytes").expect(json),
+        value_serializer: serializer_by_name("json").expect(json),
+    }));
+    builder.to_topic(counted, SinkSpec { target, key: None }).expect("an output");
+    builder.build().expect("a topology")
+}
+
+struct CountPerKey;
+
+impl Function for CountPerKey {
+    fn name(&self) -> &str {
+        "count_per_key"
+    }
+
+    fn needs_host(&self) -> bool {
+        false
+    }
+
+    fn call(&self, call: &mut Call<'_>) -> Result<Value, Failure> {
+        let state = call.state.as_deref().expect("declared as stateful");
+        let before = state.get(b"count")?.map_or(0, |bytes| {
+            i64::from_le_bytes(bytes.try_into().expect("eight bytes were set"))
+        });
+        state.set(b"count", &(before + 1).to_le_bytes())?;
+        Ok(Value::Int(before + 1))
+    }
+
+    fn call_expand(
+        &self,
+        _: &mut Call<'_>,
+        _: &mut dyn FnMut(Value) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        unreachable!("declared with apply")
+    }
+
+    fn call_values(&self, _: Vec<Value>) -> Result<Value, Failure> {
+        unreachable!("declared with apply")
+    }
+}
+
+/// What the outputs must be once `total` records of `keys` keys were counted: the last count of
+/// each key is exact, and every count came out at least once, in order but for repetitions.
+pub(crate) fn check_counts(outputs: &BTreeMap<String, Vec<i64>>, total: i64, keys: i64) {
+    assert_eq!(outputs.len() as i64, keys, "{outputs:?}");
+    for (key, counts) in outputs {
+        let number: i64 = key[1..].parse().expect("a key's number");
+        let expected = total / keys + i64::from(number < total % keys);
+        assert_eq!(counts.iter().max(), Some(&expected), "{key}: {counts:?}");
+        assert_eq!(counts.last(), Some(&expected), "{key}: {counts:?}");
+        for pair in counts.windows(2) {
+            assert!(pair[1] <= pair[0] + 1, "{key} skips a count: {counts:?}");
+        }
+    }
+}
