@@ -22,7 +22,8 @@ class Line:
     records: int
     cpu_us: list
     """CPU microseconds per record, run by run, without what starting and stopping costs."""
-    wall_us: list
+    wall_s: list
+    """Wall time of each run, with start and stop."""
     peak_mb: float
     start_s: float
     """Wall time of a run over 2,000 records: start, join, stop."""
@@ -38,20 +39,19 @@ class Line:
 
     @property
     def per_second(self):
-        return 1e6 / statistics.median(self.wall_us)
+        return self.records / statistics.median(self.wall_s)
 
 
 def line(workload, engine, records, small_records, full, small):
     """Subtracts the cost of a small run from each full one, so that only what a record costs is left."""
     more = records - small_records
     base_cpu = statistics.median(cost.cpu_s for cost in small)
-    base_wall = statistics.median(cost.wall_s for cost in small)
     return Line(
         workload, engine, records,
         cpu_us=[max(cost.cpu_s - base_cpu, 1e-9) / more * 1e6 for cost in full],
-        wall_us=[max(cost.wall_s - base_wall, 1e-9) / more * 1e6 for cost in full],
+        wall_s=[cost.wall_s for cost in full],
         peak_mb=max(cost.peak_mb for cost in full),
-        start_s=base_wall,
+        start_s=statistics.median(cost.wall_s for cost in small),
         start_cpu_s=base_cpu,
     )
 
