@@ -6,7 +6,7 @@ exceptions that these functions raise are the classes of the Python layer (`mill
 needed.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from logging import Logger
 from typing import Any, Final, Literal, final
 
@@ -142,6 +142,9 @@ class Expr:
         """The record's value itself."""
     @staticmethod
     def constant(value: Any) -> Expr: ...
+    @staticmethod
+    def has_keys(keys: Iterable[Any]) -> Expr:
+        """Whether all of these are in the record's value (D-36)."""
     def item(self, index: Any) -> Expr:
         """`self[index]`, with the plain errors (S-02); `index` may be an expression."""
     def binary(self, op: BinaryOperator, other: Any, reflected: bool = False) -> Expr:
@@ -154,6 +157,9 @@ class Expr:
     def is_null(self) -> Expr: ...
     def not_null(self) -> Expr: ...
     def apply(self, function: Callable[[Any], Any]) -> Expr: ...
+    @property
+    def needs_host(self) -> bool:
+        """Whether evaluating it enters the interpreter, whatever the record."""
     def evaluate(
         self,
         value: Any,
@@ -246,6 +252,9 @@ class Topology:
     def fingerprint(self) -> str: ...
     @property
     def internal_topics(self) -> list[InternalTopic]: ...
+    @property
+    def needs_host(self) -> bool:
+        """Whether records enter the interpreter at all."""
 
 @final
 class TopologyBuilder:
@@ -377,7 +386,15 @@ class Runner:
 class TestDriver:
     """Runs a topology without Kafka, in memory (M-01); behind `sdf.test()` and `millstream.testing`."""
 
-    def __new__(cls, topology: Topology) -> TestDriver: ...
+    def __new__(
+        cls,
+        topology: Topology,
+        *,
+        on_consumer_error: Callable[[Exception, Any, Logger], bool] | None = None,
+        on_processing_error: Callable[[Exception, Row | None, Logger], bool] | None = None,
+        on_producer_error: Callable[[Exception, Row | None, Logger], bool] | None = None,
+        on_message_processed: Callable[[str, int, int], None] | None = None,
+    ) -> TestDriver: ...
     def process(
         self,
         topic: str,

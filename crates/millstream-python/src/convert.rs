@@ -8,7 +8,7 @@ use bytes::Bytes;
 use millstream_value::{Map, Text, Value};
 use pyo3::IntoPyObject;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 use crate::json::{self, Integer};
 use crate::object::PyObjectValue;
@@ -88,8 +88,8 @@ fn scalar(object: &Bound<'_, PyAny>) -> Option<Value> {
     }
 }
 
-/// The native form as deep as it goes (see `HostObject::to_native`): plain lists and dicts with text
-/// keys become native ones; what has no native form stays an object.
+/// The native form as deep as it goes (see `HostObject::to_native`): what JSON would make of an object
+/// (T-44), but for floats that JSON lacks. What has no JSON form stays an object.
 pub(crate) fn to_native(object: &Bound<'_, PyAny>) -> Value {
     native(object, 0)
 }
@@ -101,14 +101,25 @@ fn native(object: &Bound<'_, PyAny>, depth: usize) -> Value {
     if let Some(value) = scalar(object) {
         return value;
     }
+    let items = |items: &mut dyn Iterator<Item = Bound<'_, PyAny>>| {
+        Value::List(items.map(|item| native(&item, depth + 1)).collect())
+    };
     let found = if depth >= DEEPEST {
         None
-    } else if let Ok(dict) = object.cast_exact::<PyDict>() {
+    } else if let Ok(dict) = object.cast::<PyDict>() {
         native_map(dict, depth).map(Value::Map)
-    } else if let Ok(list) = object.cast_exact::<PyList>() {
-        Some(Value::List(list.iter().map(|item| native(&item, depth + 1)).collect()))
+    } else if let Ok(list) = object.cast::<PyList>() {
+        Some(items(&mut list.iter()))
+    } else if let Ok(tuple) = object.cast_exact::<PyTuple>() {
+        Some(items(&mut tuple.iter()))
     } else {
-        None
+        // Enums, UUIDs, subclasses of text and numbers.
+        let mut text = Vec::new();
+        let written = json::write(object, &mut text).is_ok();
+        written.then(|| Value::json(text).ok()).flatten().map(|mut value| {
+            value.decode_deep();
+            value
+        })
     };
     found.unwrap_or_else(|| PyObjectValue::wrap(object.clone()))
 }
@@ -117,7 +128,7 @@ fn native(object: &Bound<'_, PyAny>, depth: usize) -> Value {
 fn native_map(dict: &Bound<'_, PyDict>, depth: usize) -> Option<Map> {
     let mut map = Map::with_capacity(dict.len());
     for (key, value) in dict.iter() {
-        let key = key.cast_exact::<PyString>().ok()?.to_str().ok()?;
+        let key = key.cast::<PyString>().ok()?.to_str().ok()?;
         map.insert(key, native(&value, depth + 1));
     }
     Some(map)

@@ -107,11 +107,28 @@ fn output<'py>(py: Python<'py>, record: ProducedRecord) -> PyResult<Bound<'py, P
 #[pymethods]
 impl TestDriver {
     #[new]
-    fn new(py: Python<'_>, topology: &Bound<'_, PyTopology>) -> PyResult<Self> {
+    #[pyo3(signature = (
+        topology, *, on_consumer_error=None, on_processing_error=None, on_producer_error=None,
+        on_message_processed=None
+    ))]
+    fn new(
+        py: Python<'_>,
+        topology: &Bound<'_, PyTopology>,
+        on_consumer_error: Option<Py<PyAny>>,
+        on_processing_error: Option<Py<PyAny>>,
+        on_producer_error: Option<Py<PyAny>>,
+        on_message_processed: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
         let topology = Arc::clone(&topology.get().0);
+        let callbacks = Callbacks {
+            consumer_error: on_consumer_error,
+            processing_error: on_processing_error,
+            producer_error: on_producer_error,
+            message_processed: on_message_processed,
+        };
         let driver = leave(py, || {
             let mut driver = TopologyTestDriver::with_host(topology, Arc::new(PyHost))?;
-            driver.set_hooks(Box::new(PyHooks(Callbacks::default())));
+            driver.set_hooks(Box::new(PyHooks(callbacks)));
             Ok::<_, Trouble>(driver)
         })?;
         Ok(Self(Mutex::new(Some(driver))))
@@ -197,7 +214,11 @@ impl TestDriver {
         py: Python<'py>,
         topic: Option<&str>,
     ) -> PyResult<Vec<Bound<'py, PyDict>>> {
-        let found = self.call(py, |driver| Ok(driver.take_outputs()))?;
+        let found = self.call(py, |driver| {
+            let mut found = driver.take_outputs();
+            found.append(&mut driver.take_changelog_records());
+            Ok(found)
+        })?;
         let wanted = found.into_iter().filter(|one| topic.is_none_or(|topic| *one.topic == *topic));
         wanted.map(|one| output(py, one)).collect()
     }

@@ -5,7 +5,7 @@ use millstream_value::{BinaryOp, Failure, Host, Value};
 use pyo3::basic::CompareOp;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyTuple};
 
 use crate::convert::{from_python, to_python, to_python_in_place};
 use crate::errors::to_failure;
@@ -44,7 +44,7 @@ impl Host for PyHost {
     }
 
     fn print(&self, value: &mut Value, pretty: bool) -> Result<(), Failure> {
-        enter(|py| print(&to_python_in_place(py, value)?, pretty)).map_err(to_failure)
+        enter(|py| print(&shown(py, value)?, pretty)).map_err(to_failure)
     }
 
     fn interrupted(&self) -> bool {
@@ -77,6 +77,23 @@ fn binary<'py>(
         BinaryOp::Is => Ok(flag(left.is(right))),
         BinaryOp::GetItem => left.get_item(right),
     }
+}
+
+/// What is printed of a value. The engine hands `print` a native map of its own making, in which
+/// headers are lists of two; users know them as tuples.
+fn shown<'py>(py: Python<'py>, value: &mut Value) -> PyResult<Bound<'py, PyAny>> {
+    let headers = value.as_map().and_then(|map| map.get("headers")).and_then(Value::as_list);
+    let headers = headers.map(|pairs| -> PyResult<Vec<_>> {
+        let pair = |pair: &Value| PyTuple::new(py, pair.as_list().unwrap_or_default().iter()
+            .map(|part| to_python(py, part)).collect::<PyResult<Vec<_>>>()?);
+        pairs.iter().map(pair).collect()
+    });
+    let headers = headers.transpose()?;
+    let shown = to_python_in_place(py, value)?;
+    if let Some(headers) = headers {
+        shown.set_item("headers", headers)?;
+    }
+    Ok(shown)
 }
 
 /// `print(value)`, over several lines if `pretty`.

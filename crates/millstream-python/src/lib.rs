@@ -11,6 +11,7 @@
 
 use pyo3::prelude::*;
 
+mod columns;
 mod context;
 mod convert;
 mod driver;

@@ -44,6 +44,19 @@ pub(crate) fn set_log_level(level: usize) {
     tracing::callsite::rebuild_interest_cache();
 }
 
+/// Asks Python's loggers from which level on somebody wants to hear. Done at the start of a run, for
+/// programs that configure `logging` themselves (E-20, `loglevel=None`).
+pub(crate) fn follow_python(py: Python<'_>) -> PyResult<()> {
+    let logging = py.import("logging")?;
+    let mut level = usize::MAX;
+    for name in ["millstream", "millstream.runtime", "millstream.kafka", "millstream.state"] {
+        let logger = logging.call_method1("getLogger", (name,))?;
+        level = level.min(logger.call_method0("getEffectiveLevel")?.extract()?);
+    }
+    set_log_level(level);
+    Ok(())
+}
+
 /// Hands events to Python from now on. Once per process: the module may be imported again, by
 /// another interpreter, say.
 pub(crate) fn install() {

@@ -217,6 +217,7 @@ impl Runner {
         limits: RunLimits,
         leaves: Option<(Py<PyList>, bool)>,
     ) -> PyResult<()> {
+        crate::logging::follow_python(py)?;
         let handlers = Handlers::install(py, &self.stop)?;
         let failed = Arc::new(Mutex::new(None));
         let leaves = leaves.map(|(list, metadata)| {

@@ -12,6 +12,7 @@ use pyo3::exceptions::{PyNotImplementedError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+use crate::columns::{Assignment, Projection, Right};
 use crate::convert::{from_python, to_python_in_place};
 use crate::errors::{self, to_failure};
 use crate::expr::PyExpr;
@@ -74,6 +75,11 @@ impl PyTopologyBuilder {
         let added = add(&mut self.lock());
         added.map(NodeId::index).map_err(|error| error.into_exception(py))
     }
+
+    fn assign_any(&self, parent: u32, column: &Bound<'_, PyAny>, right: Right) -> PyResult<u32> {
+        let function = FunctionSpec::new(Assignment::shared(column, right)?);
+        self.add(column.py(), |builder| builder.update(node(parent), function))
+    }
 }
 
 fn node(index: u32) -> NodeId {
@@ -85,16 +91,9 @@ fn function(callable: &Bound<'_, PyAny>, metadata: bool, stateful: bool) -> Func
     if stateful { FunctionSpec::stateful(function) } else { FunctionSpec::new(function) }
 }
 
-/// A column's name. Columns of other types are not supported yet.
-fn column<'a>(column: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
-    match column.cast::<PyString>() {
-        Ok(column) => column.to_str(),
-        Err(_) => Err(PyNotImplementedError::new_err(format!(
-            "columns of type {} are not supported yet; use a str, or change the value in \
-             sdf.update(...)",
-            type_name(column)
-        ))),
-    }
+/// A column's name, if it is text.
+fn column_name<'a>(column: &'a Bound<'_, PyAny>) -> PyResult<Option<&'a str>> {
+    column.cast::<PyString>().ok().map(PyStringMethods::to_str).transpose()
 }
 
 #[pymethods]
@@ -168,9 +167,13 @@ impl PyTopologyBuilder {
         column: Bound<'_, PyAny>,
         expr: &Bound<'_, PyExpr>,
     ) -> PyResult<u32> {
-        let column = self::column(&column)?;
-        let source = AssignSource::Expr(expr.get().0.clone());
-        self.add(expr.py(), |builder| builder.assign(node(parent), column, source))
+        let expr = expr.get().0.clone();
+        match column_name(&column)? {
+            Some(name) => self.add(column.py(), |builder| {
+                builder.assign(node(parent), name, AssignSource::Expr(expr))
+            }),
+            None => self.assign_any(parent, &column, Right::Expr(expr)),
+        }
     }
 
     #[pyo3(signature = (parent, column, value))]
@@ -180,22 +183,24 @@ impl PyTopologyBuilder {
         column: Bound<'_, PyAny>,
         value: Bound<'_, PyAny>,
     ) -> PyResult<u32> {
-        let column = self::column(&column)?;
-        let py = value.py();
-        let source = AssignSource::Constant(from_python(value));
-        self.add(py, |builder| builder.assign(node(parent), column, source))
+        match column_name(&column)? {
+            Some(name) => self.add(column.py(), |builder| {
+                builder.assign(node(parent), name, AssignSource::Constant(from_python(value)))
+            }),
+            None => self.assign_any(parent, &column, Right::Constant(value.unbind())),
+        }
     }
 
     #[pyo3(signature = (parent, column, chain))]
-    fn assign_chain(
-        &self,
-        parent: u32,
-        column: Bound<'_, PyAny>,
-        chain: u32,
-    ) -> PyResult<u32> {
-        let py = column.py();
-        let column = self::column(&column)?;
-        self.add(py, |builder| builder.assign_chain(node(parent), column, node(chain)))
+    fn assign_chain(&self, parent: u32, column: Bound<'_, PyAny>, chain: u32) -> PyResult<u32> {
+        let Some(name) = column_name(&column)? else {
+            return Err(PyNotImplementedError::new_err(format!(
+                "a dataframe as a column of type {} is not supported yet; name the column by a str, or \
+                 assign in sdf.update(...)",
+                type_name(&column)
+            )));
+        };
+        self.add(column.py(), |builder| builder.assign_chain(node(parent), name, node(chain)))
     }
 
     fn select(&self, parent: u32, expr: &Bound<'_, PyExpr>) -> PyResult<u32> {
@@ -208,8 +213,13 @@ impl PyTopologyBuilder {
         parent: u32,
         columns: Vec<Bound<'_, PyAny>>,
     ) -> PyResult<u32> {
-        let columns: Vec<&str> = columns.iter().map(column).collect::<PyResult<_>>()?;
-        self.add(py, |builder| builder.project(node(parent), &columns))
+        let names: Option<Vec<&str>> =
+            columns.iter().map(column_name).collect::<PyResult<_>>()?;
+        if let Some(names) = names {
+            return self.add(py, |builder| builder.project(node(parent), &names));
+        }
+        let function = FunctionSpec::new(Projection::shared(columns)?);
+        self.add(py, |builder| builder.apply(node(parent), function))
     }
 
     #[pyo3(signature = (parent, columns, ignore_missing=false))]

@@ -143,6 +143,8 @@ pub struct TopologyTestDriver {
     pub(crate) tasks: BTreeMap<TaskId, Task>,
     pub(crate) sink: Sink,
     pub(crate) changelogs: Logs,
+    /// Records of changelogs that nobody has taken yet.
+    pub(crate) changelog_records: Vec<ProducedRecord>,
     /// What is on "disk": it outlives crashes.
     pub(crate) disk: BTreeMap<StoreId, Arc<dyn Backend>>,
     pub(crate) committed: SourceOffsets,
@@ -212,7 +214,7 @@ impl Output for Sink {
     }
 }
 
-fn owned_headers(headers: HeadersView<'_>) -> Vec<(String, Option<Vec<u8>>)> {
+pub(crate) fn owned_headers(headers: HeadersView<'_>) -> Vec<(String, Option<Vec<u8>>)> {
     headers.iter().map(|(name, value)| (name.to_owned(), value.map(<[u8]>::to_vec))).collect()
 }
 
@@ -249,6 +251,7 @@ impl TopologyTestDriver {
             hooks: Box::new(LogHooks),
             tasks: BTreeMap::new(),
             changelogs: Logs::default(),
+            changelog_records: Vec::new(),
             disk: BTreeMap::new(),
             committed: SourceOffsets::new(),
             fed: BTreeMap::new(),
@@ -351,7 +354,8 @@ impl TopologyTestDriver {
     }
 
     /// Runs a record that is given as values through everything that reads `topic`, as `sdf.test`
-    /// does (D-60), then what is waiting behind a group-by. Gives the leaves.
+    /// does (D-60), then what is waiting behind a group-by. Gives the leaves. A partition that the
+    /// topic does not have is a matter of the context only: the record runs on partition 0.
     ///
     /// # Errors
     /// [`DriverError::NoSource`], or the record's error.
@@ -364,7 +368,9 @@ impl TopologyTestDriver {
         let partition = context.topic_partition.partition;
         let missing = || DriverError::NoSource(TopicPartition::new(topic, partition));
         let source = self.topology.sources().iter().find(|source| &*source.topic == topic);
-        let topic = Arc::clone(&source.ok_or_else(missing)?.topic);
+        let source = source.ok_or_else(missing)?;
+        let partition = if (0..source.partitions).contains(&partition) { partition } else { 0 };
+        let topic = Arc::clone(&source.topic);
         let id = self.topology.task_of(&topic, partition).ok_or_else(missing)?;
         let task = self.tasks.get_mut(&id).ok_or_else(missing)?;
         let before = self.sink.leaves.len();
@@ -391,6 +397,11 @@ impl TopologyTestDriver {
     pub fn take_outputs(&mut self) -> Vec<ProducedRecord> {
         self.sink.covered.0 = 0;
         std::mem::take(&mut self.sink.produced)
+    }
+
+    /// Takes the records written to changelog topics since the last call.
+    pub fn take_changelog_records(&mut self) -> Vec<ProducedRecord> {
+        std::mem::take(&mut self.changelog_records)
     }
 
     /// Takes the records that reached the end of a branch since the last call.

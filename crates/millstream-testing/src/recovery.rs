@@ -11,6 +11,7 @@ use millstream_state::{
 use millstream_types::{HeadersView, Offset, TopicPartition, encode_header};
 
 use crate::driver::{CrashPoint, DriverError, Guarantee, TopologyTestDriver};
+use crate::ProducedRecord;
 use crate::logs::{LogRecord, Logs};
 
 /// Kafka's default of `delete.retention.ms`.
@@ -71,7 +72,7 @@ impl TopologyTestDriver {
 
     fn write_changelogs(&mut self) -> Result<(), DriverError> {
         let positions = self.positions();
-        let Self { tasks, changelogs, now_ms, .. } = self;
+        let Self { tasks, changelogs, changelog_records, now_ms, .. } = self;
         let mut failed: Option<StateError> = None;
         for (id, task) in tasks {
             let own: SourceOffsets = task
@@ -90,6 +91,7 @@ impl TopologyTestDriver {
                         if let Some(topic) = &spec.changelog_topic {
                             let partition = TopicPartition::new(Arc::clone(topic), id.partition);
                             for record in prepared.records() {
+                                changelog_records.push(produced(&partition, record));
                                 append(changelogs, &partition, record);
                             }
                         }
@@ -185,6 +187,20 @@ impl TopologyTestDriver {
         let backend = restorer.complete(position)?;
         self.disk.insert(store, backend.clone());
         Ok(backend)
+    }
+}
+
+/// A changelog record as those look who read the topic.
+fn produced(partition: &TopicPartition, record: ChangelogRecord<'_>) -> ProducedRecord {
+    let headers = ChangelogRecord::HEADERS.iter();
+    let owned = |bytes: &[u8]| bytes.to_vec();
+    ProducedRecord {
+        topic: Arc::clone(&partition.topic),
+        partition: Some(partition.partition),
+        key: Some(owned(record.key)),
+        value: record.value.map(owned),
+        timestamp: 0,
+        headers: headers.map(|(name, value)| ((*name).to_owned(), value.map(owned))).collect(),
     }
 }
 

@@ -94,7 +94,13 @@ class TopologyTestDriver:
 
     def __init__(self, app: Application, start_ms: int = 0) -> None:
         self._app = app
-        self._native = TestDriver(app._context.topology())
+        self._native = TestDriver(
+            app._context.topology(),
+            on_consumer_error=app._on_consumer_error,
+            on_processing_error=app._on_processing_error,
+            on_producer_error=app._on_producer_error,
+            on_message_processed=app._on_message_processed,
+        )
         self._now_ms = start_ms
         self._outputs: dict[str, deque[OutputRecord]] = {}
         self._leaves: list[tuple[Any, Any, int, Any]] = []
@@ -187,10 +193,12 @@ class TopologyTestDriver:
 
     def _read(self, output: dict[str, Any]) -> OutputRecord:
         topic = self._app._topic_manager.all_topics.get(output["topic"]) or Topic(output["topic"])
-        key, value = output["key"], output["value"]
+        key, value, partition = output["key"], output["value"], output["partition"]
+        if partition is None:
+            partition = partition_of(key, topic._spec().partitions)
         return OutputRecord(
             topic=output["topic"],
-            partition=output["partition"],
+            partition=partition,
             key=_read_back(key, topic._key_serializer, topic.name, MessageField.KEY),
             value=_read_back(value, topic._value_serializer, topic.name, MessageField.VALUE),
             timestamp=output["timestamp"],
