@@ -182,9 +182,9 @@ class Application:
             max_partition_buffer_size=max_partition_buffer_size,
         )
         self._refuse_unsupported()
-        self._on_consumer_error = on_consumer_error or default_on_consumer_error
-        self._on_processing_error = on_processing_error or default_on_processing_error
-        self._on_producer_error = on_producer_error or default_on_producer_error
+        self._on_consumer_error = on_consumer_error
+        self._on_processing_error = on_processing_error
+        self._on_producer_error = on_producer_error
         self._on_message_processed = on_message_processed
         self._broker_availability_timeout = broker_availability_timeout
         self._topic_manager = topic_manager or TopicManager(
@@ -425,9 +425,9 @@ class Application:
             request_timeout_ms=round(config.request_timeout * 1000),
             broker_availability_timeout_ms=round(self._broker_availability_timeout * 1000),
             rocksdb_options=None if config.rocksdb_options is None else config.rocksdb_options.to_options(),
-            on_consumer_error=self._on_consumer_error,
-            on_processing_error=self._on_processing_error,
-            on_producer_error=self._on_producer_error,
+            on_consumer_error=self._on_consumer_error or default_on_consumer_error,
+            on_processing_error=self._on_processing_error or default_on_processing_error,
+            on_producer_error=self._on_producer_error or default_on_producer_error,
             on_message_processed=self._message_processed_callback(),
         )
 

@@ -41,7 +41,7 @@ def configure_logging(loglevel: int | LogLevel | None, name: str = LOGGER_NAME, 
     """
     changed = _configure(loglevel, name, pid)
     _configure_state()
-    # Native events below this level are not even made.
+    # Native events below this level are not even made. A run asks again.
     set_log_level(min(logger.getEffectiveLevel(), logging.getLogger(_STATE_LOGGER_NAME).getEffectiveLevel()))
     return changed
 

@@ -6,8 +6,6 @@ import sys
 
 import pytest
 
-from millstream.testing import MemoryApplication
-
 PROGRAM = """
 import logging, os
 from millstream.testing import MemoryApplication
@@ -88,7 +86,6 @@ def test_events_of_the_native_part_arrive(embedded, caplog):
     app = embedded.application()
     app.dataframe(embedded.topic("in"))
     with caplog.at_level(logging.DEBUG, "millstream"):
-        MemoryApplication(loglevel="DEBUG")
         app.run(timeout=0.5)
     names = {record.name for record in caplog.records}
     assert any(name.startswith("millstream.") for name in names), names

@@ -184,7 +184,7 @@ def test_partitions_are_chosen_by_the_key(platform):
 def test_state(platform):
     """D-23, ST-01 to ST-05, ST-10"""
     app = platform.application()
-    given, taken = platform.topic("given"), platform.topic("taken", key_serializer="json")
+    given, taken = platform.topic("given"), platform.topic("taken")
 
     def count(value, state):
         if value.get("forget"):
@@ -398,7 +398,7 @@ def test_errors_come_out_as_they_are(platform, kind):
     if kind == "processing":
         assert type(caught.value) is Mine
         assert caught.traceback[-1].name == "fail"
-        assert "offset" in notes and "apply" in notes
+        assert f"{given.name}[0] offset 0, operator apply fail" in notes
     else:
         assert type(caught.value).__name__ == "SerializationError"
 

@@ -470,6 +470,13 @@ class TestTriggers:
         run(window, (4, 1), (6, 2))
         assert [list(state) for state in seen] == [[4.0, 1], [10.0, 2]]
 
+    def test_the_raw_state_with_a_timestamp(self, sdf):
+        """W-56: value first."""
+        seen = []
+        window = sdf.tumbling_window(100, after_update=lambda aggregated, *_: seen.append(aggregated))
+        run(window.agg(first=Earliest("v")).final(), ({"v": "x"}, 7))
+        assert [list(state["first/Earliest/v"]) for state in seen] == [["x", 7]]
+
     def test_current_emits_what_fired(self, sdf):
         """W-57: Quix Streams swallows it."""
         window = sdf.tumbling_window(100, after_update=lambda aggregated, *_: aggregated > 10).sum().current()

@@ -249,14 +249,7 @@ class StreamingDataFrame:
         >>> sdf.test({"celsius": 20})[0][0]
         {'celsius': 20, 'complete': False}
         """
-        wanted = [keys] if isinstance(keys, str) else list(keys)
-        value = Expr.whole()
-        if not wanted:
-            return StreamingSeries(Expr.constant(True), self)
-        expr = value.binary("in", wanted[0], reflected=True)
-        for key in wanted[1:]:
-            expr = expr.logical_and(value.binary("in", key, reflected=True))
-        return StreamingSeries(expr, self)
+        return StreamingSeries(Expr.has_keys([keys] if isinstance(keys, str) else keys), self)
 
     def drop(
         self, columns: str | list[str], errors: Literal["ignore", "raise"] = "raise"

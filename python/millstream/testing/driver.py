@@ -136,6 +136,7 @@ class TopologyTestDriver:
         raw_key = _written(key, found._key_deserializer, found.name, MessageField.KEY)
         raw_value = _written(value, found._value_deserializer, found.name, MessageField.VALUE)
         if partition is None:
+            # The producer would choose it.
             partition = partition_of(raw_key, found._spec().partitions)
         self._native.send(
             found.name, raw_value, raw_key, self._now_ms if timestamp is None else timestamp, headers, partition
@@ -149,8 +150,9 @@ class TopologyTestDriver:
         self._run()
 
     def checkpoint(self) -> None:
-        """Makes a checkpoint: what was processed is not processed again."""
+        """Makes a checkpoint: what was processed is not processed again. Changelog topics are written now."""
         self._native.checkpoint()
+        self._collect_outputs()
 
     def crash(self) -> None:
         """Loses what was not in a checkpoint and processes the records since the last one again (CK-08)."""
@@ -187,14 +189,18 @@ class TopologyTestDriver:
         try:
             self._leaves.extend(self._native.run())
         finally:
-            for output in self._native.outputs():
-                self._outputs.setdefault(output["topic"], deque()).append(self._read(output))
+            self._collect_outputs()
             self._app._context.printer.refresh()
+
+    def _collect_outputs(self) -> None:
+        for output in self._native.outputs():
+            self._outputs.setdefault(output["topic"], deque()).append(self._read(output))
 
     def _read(self, output: dict[str, Any]) -> OutputRecord:
         topic = self._app._topic_manager.all_topics.get(output["topic"]) or Topic(output["topic"])
         key, value, partition = output["key"], output["value"], output["partition"]
         if partition is None:
+            # The producer would choose it.
             partition = partition_of(key, topic._spec().partitions)
         return OutputRecord(
             topic=output["topic"],

@@ -154,7 +154,7 @@ impl Accumulator {
             Accumulator::Mean { sum, count } => Value::List(vec![sum.share(), Value::Int(*count)]),
             Accumulator::Timed(None) => Value::Null,
             Accumulator::Timed(Some((timestamp, value))) => {
-                Value::List(vec![Value::Int(*timestamp), value.share()])
+                Value::List(vec![value.share(), Value::Int(*timestamp)])
             }
         }
     }
