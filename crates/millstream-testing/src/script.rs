@@ -128,7 +128,9 @@ fn produced_text(record: &ProducedRecord) -> String {
 }
 
 fn leaf_text(leaf: &LeafRecord) -> String {
-    let key = match &leaf.key {
+    let mut key = leaf.key.share();
+    key.decode();
+    let key = match &key {
         Value::Null => "-".to_owned(),
         Value::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
         Value::Str(text) => text.to_string(),
