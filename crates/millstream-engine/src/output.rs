@@ -56,7 +56,7 @@ pub trait Output {
     /// A record reached the end of a leaf branch (parity rows, D-60). What it takes
     /// of value and key it may replace: nobody reads them afterwards.
     fn leaf(&mut self, leaf: Leaf<'_>) {
-        drop(leaf);
+        let _ = leaf;
     }
 }
 

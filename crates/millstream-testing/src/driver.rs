@@ -426,6 +426,13 @@ impl TopologyTestDriver {
         &self.committed
     }
 
+    /// Number of keys on disk, of all partitions of a store: what a checkpoint wrote and nobody
+    /// removed.
+    pub fn stored_keys(&self, store_name: &str) -> u64 {
+        let stores = self.disk.iter().filter(|(id, _)| &*id.store_name == store_name);
+        stores.map(|(_, backend)| backend.stats().keys).sum()
+    }
+
     /// The tasks, for what the driver does not offer itself.
     pub fn tasks(&mut self) -> impl Iterator<Item = &mut Task> {
         self.tasks.values_mut()

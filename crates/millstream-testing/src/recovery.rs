@@ -10,8 +10,8 @@ use millstream_state::{
 };
 use millstream_types::{HeadersView, Offset, TopicPartition, encode_header};
 
-use crate::driver::{CrashPoint, DriverError, Guarantee, TopologyTestDriver};
 use crate::ProducedRecord;
+use crate::driver::{CrashPoint, DriverError, Guarantee, TopologyTestDriver};
 use crate::logs::{LogRecord, Logs};
 
 /// Kafka's default of `delete.retention.ms`.

@@ -53,12 +53,14 @@ pub(crate) fn column(name: &str) -> Option<String> {
 }
 
 /// Items of an expanding function, handed out one at a time.
-pub(crate) type Expand = dyn Fn(&mut Call<'_>, &mut dyn FnMut(Value) -> Result<(), Failure>) -> Result<(), Failure>
+type Expand = dyn Fn(&mut Call<'_>, &mut dyn FnMut(Value) -> Result<(), Failure>) -> Result<(), Failure>
     + Send
     + Sync;
 
+type OfCall = dyn Fn(&mut Call<'_>) -> Result<Value, Failure> + Send + Sync;
+
 enum Body {
-    Call(Box<dyn Fn(&mut Call<'_>) -> Result<Value, Failure> + Send + Sync>),
+    Call(Box<OfCall>),
     Expand(Box<Expand>),
     Values(Box<dyn Fn(Vec<Value>) -> Result<Value, Failure> + Send + Sync>),
 }

@@ -514,6 +514,38 @@ fn w_31_changing_the_columns() {
     assert_eq!(out, "=> a @0 {'best': 1, 'total': 8, 'n': 1, 'start': 0, 'end': 10}\n");
 }
 
+/// W-48, W-56, W-59: of a closed window nothing is left, collected values included, and neither
+/// of one that a trigger fired once time has passed it.
+#[test]
+fn w_59_nothing_is_left_of_closed_windows() {
+    for (closing, per_key) in [(ClosingStrategy::Key, 1), (ClosingStrategy::Partition, 0)] {
+        let trigger = Some(Arc::new(Fires(Notes::default(), is_nine)) as Arc<dyn WindowTrigger>);
+        let collect = Aggregations::Shortcut(Aggregation::Collect(None));
+        let spec =
+            WindowSpec { after_update: trigger, closing, ..WindowSpec::tumbling(10, 5, collect) };
+        let mut driver = TopologyTestDriver::new(topology(spec)).expect("a driver");
+        let mut script = String::new();
+        for at in 0..40 {
+            for key in ["a", "b"] {
+                script.push_str(&format!("t/0 {key} @{} {}\n", at * 3, at % 10));
+                if at % 7 == 0 {
+                    script.push_str("checkpoint\n");
+                }
+            }
+        }
+        for key in ["a", "b"] {
+            script.push_str(&format!("t/0 {key} @1000 1\n"));
+        }
+        run_script(&mut driver, &script);
+        driver.checkpoint().expect("a checkpoint");
+        // Per key: its open window, that one's value, and its watermark or an entry in the index
+        // of ends. Besides: the sequence number and the list of columns.
+        let index = 1 - per_key;
+        let keys = 2 * (1 + 1 + per_key + index) + 2;
+        assert_eq!(driver.stored_keys("tumbling_window_10_collect"), keys, "{closing:?}");
+    }
+}
+
 // ------------------------------------------------------------------------------------------
 // The slow twin
 // ------------------------------------------------------------------------------------------
@@ -534,12 +566,15 @@ struct Settings {
     collect: bool,
 }
 
+/// Timestamp and value.
+type Timed = (i64, Option<i64>);
+
 /// Everything that was accepted, per open window; each result from scratch.
 #[derive(Default)]
 struct Twin {
     key_times: BTreeMap<u8, i64>,
     partition_time: Option<i64>,
-    open: BTreeMap<(u8, i64), Vec<(i64, Option<i64>)>>,
+    open: BTreeMap<(u8, i64), Vec<Timed>>,
     out: Vec<String>,
 }
 
@@ -583,7 +618,7 @@ impl Twin {
     }
 }
 
-fn result(key: u8, start: i64, values: &[(i64, Option<i64>)], settings: Settings) -> String {
+fn result(key: u8, start: i64, values: &[Timed], settings: Settings) -> String {
     let text = |value: Option<i64>| value.map_or("None".to_owned(), |value| value.to_string());
     let some: Vec<(i64, i64)> = values.iter().filter_map(|(t, v)| Some((*t, (*v)?))).collect();
     let total: i64 = some.iter().map(|(_, v)| v).sum();
