@@ -3,7 +3,7 @@
 /// The partition that a record with this key goes to: murmur2, as the Java client has it.
 ///
 /// ```
-/// assert_eq!(millstream_testing::partition_of(b"kafka", 12), 8);
+/// assert_eq!(millstream_testing::partition_of(b"abc", 10), 7);
 /// ```
 pub fn partition_of(key: &[u8], partitions: i32) -> i32 {
     (murmur2(key) & 0x7fff_ffff) as i32 % partitions
