@@ -12,8 +12,8 @@ from typing import Any, Final, Literal, final
 
 __version__: Final[str]
 
-Headers = list[tuple[str, bytes | None]] | None
-OutputTuple = tuple[Any, Any, int, Any]
+_Headers = list[tuple[str, bytes | None]] | None
+_OutputTuple = tuple[Any, Any, int, Any]
 
 # ----------------------------------------------------------------------------------------------
 # Records as users see them
@@ -54,7 +54,7 @@ class Row:
         key: Any,
         timestamp: int,
         context: MessageContext,
-        headers: Headers = None,
+        headers: _Headers = None,
     ) -> Row: ...
     value: Any
     key: Any
@@ -126,7 +126,7 @@ def json_loads(data: bytes | bytearray | memoryview | str) -> Any:
 # Column expressions
 # ----------------------------------------------------------------------------------------------
 
-BinaryOperator = Literal[
+_BinaryOperator = Literal[
     "+", "-", "*", "/", "%", "//", "**", "==", "!=", "<", "<=", ">", ">=", "in", "is"
 ]
 
@@ -147,7 +147,7 @@ class Expr:
         """Whether all of these are in the record's value (D-36)."""
     def item(self, index: Any) -> Expr:
         """`self[index]`, with the plain errors (S-02); `index` may be an expression."""
-    def binary(self, op: BinaryOperator, other: Any, reflected: bool = False) -> Expr:
+    def binary(self, op: _BinaryOperator, other: Any, reflected: bool = False) -> Expr:
         """`self op other`, or `other op self` if `reflected` (S-03, S-04, S-07 to S-09)."""
     def logical_and(self, other: Any, reflected: bool = False) -> Expr: ...
     def logical_or(self, other: Any, reflected: bool = False) -> Expr: ...
@@ -403,7 +403,7 @@ class TestDriver:
         timestamp: int = 0,
         headers: Any = None,
         context: MessageContext | None = None,
-    ) -> list[OutputTuple]:
+    ) -> list[_OutputTuple]:
         """Runs one record, given as objects, through everything that reads `topic`; returns the leaf outputs
         in order of execution (D-60)."""
     def send(
@@ -416,7 +416,7 @@ class TestDriver:
         partition: int = 0,
     ) -> None:
         """Hands in one record as bytes; `run()` processes what is queued, through repartition topics too."""
-    def run(self) -> list[OutputTuple]: ...
+    def run(self) -> list[_OutputTuple]: ...
     def checkpoint(self) -> None: ...
     def crash(self) -> None:
         """Loses everything since the last checkpoint, as a killed process would (stores reopened, caches, stream
@@ -465,6 +465,9 @@ class TopicPartition:
     error: KafkaError | None
     def __eq__(self, value: object, /) -> bool: ...
     def __lt__(self, value: object, /) -> bool: ...
+    def __le__(self, value: object, /) -> bool: ...
+    def __gt__(self, value: object, /) -> bool: ...
+    def __ge__(self, value: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
 @final

@@ -74,6 +74,8 @@ mod _millstream {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         crate::logging::install();
-        module.add("__version__", env!("CARGO_PKG_VERSION"))
+        module.setattr("__version__", env!("CARGO_PKG_VERSION"))?;
+        // The stub says what there is; the module is private, and nobody imports `*` from it.
+        module.delattr("__all__")
     }
 }

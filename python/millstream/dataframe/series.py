@@ -9,7 +9,7 @@ from millstream._millstream import Expr, MessageContext
 from millstream.core.stream.exceptions import InvalidOperation
 
 if TYPE_CHECKING:
-    from millstream._millstream import BinaryOperator
+    from millstream._millstream import _BinaryOperator
 
 __all__ = ("StreamingSeries",)
 
@@ -74,7 +74,7 @@ class StreamingSeries:
             )
         return other._expr
 
-    def _binary(self, operator: BinaryOperator, other: Any, reflected: bool = False) -> StreamingSeries:
+    def _binary(self, operator: _BinaryOperator, other: Any, reflected: bool = False) -> StreamingSeries:
         return self._with(self._expr.binary(operator, self._operand(other), reflected))
 
     def apply(self, func: Callable[[Any], Any]) -> StreamingSeries:

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use millstream_kafka::{Admin, ClientFactory, Error, Librdkafka, NewTopic};
+use millstream_kafka::{Admin, ClientFactory, Error, Librdkafka, NewTopic, code};
 use pyo3::prelude::*;
 
 use super::{PyKafkaError, Shared, client_config, wait_of};
@@ -74,7 +74,10 @@ fn inspect(
     for (name, topic) in names.iter().zip(admin.describe_topics(&asked, timeout)?) {
         match topic {
             Ok(topic) => found.push((name.clone(), Some(topic))),
-            Err(error) if error.is_topic_missing() => found.push((name.clone(), None)),
+            // A name that Kafka does not allow is that of no topic; creating it says why.
+            Err(error) if error.is_topic_missing() || error.code() == Some(code::INVALID_TOPIC) => {
+                found.push((name.clone(), None));
+            }
             Err(error) => return Err(denied(name, error)),
         }
     }

@@ -74,6 +74,7 @@ impl PyTopicPartition {
 impl PyTopicPartition {
     #[new]
     #[pyo3(signature = (topic, partition=-1, offset=INVALID, metadata=None, leader_epoch=None))]
+    #[pyo3(text_signature = "(topic, partition=-1, offset=-1001, metadata=None, leader_epoch=None)")]
     fn new(
         topic: String,
         partition: i32,
