@@ -24,6 +24,7 @@ fn two_processes_share_and_one_takes_over() {
         }
     };
     std::thread::scope(|scope| {
+        let _ends_on_panic = (StopOnDrop(first.clone()), StopOnDrop(second.clone()));
         let one = scope.spawn(spawn(first.clone(), "one"));
         cluster.feed(0, RECORDS, KEYS);
         let two = scope.spawn(spawn(second.clone(), "two"));
@@ -51,6 +52,15 @@ fn two_processes_share_and_one_takes_over() {
         one.join().expect("no panic").expect("a clean end");
         check_counts(&cluster.outputs(), fed, KEYS);
     });
+}
+
+/// A failed assertion must end the threads, or the test would wait for them for ever.
+struct StopOnDrop(StopHandle);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
 }
 
 /// Partitions that the group's second member reads.
