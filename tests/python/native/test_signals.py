@@ -1,0 +1,125 @@
+"""Ctrl-C and SIGTERM while a run is on (A-56), in processes of their own."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+
+import pytest
+
+PROGRAM = """
+    import asyncio, signal, sys, threading, time
+    from millstream import Application
+
+    app = Application({address!r}, consumer_group="signals-{name}", auto_offset_reset="earliest", loglevel=None,
+                      state_dir={state_dir!r})
+    topic = app.topic("signals-{name}")
+    sdf = app.dataframe(topic)
+    def say(text):
+        print(text, flush=True)
+    {body}
+"""
+
+
+@pytest.fixture
+def program(embedded_broker, tmp_path):
+    """Starts a program; gives its process once it has printed `ready`."""
+    processes = []
+
+    def start(name, body):
+        text = textwrap.dedent(PROGRAM).format(
+            address=embedded_broker, name=name, state_dir=str(tmp_path / name), body=textwrap.dedent(body)
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
+        )
+        processes.append(process)
+        watchdog = threading.Timer(60, process.kill)
+        watchdog.daemon = True
+        watchdog.start()
+        assert process.stdout.readline() == "ready\n", process.stderr.read()
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def ends(process):
+    out, errors = process.communicate(timeout=60)
+    return process.returncode, out.split("\n"), errors
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_signal_ends_an_idle_run(program, number):
+    process = program(f"idle-{number}", """
+before = signal.getsignal(signal.SIGINT)
+threading.Timer(2, say, ["ready"]).start()
+app.run()
+assert signal.getsignal(signal.SIGINT) is before
+assert signal.set_wakeup_fd(-1) == -1
+say("over")
+""")
+    process.send_signal(number)
+    assert ends(process) == (0, ["over", ""], "")
+
+
+def test_the_second_ctrl_c_interrupts_a_function(program):
+    process = program("stuck", """
+with app.get_producer() as producer:
+    producer.produce(topic.name, b"1")
+def stuck(value):
+    say("ready")
+    while True:
+        time.sleep(0.05)
+sdf.update(stuck)
+try:
+    app.run()
+except KeyboardInterrupt as error:
+    say("interrupted")
+    say(error.__notes__[0][:20])
+""")
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1)
+    process.send_signal(signal.SIGINT)
+    assert ends(process) == (0, ["interrupted", "signals-stuck[0] off", ""], "")
+
+
+def test_a_run_in_another_thread_leaves_signals_alone(program):
+    process = program("thread", """
+thread = threading.Thread(target=app.run)
+thread.start()
+time.sleep(2)
+try:
+    say("ready")
+    while True:
+        time.sleep(0.05)
+except KeyboardInterrupt:
+    say("mine")
+    app.stop()
+    thread.join()
+    say("over")
+""")
+    process.send_signal(signal.SIGINT)
+    assert ends(process) == (0, ["mine", "over", ""], "")
+
+
+def test_inside_an_event_loop(program):
+    """A notebook: somebody else has asked the interpreter for signals."""
+    process = program("loop", """
+async def main():
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGUSR1, lambda: None)
+    descriptor = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(descriptor)
+    threading.Timer(2, say, ["ready"]).start()
+    app.run()
+    assert signal.set_wakeup_fd(descriptor) == descriptor != -1
+    say("over")
+asyncio.run(main())
+""")
+    process.send_signal(signal.SIGINT)
+    assert ends(process) == (0, ["over", ""], "")
