@@ -399,7 +399,7 @@ class TestDriver:
         self,
         topic: str,
         value: Any,
-        key: Any = b"key",
+        key: Any = None,
         timestamp: int = 0,
         headers: Any = None,
         context: MessageContext | None = None,

@@ -78,8 +78,10 @@ pub(crate) struct Projection {
 
 impl Projection {
     pub(crate) fn shared(columns: Vec<Bound<'_, PyAny>>) -> PyResult<Arc<dyn Function>> {
-        let names: Vec<String> =
-            columns.iter().map(|column| column.repr().map(|repr| repr.to_string())).collect::<PyResult<_>>()?;
+        let names: Vec<String> = columns
+            .iter()
+            .map(|column| column.repr().map(|repr| repr.to_string()))
+            .collect::<PyResult<_>>()?;
         let columns = columns.into_iter().map(Bound::unbind).collect();
         Ok(Arc::new(Self { columns, name: format!("[[{}]]", names.join(", ")) }))
     }

@@ -135,7 +135,6 @@ impl TestDriver {
     }
 
     #[pyo3(signature = (topic, value, key=None, timestamp=0, headers=None, context=None))]
-    #[pyo3(text_signature = "(self, topic, value, key=b'key', timestamp=0, headers=None, context=None)")]
     fn process<'py>(
         &self,
         topic: &str,

@@ -37,11 +37,12 @@ pub(crate) fn ensure_broker(
         .ok_or_else(|| PyValueError::new_err("the broker's command is empty"))?;
     let make = || {
         let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .arg("--data-dir")
-            .arg(&data_dir)
-            .args(["--listen", "127.0.0.1:0", "--idle-exit", IDLE_EXIT]);
+        command.args(arguments).arg("--data-dir").arg(&data_dir).args([
+            "--listen",
+            "127.0.0.1:0",
+            "--idle-exit",
+            IDLE_EXIT,
+        ]);
         command
     };
     leave(py, || ensure_running_within(&data_dir, make, limit)).map(|address| address.to_string())

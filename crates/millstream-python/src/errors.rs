@@ -10,7 +10,8 @@ use millstream_engine::RecordError;
 use millstream_value::{Failure, FailureKind, HostException};
 use pyo3::exceptions::{
     PyAttributeError, PyException, PyIndexError, PyKeyError, PyKeyboardInterrupt,
-    PyNotImplementedError, PyOverflowError, PyRuntimeError, PyTypeError, PyValueError, PyZeroDivisionError,
+    PyNotImplementedError, PyOverflowError, PyRuntimeError, PyTypeError, PyValueError,
+    PyZeroDivisionError,
 };
 use pyo3::intern;
 use pyo3::prelude::*;

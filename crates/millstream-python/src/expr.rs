@@ -90,16 +90,22 @@ impl PyExpr {
 
     #[pyo3(signature = (other, reflected=false))]
     fn logical_and(&self, other: &Bound<'_, PyAny>, reflected: bool) -> Self {
-        self.with(other, |this, other| {
-            if reflected { Expr::and(other, this) } else { Expr::and(this, other) }
-        })
+        self.with(
+            other,
+            |this, other| {
+                if reflected { Expr::and(other, this) } else { Expr::and(this, other) }
+            },
+        )
     }
 
     #[pyo3(signature = (other, reflected=false))]
     fn logical_or(&self, other: &Bound<'_, PyAny>, reflected: bool) -> Self {
-        self.with(other, |this, other| {
-            if reflected { Expr::or(other, this) } else { Expr::or(this, other) }
-        })
+        self.with(
+            other,
+            |this, other| {
+                if reflected { Expr::or(other, this) } else { Expr::or(this, other) }
+            },
+        )
     }
 
     fn logical_not(&self) -> Self {

@@ -242,7 +242,8 @@ impl Deserializer for PyDeserializer {
     ) -> Result<Deserialized, Failure> {
         enter(|py| {
             let python_context = python_context(py, context).map_err(to_failure)?;
-            let read = match self.object.bind(py).call1((PyBytes::new(py, &bytes), python_context)) {
+            let read = match self.object.bind(py).call1((PyBytes::new(py, &bytes), python_context))
+            {
                 Ok(read) => read,
                 Err(error) if errors::IGNORE_MESSAGE.is_class_of(py, &error) => {
                     return Ok(Deserialized::Ignore);

@@ -61,8 +61,14 @@ fn row<'py>(py: Python<'py>, row: EngineRow<'_>) -> PyResult<Bound<'py, PyAny>> 
     let key = to_python_in_place(py, &mut record.key)?;
     let headers = headers_to_python(py, &record.headers)?;
     let context = Py::new(py, MessageContext::from(row.context))?;
-    let row =
-        Row::new(py, value.unbind(), key.unbind(), record.timestamp, context, Some(headers.unbind()));
+    let row = Row::new(
+        py,
+        value.unbind(),
+        key.unbind(),
+        record.timestamp,
+        context,
+        Some(headers.unbind()),
+    );
     Ok(Bound::new(py, row)?.into_any())
 }
 

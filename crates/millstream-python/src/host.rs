@@ -84,8 +84,16 @@ fn binary<'py>(
 fn shown<'py>(py: Python<'py>, value: &mut Value) -> PyResult<Bound<'py, PyAny>> {
     let headers = value.as_map().and_then(|map| map.get("headers")).and_then(Value::as_list);
     let headers = headers.map(|pairs| -> PyResult<Vec<_>> {
-        let pair = |pair: &Value| PyTuple::new(py, pair.as_list().unwrap_or_default().iter()
-            .map(|part| to_python(py, part)).collect::<PyResult<Vec<_>>>()?);
+        let pair = |pair: &Value| {
+            PyTuple::new(
+                py,
+                pair.as_list()
+                    .unwrap_or_default()
+                    .iter()
+                    .map(|part| to_python(py, part))
+                    .collect::<PyResult<Vec<_>>>()?,
+            )
+        };
         pairs.iter().map(pair).collect()
     });
     let headers = headers.transpose()?;

@@ -76,9 +76,8 @@ impl Isolation {
     fn renew_if_changed(&mut self, py: Python<'_>) -> PyResult<()> {
         let work = self.work.bind(py);
         // SAFETY: both are live objects.
-        let same = unsafe {
-            ffi::PyObject_RichCompareBool(work.as_ptr(), self.base.as_ptr(), ffi::Py_EQ)
-        };
+        let same =
+            unsafe { ffi::PyObject_RichCompareBool(work.as_ptr(), self.base.as_ptr(), ffi::Py_EQ) };
         if same == 1 {
             return Ok(());
         }

@@ -84,7 +84,9 @@ fn client_config(config: BTreeMap<String, String>) -> ClientConfig {
 
 /// Seconds as users give them; negative and `None`: for ever.
 fn wait_of(seconds: Option<f64>) -> Option<Duration> {
-    seconds.filter(|seconds| *seconds >= 0.0).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+    seconds
+        .filter(|seconds| *seconds >= 0.0)
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
 }
 
 /// Ends a wait at a time, or never.

@@ -80,14 +80,10 @@ impl Subscriber for ToPython {
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(match LEVEL.load(Ordering::Relaxed) {
-            ..=TRACE => LevelFilter::TRACE,
-            ..=DEBUG => LevelFilter::DEBUG,
-            ..=INFO => LevelFilter::INFO,
-            ..=WARNING => LevelFilter::WARN,
-            ..=ERROR => LevelFilter::ERROR,
-            _ => LevelFilter::OFF,
-        })
+        let wanted = LEVEL.load(Ordering::Relaxed);
+        let levels = [Level::TRACE, Level::DEBUG, Level::INFO, Level::WARN, Level::ERROR];
+        let lowest = levels.into_iter().find(|level| python_level(*level) >= wanted);
+        Some(lowest.map_or(LevelFilter::OFF, LevelFilter::from_level))
     }
 
     fn event(&self, event: &Event<'_>) {

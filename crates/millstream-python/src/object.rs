@@ -155,7 +155,8 @@ fn no_column(object: &Bound<'_, PyAny>, column: &str) -> Failure {
         if index == COLUMNS_LISTED {
             break;
         }
-        message.push_str(&name.repr().map_or_else(|_| json::type_name(name), |repr| repr.to_string()));
+        message
+            .push_str(&name.repr().map_or_else(|_| json::type_name(name), |repr| repr.to_string()));
     }
     Failure::new(FailureKind::ColumnDoesNotExist, message)
 }
@@ -202,10 +203,7 @@ const DEEPEST: usize = 128;
 /// A container that is reachable in two ways must stay one container in the copy. It then has more
 /// than one reference, so every inner container must have exactly one (its parent's) beside the one
 /// that iterating takes; a container that contains itself fails the same test.
-fn tree_copy<'py>(
-    object: &Bound<'py, PyAny>,
-    depth: usize,
-) -> PyResult<Option<Bound<'py, PyAny>>> {
+fn tree_copy<'py>(object: &Bound<'py, PyAny>, depth: usize) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = object.py();
     if is_immutable(object) {
         return Ok(Some(object.clone()));

@@ -48,12 +48,13 @@ pub(crate) fn headers_from_python(headers: &Bound<'_, PyAny>) -> PyResult<Header
     let mut count = 0;
     for pair in pairs.try_iter()? {
         let pair = pair?;
-        let (name, value): (Bound<'_, PyString>, Bound<'_, PyAny>) = pair.extract().map_err(|_| {
-            PyTypeError::new_err(format!(
-                "headers are pairs of a str and bytes or str, not {}",
-                pair.repr().map_or_else(|_| type_name(&pair), |repr| repr.to_string())
-            ))
-        })?;
+        let (name, value): (Bound<'_, PyString>, Bound<'_, PyAny>) =
+            pair.extract().map_err(|_| {
+                PyTypeError::new_err(format!(
+                    "headers are pairs of a str and bytes or str, not {}",
+                    pair.repr().map_or_else(|_| type_name(&pair), |repr| repr.to_string())
+                ))
+            })?;
         let name = name.to_str()?;
         if value.is_none() {
             encode_header(&mut bytes, name, None);

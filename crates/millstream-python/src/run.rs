@@ -31,11 +31,11 @@ use crate::errors::{self, to_exception};
 use crate::gil::{IntoException, leave};
 use crate::hooks::{Callbacks, PyHooks};
 use crate::host::PyHost;
-use leaves::CollectedLeaves;
 use crate::kafka::PyKafkaError;
 use crate::signals::{self, Handlers};
 use crate::state::Codec;
 use crate::topology::PyTopology;
+use leaves::CollectedLeaves;
 
 /// Memory that the write-back caches of all stores of a process share, bytes.
 const CACHE_BYTES: usize = 256 << 20;
@@ -225,9 +225,9 @@ impl Runner {
             Box::new(leaves) as Box<dyn Leaves>
         });
         let callbacks = self.callbacks.share(py);
-        let outcome = self.codec.during(py, || {
-            leave(py, || self.run_detached(topology, limits, leaves, callbacks))
-        });
+        let outcome = self
+            .codec
+            .during(py, || leave(py, || self.run_detached(topology, limits, leaves, callbacks)));
         if let Some(handlers) = handlers {
             handlers.remove(py)?;
         }
@@ -285,9 +285,17 @@ fn rocksdb(options: Option<&Bound<'_, PyDict>>) -> PyResult<(RocksOptions, Codec
         )*};
     }
     take!(
-        write_buffer_size, target_file_size_base, max_write_buffer_number, block_cache_size,
-        bloom_filter_bits_per_key, enable_pipelined_write, wal_dir, db_log_dir, use_fsync,
-        open_max_retries, on_corrupted_recreate
+        write_buffer_size,
+        target_file_size_base,
+        max_write_buffer_number,
+        block_cache_size,
+        bloom_filter_bits_per_key,
+        enable_pipelined_write,
+        wal_dir,
+        db_log_dir,
+        use_fsync,
+        open_max_retries,
+        on_corrupted_recreate
     );
     if let Some(size) = options.get_item("max_total_wal_size")?
         && !size.is_none()

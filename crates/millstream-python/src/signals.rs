@@ -123,7 +123,11 @@ impl Handlers {
             signal.call_method1("set_wakeup_fd", (-1,))?;
             drop(reader.writer);
             // It ends at once: nobody writes any more.
-            crate::gil::leave(py, || Ok::<_, PyErr>(drop(reader.thread.join())))?;
+            crate::gil::leave(py, || {
+                // It has nothing to tell; a panic of its was printed.
+                drop(reader.thread.join());
+                Ok::<_, PyErr>(())
+            })?;
         }
         Ok(())
     }
@@ -141,8 +145,9 @@ impl Reader {
         writer.set_nonblocking(true)?;
         let options = PyDict::new(signal.py());
         options.set_item("warn_on_full_buffer", false)?;
-        let before: i32 =
-            signal.call_method("set_wakeup_fd", (writer.as_raw_fd(),), Some(&options))?.extract()?;
+        let before: i32 = signal
+            .call_method("set_wakeup_fd", (writer.as_raw_fd(),), Some(&options))?
+            .extract()?;
         if before != -1 {
             signal.call_method1("set_wakeup_fd", (before,))?;
             return Ok(None);

@@ -42,7 +42,9 @@ impl State {
         access: Option<Box<dyn StateAccess>>,
     ) -> Result<Lent<'_>, Failure> {
         let access = access.expect("the engine gives stateful functions their state");
-        Bound::new(py, Self { access: Mutex::new(Some(access)) }).map(Lent).map_err(errors::to_failure)
+        Bound::new(py, Self { access: Mutex::new(Some(access)) })
+            .map(Lent)
+            .map_err(errors::to_failure)
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Box<dyn StateAccess>>> {
@@ -212,9 +214,10 @@ fn encode(object: &Bound<'_, PyAny>) -> Result<Vec<u8>, NoJson> {
     match dumps {
         None => json::write(object, &mut out)?,
         Some(dumps) => {
-            let written = dumps.bind(py).call1((object,)).map_err(|error| {
-                NoJson::Refused(format!("dumps raised {}", error.value(py)))
-            })?;
+            let written = dumps
+                .bind(py)
+                .call1((object,))
+                .map_err(|error| NoJson::Refused(format!("dumps raised {}", error.value(py))))?;
             match (written.cast::<PyBytes>(), written.cast::<PyString>()) {
                 (Ok(bytes), _) => out.extend_from_slice(bytes.as_bytes()),
                 (_, Ok(text)) => out.extend_from_slice(text.to_str()?.as_bytes()),
@@ -236,8 +239,10 @@ fn decode<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     };
     read.map_err(|error| {
         let what = if loads.is_some() { "refused by loads" } else { "no JSON" };
-        let text =
-            format!("the stored bytes are {what} ({}); read them with get_bytes()", error.value(py));
+        let text = format!(
+            "the stored bytes are {what} ({}); read them with get_bytes()",
+            error.value(py)
+        );
         let unreadable = errors::STATE_SERIALIZATION.error(py, text);
         unreadable.set_cause(py, Some(error));
         unreadable
@@ -260,7 +265,8 @@ fn key_to_read(key: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
 fn no_ttl_yet(ttl: Option<Bound<'_, PyAny>>) -> PyResult<()> {
     match ttl {
         None => Ok(()),
-        Some(_) => Err(PyNotImplementedError::new_err("State entries with a ttl are not supported yet")),
+        Some(_) => {
+            Err(PyNotImplementedError::new_err("State entries with a ttl are not supported yet"))
+        }
     }
 }
-

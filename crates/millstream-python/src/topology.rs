@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use millstream_engine::{
-    AssignSource, Aggregations, ClosingStrategy, Emission, FunctionSpec, GroupByKey, GroupBySpec,
-    HeadersFunction, LateCallback, NodeId, SinkSpec, SinkTarget, SinkTopic, Topology,
-    TopicChooser, TopologyBuilder, TopologyError, WindowDefinition, WindowSpec, WindowTrigger,
+    Aggregations, AssignSource, ClosingStrategy, Emission, FunctionSpec, GroupByKey, GroupBySpec,
+    HeadersFunction, LateCallback, NodeId, SinkSpec, SinkTarget, SinkTopic, TopicChooser, Topology,
+    TopologyBuilder, TopologyError, WindowDefinition, WindowSpec, WindowTrigger,
 };
 use millstream_value::{Call, Failure, FailureKind, Headers};
 use pyo3::exceptions::{PyNotImplementedError, PyTypeError, PyValueError};
@@ -213,8 +213,7 @@ impl PyTopologyBuilder {
         parent: u32,
         columns: Vec<Bound<'_, PyAny>>,
     ) -> PyResult<u32> {
-        let names: Option<Vec<&str>> =
-            columns.iter().map(column_name).collect::<PyResult<_>>()?;
+        let names: Option<Vec<&str>> = columns.iter().map(column_name).collect::<PyResult<_>>()?;
         if let Some(names) = names {
             return self.add(py, |builder| builder.project(node(parent), &names));
         }
@@ -309,8 +308,7 @@ impl PyTopologyBuilder {
         before_update: Option<Py<PyAny>>,
         after_update: Option<Py<PyAny>>,
     ) -> PyResult<u32> {
-        let trigger =
-            |callable: Py<PyAny>| Arc::new(PyTrigger(callable)) as Arc<dyn WindowTrigger>;
+        let trigger = |callable: Py<PyAny>| Arc::new(PyTrigger(callable)) as Arc<dyn WindowTrigger>;
         let spec = WindowSpec {
             definition: WindowDefinition::Tumbling { duration_ms, grace_ms },
             name,
@@ -345,10 +343,9 @@ impl PyTopologyBuilder {
     ) -> PyResult<u32> {
         let target = match topic.cast::<TopicSpec>() {
             Ok(topic) => SinkTarget::Topic(topic.get().sink()),
-            Err(_) => SinkTarget::Chosen(Arc::new(PyChooser(PyFunction::new(
-                topic,
-                Signature::Metadata,
-            )))),
+            Err(_) => {
+                SinkTarget::Chosen(Arc::new(PyChooser(PyFunction::new(topic, Signature::Metadata))))
+            }
         };
         let key = key.map(|key| PyFunction::shared(key, Signature::Plain));
         self.add(topic.py(), |builder| builder.to_topic(node(parent), SinkSpec { target, key }))

@@ -213,7 +213,8 @@ impl<'py, 't> Reader<'py, 't> {
         let mut seen = 0;
         while let Some(eight) = self.text.get(end..end + 8) {
             let word = u64::from_le_bytes(eight.try_into().expect("eight bytes"));
-            let stops = zeros(word ^ (ONES * u64::from(b'"'))) | zeros(word ^ (ONES * u64::from(b'\\')));
+            let stops =
+                zeros(word ^ (ONES * u64::from(b'"'))) | zeros(word ^ (ONES * u64::from(b'\\')));
             if stops != 0 {
                 let before = stops.trailing_zeros() / 8;
                 seen |= word & ((1_u64 << (before * 8)) - 1);

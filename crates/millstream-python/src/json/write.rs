@@ -251,9 +251,8 @@ fn each_item<'py>(
     while unsafe { ffi::PyDict_Next(dict.as_ptr(), &mut position, &mut key, &mut value) } != 0 {
         // SAFETY: both are live objects that the dict holds. `each` reads the key at once, and hands
         // the value to `Writer::value`, which takes a reference before it runs anything else.
-        let (key, value) = unsafe {
-            (Borrowed::from_ptr(dict.py(), key), Borrowed::from_ptr(dict.py(), value))
-        };
+        let (key, value) =
+            unsafe { (Borrowed::from_ptr(dict.py(), key), Borrowed::from_ptr(dict.py(), value)) };
         each(key, value)?;
     }
     Ok(())
@@ -297,9 +296,7 @@ fn is_plain(text: &[u8]) -> bool {
         8..=16 => eight(0) && eight(text.len() - 8),
         4..=7 => escapes_in(four(0) | four(text.len() - 4) << 32) == 0,
         0..=3 => text.iter().all(|byte| !matches!(byte, b'"' | b'\\' | ..0x20)),
-        17..=32 => {
-            eight(0) && eight(8) && eight(text.len() - 16) && eight(text.len() - 8)
-        }
+        17..=32 => eight(0) && eight(8) && eight(text.len() - 16) && eight(text.len() - 8),
         _ => false,
     }
 }
@@ -346,7 +343,10 @@ fn class<'py>(
 
 /// The name of an object's type as a traceback would show it.
 pub(crate) fn type_name(object: &Bound<'_, PyAny>) -> String {
-    object.get_type().fully_qualified_name().map_or_else(|_| "object".into(), |name| name.to_string())
+    object
+        .get_type()
+        .fully_qualified_name()
+        .map_or_else(|_| "object".into(), |name| name.to_string())
 }
 
 fn refusal(object: &Bound<'_, PyAny>) -> String {

@@ -16,9 +16,7 @@ use millstream_types::{Clock, Offset, RecordBatch, SystemClock, TopicPartition};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
-use super::{
-    Deadline, Message, PyKafkaError, PyTopicPartition, Shared, client_config, wait_of,
-};
+use super::{Deadline, Message, PyKafkaError, PyTopicPartition, Shared, client_config, wait_of};
 use crate::errors::KAFKA_EXCEPTION;
 use crate::gil::{IntoException, leave};
 
@@ -117,7 +115,9 @@ impl Client {
                 self.stored.retain(|partition, _| !partitions.contains(partition));
                 self.rebalance = Some(Rebalance::Lost(partitions));
             }
-            ConsumerEvent::Records(batch) => self.ready.push_back(Ready::Records(Arc::new(batch), 0)),
+            ConsumerEvent::Records(batch) => {
+                self.ready.push_back(Ready::Records(Arc::new(batch), 0))
+            }
             ConsumerEvent::PartitionEnd(partition, offset) if self.habits.partition_end => {
                 self.ready.push_back(Ready::End(partition, offset));
             }
@@ -266,8 +266,10 @@ impl KafkaConsumer {
                 let (Rebalance::Assigned(partitions)
                 | Rebalance::Revoked(partitions)
                 | Rebalance::Lost(partitions)) = rebalance;
-                let partitions: Vec<_> =
-                    partitions.iter().map(|partition| PyTopicPartition::of(partition, None)).collect();
+                let partitions: Vec<_> = partitions
+                    .iter()
+                    .map(|partition| PyTopicPartition::of(partition, None))
+                    .collect();
                 callback.call1(py, (partitions,)).map(|_| ())
             }
         };
@@ -397,7 +399,8 @@ impl KafkaConsumer {
     }
 
     fn assignment(&self, py: Python<'_>) -> PyResult<Vec<PyTopicPartition>> {
-        let partitions = self.client.call(py, |client| Ok::<_, PyErr>(client.consumer.assignment()))?;
+        let partitions =
+            self.client.call(py, |client| Ok::<_, PyErr>(client.consumer.assignment()))?;
         Ok(partitions.iter().map(|partition| PyTopicPartition::of(partition, None)).collect())
     }
 
@@ -526,8 +529,9 @@ impl KafkaConsumer {
     ) -> PyResult<Vec<PyTopicPartition>> {
         let times: Vec<_> =
             partitions.iter().map(|tp| (tp.topic_partition(), tp.offset())).collect();
-        let offsets =
-            self.client.call(py, |client| client.consumer.offsets_for_times(&times, limit(timeout)))?;
+        let offsets = self
+            .client
+            .call(py, |client| client.consumer.offsets_for_times(&times, limit(timeout)))?;
         // -1 is the end: no record is that late.
         let found = times.iter().zip(offsets);
         Ok(found.map(|((tp, _), offset)| PyTopicPartition::of(tp, offset.or(Some(-1)))).collect())

@@ -57,7 +57,13 @@ impl PyKafkaError {
     #[pyo3(signature = (code, reason=None, fatal=false, retriable=false))]
     fn new(code: i32, reason: Option<String>, fatal: bool, retriable: bool) -> Self {
         let known = KafkaError::of_code(code);
-        Self { code, name: known.name, reason: reason.unwrap_or(known.description), fatal, retriable }
+        Self {
+            code,
+            name: known.name,
+            reason: reason.unwrap_or(known.description),
+            fatal,
+            retriable,
+        }
     }
 
     fn code(&self) -> i32 {

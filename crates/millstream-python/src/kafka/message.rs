@@ -73,7 +73,11 @@ impl Message {
     }
 
     /// A record that a producer delivered, or not.
-    pub(super) fn delivered(sent: &Sent, report: Delivered, error: Option<Py<PyKafkaError>>) -> Self {
+    pub(super) fn delivered(
+        sent: &Sent,
+        report: Delivered,
+        error: Option<Py<PyKafkaError>>,
+    ) -> Self {
         let topic: Arc<str> = sent.topic.as_str().into();
         let partition = TopicPartition::new(Arc::clone(&topic), report.partition.unwrap_or(-1));
         let mut builder = BatchBuilder::new(partition);
@@ -150,10 +154,9 @@ impl Message {
     fn headers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         match self.view() {
             // None where there are none, as on records of a pipeline (T-09).
-            Some(record) if !record.headers().is_empty() => headers_to_python(
-                py,
-                &Headers::new(record.headers_bytes(), record.headers().len()),
-            ),
+            Some(record) if !record.headers().is_empty() => {
+                headers_to_python(py, &Headers::new(record.headers_bytes(), record.headers().len()))
+            }
             _ => Ok(py.None().into_bound(py)),
         }
     }

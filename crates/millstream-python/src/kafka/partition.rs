@@ -35,7 +35,13 @@ pub(crate) struct PyTopicPartition {
 impl PyTopicPartition {
     /// A partition as the client names it.
     pub(super) fn of(partition: &TopicPartition, offset: Option<Offset>) -> Self {
-        Self::new(partition.topic.to_string(), partition.partition, offset.unwrap_or(INVALID), None, None)
+        Self::new(
+            partition.topic.to_string(),
+            partition.partition,
+            offset.unwrap_or(INVALID),
+            None,
+            None,
+        )
     }
 
     /// The same with an error.
@@ -74,7 +80,9 @@ impl PyTopicPartition {
 impl PyTopicPartition {
     #[new]
     #[pyo3(signature = (topic, partition=-1, offset=INVALID, metadata=None, leader_epoch=None))]
-    #[pyo3(text_signature = "(topic, partition=-1, offset=-1001, metadata=None, leader_epoch=None)")]
+    #[pyo3(
+        text_signature = "(topic, partition=-1, offset=-1001, metadata=None, leader_epoch=None)"
+    )]
     fn new(
         topic: String,
         partition: i32,
