@@ -54,7 +54,7 @@ pub(crate) fn cli_main(py: Python<'_>, argv: Vec<OsString>) -> PyResult<i32> {
     let program = Program {
         again: Box::new(move || {
             let mut command = Command::new(&python);
-            command.args(["-m", "millstream", "broker"]);
+            command.args(["-m", "millstream"]);
             command
         }),
     };
