@@ -121,7 +121,10 @@ fn create(options: &Options, topic: &str) {
     let connection = Properties::from([("bootstrap.servers", &*options.broker)]);
     let config = ClientConfig::new(admin_properties(&Properties::new(), &connection));
     let mut admin = Librdkafka.admin(&config).expect("settings");
-    let _ = admin.create_topics(&[NewTopic::new(topic)], LIMIT).expect("a broker").remove(0);
+    // The records' timestamps are older than what a broker keeps by default.
+    let config = [("retention.ms".to_owned(), "-1".to_owned())].into();
+    let new = NewTopic { config, ..NewTopic::new(topic) };
+    let _ = admin.create_topics(&[new], LIMIT).expect("a broker").remove(0);
     admin.await_topics(&[topic], LIMIT).expect("the topic");
 }
 
@@ -169,7 +172,13 @@ fn ours(options: &Options, copy: bool) {
     while count < options.count {
         consumer.poll(Duration::from_secs(1), &mut events);
         for event in events.drain(..) {
-            let ConsumerEvent::Records(batch) = event else { continue };
+            let batch = match event {
+                ConsumerEvent::Records(batch) => batch,
+                ConsumerEvent::PartitionEnd(..) if count < options.count => {
+                    panic!("the topic has only {count} records")
+                }
+                _ => continue,
+            };
             for record in batch.iter() {
                 count += 1;
                 bytes += record.size();

@@ -75,6 +75,56 @@ fn every_part_of_a_record_survives() {
     assert!(consumer.close(LIMIT));
 }
 
+/// Headers survive every compression, between records without any, with and without a value.
+#[test]
+fn headers_survive_compression() {
+    let brokers = brokers!();
+    for compression in ["none", "gzip", "snappy", "lz4", "zstd"] {
+        let name = topic(&brokers, &format!("headers-{compression}"), 1);
+        let mut producer =
+            producer(&brokers, Properties::from([("compression.type", compression)]));
+        let handle = producer.topic(&name).unwrap();
+        let mut encoded = Vec::new();
+        encode_header(&mut encoded, "", Some(b""));
+        for number in 0..300_u32 {
+            let value = number.to_string().repeat(1 + number as usize % 40);
+            let plain = record(handle, 0, Some(b"k"), Some(value.as_bytes()));
+            let record = match number % 5 {
+                0 => ProduceRecord { headers: HeadersView::new(&encoded, 1), ..plain },
+                1 => ProduceRecord { headers: HeadersView::new(&encoded, 1), value: None, ..plain },
+                2 => ProduceRecord {
+                    headers: HeadersView::new(&encoded, 1),
+                    value: Some(b""),
+                    ..plain
+                },
+                3 => ProduceRecord { value: None, ..plain },
+                _ => plain,
+            };
+            producer.produce(&record).unwrap();
+        }
+        flush(&mut *producer);
+        let mut consumer = consumer(&brokers, None);
+        consumer.assign(&[PartitionStart::new(tp(&name, 0), StartOffset::Beginning)]).unwrap();
+        let mut events = Vec::new();
+        wait_for(&mut *consumer, &mut events, "the end", |event| {
+            matches!(event, ConsumerEvent::PartitionEnd(..)).then_some(())
+        });
+        let mut count = 0;
+        for event in &events {
+            let ConsumerEvent::Records(batch) = event else { continue };
+            for record in batch.iter() {
+                let headers: Vec<_> = record.headers().iter().collect();
+                let expected =
+                    if record.offset() % 5 < 3 { vec![("", Some(&b""[..]))] } else { vec![] };
+                assert_eq!(headers, expected, "{compression} {}", record.offset());
+                assert_eq!(record.value().is_none(), matches!(record.offset() % 5, 1 | 3));
+                count += 1;
+            }
+        }
+        assert_eq!(count, 300, "{compression}");
+    }
+}
+
 /// C-11: keys go where the Java client puts them; records without a key go somewhere.
 #[test]
 fn keys_choose_partitions() {

@@ -79,7 +79,9 @@ pub(crate) fn consumer(brokers: &str, group: Option<&str>) -> Box<dyn Consumer> 
 pub(crate) fn topic(brokers: &str, name: &str, partitions: i32) -> String {
     let name = unique(name);
     let mut admin = admin(brokers);
-    let new = NewTopic { partitions: Some(partitions), ..NewTopic::new(&name) };
+    // The tests' timestamps are older than what a broker keeps by default.
+    let config = [("retention.ms".to_owned(), "-1".to_owned())].into();
+    let new = NewTopic { partitions: Some(partitions), config, ..NewTopic::new(&name) };
     admin.create_topics(&[new], LIMIT).unwrap().remove(0).unwrap();
     admin.await_topics(&[&name], LIMIT).unwrap();
     name
