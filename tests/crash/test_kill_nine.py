@@ -29,6 +29,8 @@ KILLS = int(os.environ.get("MILLSTREAM_CRASH_KILLS", 20))
 KEYS = 60
 PARTITIONS = 6
 WINDOW_MS = 1000
+# Event time of record 0, ms; a timestamp of 0 means "now" to the producer.
+EPOCH_MS = 1_000_000
 SEED = int(os.environ.get("MILLSTREAM_CRASH_SEED", 20131))
 
 
@@ -106,7 +108,7 @@ def write(producer, n, value, key=None, timestamp=None):
         try:
             producer.produce(
                 "numbers", json.dumps(value).encode(), key=key.encode(),
-                timestamp=n if timestamp is None else timestamp,
+                timestamp=EPOCH_MS + n if timestamp is None else timestamp,
             )
             break
         except BufferError:
@@ -194,7 +196,8 @@ def probe_state(broker, counted, group):
     """Asks the state of every key for its count, by a record that does not count."""
     producer = Producer({"bootstrap.servers": broker})
     for key in range(KEYS):
-        write(producer, 0, {"n": -1, "probe": True}, key=f"key-{key}", timestamp=RECORDS)
+        write(producer, 0, {"n": -1, "probe": True}, key=f"key-{key}",
+              timestamp=EPOCH_MS + RECORDS)
     producer.flush()
 
     def answers():
@@ -229,11 +232,15 @@ def check_counts(probes):
     assert not wrong, f"counts in state (found, expected): {wrong}"
 
 
+def start_of(n):
+    return (EPOCH_MS + n) // WINDOW_MS * WINDOW_MS
+
+
 def check_windows(broker):
     reader = Reader(broker, "windows", PARTITIONS)
     while reader.poll(1.0):
         pass
-    expected = Counter((f"key-{n % KEYS}", n // WINDOW_MS * WINDOW_MS) for n in range(RECORDS))
+    expected = Counter((f"key-{n % KEYS}", start_of(n)) for n in range(RECORDS))
     found = defaultdict(set)
     for key, value in reader.messages:
         found[key, value["start"]].add(value["count"])
@@ -243,5 +250,5 @@ def check_windows(broker):
     assert not wrong, f"windows with a wrong count: {dict(list(wrong.items())[:5])}"
     # The windows that each key's last record closed.
     last = {f"key-{k}": max(range(k, RECORDS, KEYS)) for k in range(KEYS)}
-    due = {(key, start) for key, start in expected if start + WINDOW_MS <= last[key]}
+    due = {(key, at) for key, at in expected if at + WINDOW_MS <= EPOCH_MS + last[key]}
     assert due <= set(found), f"{len(due - set(found))} closed windows were never written"
