@@ -10,7 +10,7 @@ from typing import Any
 
 from millstream._millstream import KafkaAdmin, KafkaError
 from millstream.kafka.configuration import ConnectionConfig, as_connection, client_settings
-from millstream.kafka.exceptions import KafkaBrokerUnavailableError
+from millstream.kafka.exceptions import KafkaBrokerUnavailableError, KafkaException
 
 from .exceptions import CreateTopicFailure, CreateTopicTimeout
 from .topic import Topic, TopicConfig
@@ -91,18 +91,23 @@ class TopicAdmin:
             KafkaBrokerUnavailableError: no broker answered in time.
             TopicPermissionError: the credentials do not allow it.
         """
-        with _Reachable(self._address, timeout):
-            found = self._client.inspect_topics(list(topic_names), _seconds(timeout))
-        return {
-            name: None
-            if (description := found.get(name)) is None
-            else TopicConfig(
-                description[0],
-                description[1],
-                {option: value for option, value in description[2].items() if value is not None},
-            )
-            for name in topic_names
-        }
+        return {name: self._inspect(name, timeout) for name in topic_names}
+
+    def _inspect(self, name: str, timeout: float) -> TopicConfig | None:
+        try:
+            with _Reachable(self._address, timeout):
+                found = self._client.inspect_topics([name], _seconds(timeout))[name]
+        except KafkaException as error:
+            if error.code == _INVALID_TOPIC:
+                # There can be no topic of that name. Creating it says what is wrong with the name.
+                return None
+            raise
+        if found is None:
+            return None
+        partitions, replicas, settings = found
+        return TopicConfig(
+            partitions, replicas, {option: value for option, value in settings.items() if value is not None}
+        )
 
     def create_topics(
         self, topics: Iterable[Topic], timeout: float = 30, finalize_timeout: float = 60
