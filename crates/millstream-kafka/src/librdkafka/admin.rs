@@ -55,7 +55,7 @@ impl RdAdmin {
         while let Some(event) = self.events.poll(0) {
             if let CommonEvent::OAuthTokenNeeded(_) = self.common.event(&event, &self.instance) {
                 let reason = "the admin client has no token source";
-                // SAFETY-free: tells librdkafka, which logs it and asks again later.
+                // librdkafka logs the reason and asks again later.
                 drop(self.instance.set_oauth_token(Err(reason)));
             }
         }

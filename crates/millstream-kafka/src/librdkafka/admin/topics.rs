@@ -258,24 +258,33 @@ pub(super) fn alter_configs(
     use sys::rd_kafka_AlterConfigOpType_t as change_op;
     let name = c_string(topic, "topic name")?;
     let action = format!("change the settings of topic {topic:?}");
-    // SAFETY: the resource is ours until it is freed below; strings are copied.
+    let changes = changes
+        .iter()
+        .map(|(setting, value)| {
+            let value = value.as_ref().map(|value| c_string(value, "setting")).transpose()?;
+            Ok((c_string(setting, "setting")?, value))
+        })
+        .collect::<Result<Vec<_>, Error>>()?;
+    // SAFETY: the resource is ours until it is freed, here or below; strings are copied.
     let mut resource = unsafe { resource(&name) };
-    for (setting, value) in changes {
-        let setting = c_string(setting, "setting")?;
-        let value = value.as_ref().map(|value| c_string(value, "setting")).transpose()?;
+    for (setting, value) in &changes {
+        let (op, value) = match value {
+            Some(value) => (change_op::RD_KAFKA_ALTER_CONFIG_OP_TYPE_SET, value.as_ptr()),
+            None => (change_op::RD_KAFKA_ALTER_CONFIG_OP_TYPE_DELETE, super::none()),
+        };
         // SAFETY: as above; the error object is ours.
         unsafe {
-            let (op, value) = match &value {
-                Some(value) => (change_op::RD_KAFKA_ALTER_CONFIG_OP_TYPE_SET, value.as_ptr()),
-                None => (change_op::RD_KAFKA_ALTER_CONFIG_OP_TYPE_DELETE, super::none()),
-            };
             let error = sys::rd_kafka_ConfigResource_add_incremental_config(
                 resource,
                 setting.as_ptr(),
                 op,
                 value,
             );
-            check_object(error, || action.clone())?;
+            let added = check_object(error, || action.clone());
+            if added.is_err() {
+                sys::rd_kafka_ConfigResource_destroy(resource);
+            }
+            added?;
         }
     }
     let op = op::RD_KAFKA_ADMIN_OP_INCREMENTALALTERCONFIGS;
