@@ -93,7 +93,7 @@ class Feed(threading.Thread):
         self.allowed.release(chunks)
 
     def run(self):
-        chunk = max(1, self.records // (KILLS + 1))
+        chunk = -(-self.records // (KILLS + 1))
         while self.sent < self.records:
             self.allowed.acquire()
             for _ in range(min(chunk, self.records - self.sent)):
