@@ -158,6 +158,11 @@ pub trait Consumer: Send {
     /// `max.poll.interval.ms`, or the group takes the partitions away.
     fn poll(&mut self, wait: Duration, events: &mut Vec<ConsumerEvent>);
 
+    /// While held, [`poll`](Self::poll) reports everything but records and ends of partitions:
+    /// they stay with the client, whose own bounds stop its fetching. The caller's back-pressure,
+    /// without the refetching that a pause costs, and without stopping the polling.
+    fn hold_records(&mut self, hold: bool);
+
     /// Interrupts [`poll`](Self::poll) from other threads.
     fn waker(&self) -> Arc<dyn Wake>;
 

@@ -16,8 +16,6 @@ use crate::worker::Worker;
 
 /// Between two looks at what is under way.
 const TURN: Duration = Duration::from_millis(5);
-/// Events that may gather while a checkpoint waits before fetching is paused.
-const GATHERED_BYTES_MAX: usize = 64 << 20;
 
 /// How a checkpoint ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,12 +37,19 @@ struct Checkpoint {
 }
 
 impl Worker<'_> {
-    /// Makes the open checkpoint of all running tasks, in at most `within`. Polling goes on, what
-    /// it brings is kept for afterwards.
+    /// Makes the open checkpoint of all running tasks, in at most `within`. Polling goes on, but
+    /// records stay with the client; what else it brings is kept for afterwards.
     pub(crate) fn make_checkpoint(
         &mut self,
         within: Duration,
     ) -> Result<CheckpointEnd, RuntimeError> {
+        self.consumer.hold_records(true);
+        let end = self.checkpoint_steps(within);
+        self.consumer.hold_records(false);
+        end
+    }
+
+    fn checkpoint_steps(&mut self, within: Duration) -> Result<CheckpointEnd, RuntimeError> {
         let started = self.clock.monotonic();
         let mut offsets = Vec::new();
         for slot in self.slots.values_mut() {
@@ -64,7 +69,6 @@ impl Worker<'_> {
             offsets,
             refusal: None,
         };
-        let mut paused = false;
         let end = loop {
             checkpoint.facts.overdue = self.clock.monotonic() >= checkpoint.deadline;
             match next_step(&checkpoint.facts) {
@@ -75,7 +79,6 @@ impl Worker<'_> {
                     checkpoint.flush = Some(self.output.producer.begin_flush());
                 }
                 CheckpointStep::AwaitDelivery | CheckpointStep::AwaitCommit => {
-                    paused = paused || self.pause_if_too_much_gathered()?;
                     self.turn_of_waiting(&mut checkpoint)?;
                 }
                 CheckpointStep::CommitOffsets => match self.consumer.commit(&checkpoint.offsets) {
@@ -124,10 +127,6 @@ impl Worker<'_> {
                 },
             }
         };
-        if paused {
-            let assigned = self.running_partitions();
-            self.consumer.resume(&assigned)?;
-        }
         let now = self.clock.monotonic();
         if end == CheckpointEnd::Complete {
             tracing::debug!(
@@ -224,23 +223,6 @@ impl Worker<'_> {
                 self.purge.committed(partition, *next);
             }
         }
-    }
-
-    fn pause_if_too_much_gathered(&mut self) -> Result<bool, RuntimeError> {
-        let gathered: usize = self
-            .events
-            .iter()
-            .map(|event| match event {
-                ConsumerEvent::Records(batch) => batch.byte_size(),
-                _ => 0,
-            })
-            .sum();
-        if gathered <= GATHERED_BYTES_MAX {
-            return Ok(false);
-        }
-        let partitions = self.running_partitions();
-        self.consumer.pause(&partitions)?;
-        Ok(true)
     }
 }
 

@@ -193,6 +193,10 @@ impl<'a> Worker<'a> {
     /// One turn of the loop.
     fn turn(&mut self) -> Result<(), RuntimeError> {
         let wait = self.how_long_to_wait();
+        // What waits at the tasks is bounded: more stays with the client, which then fetches less.
+        let queued: usize =
+            self.slots.values_mut().filter_map(Slot::running).map(|task| task.queued_bytes()).sum();
+        self.consumer.hold_records(queued >= self.config.queue_bytes_max);
         self.consumer.poll(wait, &mut self.events);
         self.handle_events()?;
         self.handle_producer()?;
@@ -303,14 +307,6 @@ impl<'a> Worker<'a> {
     fn slot_of(&mut self, partition: &TopicPartition) -> Option<&mut Slot> {
         let id = self.topology.task_of(&partition.topic, partition.partition)?;
         self.slots.get_mut(&id)
-    }
-
-    pub(crate) fn running_partitions(&self) -> Vec<TopicPartition> {
-        self.slots
-            .values()
-            .filter(|slot| slot.state() == TaskState::Running)
-            .flat_map(|slot| slot.partitions.iter().cloned())
-            .collect()
     }
 
     // --- The life of tasks --------------------------------------------------------------------

@@ -75,6 +75,8 @@ pub(super) struct RdConsumer {
     commits: HashMap<u64, Vec<(TopicPartition, Offset)>>,
     /// Events that calls have caused, to be reported by the next poll.
     ready: Vec<ConsumerEvent>,
+    /// Whether records are left where they are for now.
+    held: bool,
     closing: bool,
     closed: bool,
 }
@@ -131,6 +133,7 @@ impl RdConsumer {
             next_request: 1,
             commits: HashMap::new(),
             ready: Vec::new(),
+            held: false,
             closing: false,
             closed: false,
         })
@@ -152,7 +155,8 @@ impl RdConsumer {
             }
         }
         let first = events.len();
-        if self.drain.run(&self.data, &mut self.slots, events) && self.common.alive() {
+        let came = !self.held && self.drain.run(&self.data, &mut self.slots, events);
+        if came && self.common.alive() {
             events.insert(first, ConsumerEvent::BrokersUp);
         }
         if self.auto_store {
@@ -472,6 +476,10 @@ impl Consumer for RdConsumer {
         self.signal.wait(wait.min(WAIT_MAX));
         self.signal.poll_begins();
         self.collect(events);
+    }
+
+    fn hold_records(&mut self, hold: bool) {
+        self.held = hold;
     }
 
     fn waker(&self) -> Arc<dyn Wake> {

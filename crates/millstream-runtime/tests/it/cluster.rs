@@ -17,9 +17,7 @@ use millstream_kafka::{
     NewTopic, OffsetReset, Partition, PartitionStart, ProduceRecord, Properties, StartOffset,
     admin_properties, consumer_properties, producer_properties,
 };
-use millstream_runtime::{
-    RunConfig, RunLimits, RunParams, RunReport, RuntimeError, StopHandle,
-};
+use millstream_runtime::{RunConfig, RunLimits, RunParams, RunReport, RuntimeError, StopHandle};
 use millstream_state::{
     CacheSettings, LockHolder, MemoryBudget, RocksMemory, RocksOptions, RocksStorage, Storage,
 };
@@ -44,10 +42,8 @@ impl Cluster {
             .setting("group.initial.rebalance.delay.ms", "0");
         let broker = BrokerHandle::start(config, Arc::new(SystemClock)).expect("a broker");
         let cluster = Self { address: broker.address(), _broker: broker, dir };
-        let topics = ["in", "out"].map(|name| NewTopic {
-            partitions: Some(PARTITIONS),
-            ..NewTopic::new(name)
-        });
+        let topics = ["in", "out"]
+            .map(|name| NewTopic { partitions: Some(PARTITIONS), ..NewTopic::new(name) });
         let mut admin = Librdkafka.admin(&cluster.admin()).expect("an admin client");
         for answer in admin.create_topics(&topics, TIMEOUT).expect("an answer") {
             answer.expect("a new topic");
@@ -71,10 +67,8 @@ impl Cluster {
             auto_offset_reset: OffsetReset::Earliest,
             ..ConsumerSettings::default()
         };
-        let extra = Properties::from([
-            ("session.timeout.ms", "6000"),
-            ("heartbeat.interval.ms", "500"),
-        ]);
+        let extra =
+            Properties::from([("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "500")]);
         let properties = consumer_properties(&extra, &self.connection(), &settings);
         ConsumerConfig::new(ClientConfig::new(properties))
     }
@@ -237,9 +231,9 @@ impl Function for CountPerKey {
 
     fn call(&self, call: &mut Call<'_>) -> Result<Value, Failure> {
         let state = call.state.as_deref().expect("declared as stateful");
-        let before = state.get(b"count")?.map_or(0, |bytes| {
-            i64::from_le_bytes(bytes.try_into().expect("eight bytes were set"))
-        });
+        let before = state
+            .get(b"count")?
+            .map_or(0, |bytes| i64::from_le_bytes(bytes.try_into().expect("eight bytes were set")));
         state.set(b"count", &(before + 1).to_le_bytes())?;
         Ok(Value::Int(before + 1))
     }

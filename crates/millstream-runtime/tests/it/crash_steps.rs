@@ -68,10 +68,8 @@ fn counts_are_exact_after_a_crash_at_each_step() {
             let cluster = Cluster::start();
             cluster.feed(0, RECORDS, KEYS);
             let fuse = Arc::new(Fuse { dies, left: AtomicU64::new(passed) });
-            let storage = Arc::new(DyingStorage {
-                inner: cluster.storage("state"),
-                fuse: fuse.clone(),
-            });
+            let storage =
+                Arc::new(DyingStorage { inner: cluster.storage("state"), fuse: fuse.clone() });
             let mut config = cluster.config();
             config.checkpoints.every = 60;
             config.flush_timeout = Duration::from_millis(500);
@@ -146,6 +144,9 @@ impl Consumer for DyingConsumer {
     }
     fn poll(&mut self, wait: Duration, events: &mut Vec<ConsumerEvent>) {
         self.inner.poll(wait, events);
+    }
+    fn hold_records(&mut self, hold: bool) {
+        self.inner.hold_records(hold);
     }
     fn waker(&self) -> Arc<dyn Wake> {
         self.inner.waker()
@@ -286,11 +287,7 @@ impl std::fmt::Debug for Fuse {
 }
 
 impl Storage for DyingStorage {
-    fn open(
-        &self,
-        store: &StoreId,
-        layout: &StoreLayout,
-    ) -> Result<Arc<dyn Backend>, StateError> {
+    fn open(&self, store: &StoreId, layout: &StoreLayout) -> Result<Arc<dyn Backend>, StateError> {
         let inner = self.inner.open(store, layout)?;
         Ok(Arc::new(DyingBackend { inner, fuse: self.fuse.clone() }))
     }

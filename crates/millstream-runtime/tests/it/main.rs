@@ -1,5 +1,5 @@
 //! The worker against the embedded broker, with crashes after each step of a checkpoint.
 
-mod crash_steps;
 mod cluster;
+mod crash_steps;
 mod rebalance;

@@ -19,9 +19,7 @@ fn two_processes_share_and_one_takes_over() {
     let spawn = |stop: StopHandle, state: &'static str| {
         let (storage, config) = (cluster.storage(state), cluster.config());
         let cluster = &cluster;
-        move || {
-            cluster.run_with(config, &Librdkafka, storage, stop, Duration::ZERO)
-        }
+        move || cluster.run_with(config, &Librdkafka, storage, stop, Duration::ZERO)
     };
     std::thread::scope(|scope| {
         let _ends_on_panic = (StopOnDrop(first.clone()), StopOnDrop(second.clone()));
@@ -67,9 +65,7 @@ impl Drop for StopOnDrop {
 fn second_share(cluster: &Cluster) -> usize {
     use millstream_kafka::ClientFactory;
     let mut admin = Librdkafka.admin(&cluster.admin()).expect("an admin client");
-    let groups = admin
-        .describe_groups(&["counters"], crate::cluster::TIMEOUT)
-        .expect("an answer");
+    let groups = admin.describe_groups(&["counters"], crate::cluster::TIMEOUT).expect("an answer");
     let members = groups.into_iter().next().expect("one group").expect("the group").members;
     if members.len() < 2 { 0 } else { members[1].partitions.len() }
 }
