@@ -18,7 +18,7 @@ use crate::object::PyObjectValue;
 pub(crate) fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
     Ok(match value {
         Value::Host(object) => host_object(py, object.as_any()).clone(),
-        Value::Json(text) => json::read(py, text.as_ref())?,
+        Value::Json(text) => json::read(py, text)?,
         Value::Null => py.None().into_bound(py),
         Value::Bool(flag) => PyBool::new(py, *flag).to_owned().into_any(),
         Value::Int(int) => int.into_pyobject(py)?.into_any(),

@@ -21,7 +21,7 @@ pub(crate) use write::{Integer, NoJson, integer, type_name, write};
 pub(crate) fn loads<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     let text = JsonText::check(Bytes::copy_from_slice(bytes))
         .map_err(|error| PyValueError::new_err(error.to_string()))?;
-    read(py, text.as_ref())
+    read(py, &text)
 }
 
 #[pyfunction]

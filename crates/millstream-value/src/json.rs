@@ -18,7 +18,7 @@ mod write;
 
 pub use build::{Build, build};
 pub use check::{DEPTH_MAX, JsonError, check};
-pub use number::Number;
+pub use number::{Number, parse as parse_number};
 pub(crate) use read::Span;
 pub use read::{Fields, Items, JsonRef, JsonStr, Kind};
 pub use text::JsonText;

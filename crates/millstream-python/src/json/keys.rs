@@ -19,9 +19,29 @@ const NONE: u32 = u32::MAX;
 struct Name {
     /// Its bytes and the closing quote, so that one comparison checks both.
     quoted: Box<[u8]>,
+    /// The first eight of these, and which of the eight count.
+    head: u64,
+    mask: u64,
     object: Py<PyString>,
     /// Which name came next, the last time.
     next: u32,
+    /// How many fields the object had that it was the first name of, the last time.
+    fields: u32,
+}
+
+impl Name {
+    /// Whether `text` starts with the name and its quote. Most names are settled by one comparison
+    /// of registers.
+    #[inline]
+    fn starts(&self, text: &[u8]) -> bool {
+        match text.first_chunk() {
+            Some(eight) => {
+                u64::from_le_bytes(*eight) & self.mask == self.head
+                    && (self.quoted.len() <= 8 || text.starts_with(&self.quoted))
+            }
+            None => text.starts_with(&self.quoted),
+        }
+    }
 }
 
 /// The names seen on this thread. Bounded: when the table is full it starts anew.
@@ -58,11 +78,31 @@ impl Keys {
             None => self.first,
         };
         let name = self.names.get(index as usize)?;
-        if !text.starts_with(&name.quoted) {
+        if !name.starts(text) {
             return None;
         }
         self.previous = index;
         Some((&name.object, name.quoted.len()))
+    }
+
+    /// Which name was read last: for [`Keys::fields_after`], if it is the first of its object.
+    #[inline]
+    pub(super) fn last(&self) -> u32 {
+        self.previous
+    }
+
+    /// How many fields an object with this first name had last time; 0 if that is not known.
+    #[inline]
+    pub(super) fn fields_after(&self, first: u32) -> u32 {
+        self.names.get(first as usize).map_or(0, |name| name.fields)
+    }
+
+    /// Remembers how many fields the object with this first name had.
+    #[inline]
+    pub(super) fn remember_fields(&mut self, first: u32, fields: u32) {
+        if let Some(name) = self.names.get_mut(first as usize) {
+            name.fields = fields;
+        }
     }
 
     /// The object of a name that has no escapes, and remembers that it came here.
@@ -95,9 +135,18 @@ impl Keys {
         let mut quoted = Vec::with_capacity(name.len() + 1);
         quoted.extend_from_slice(name.as_bytes());
         quoted.push(b'"');
-        let object = PyString::intern(py, name).unbind();
+        let mut head = [0; 8];
+        let counted = quoted.len().min(8);
+        head[..counted].copy_from_slice(&quoted[..counted]);
         let index = self.names.len() as u32;
-        self.names.push(Name { quoted: quoted.into_boxed_slice(), object, next: NONE });
+        self.names.push(Name {
+            quoted: quoted.into_boxed_slice(),
+            head: u64::from_le_bytes(head),
+            mask: u64::MAX >> (64 - 8 * counted),
+            object: PyString::intern(py, name).unbind(),
+            next: NONE,
+            fields: 0,
+        });
         self.slots[slot] = index;
         index
     }

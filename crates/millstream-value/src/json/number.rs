@@ -22,9 +22,12 @@ const POWERS: [f64; 23] = [
     1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
 
-/// Reads a number of checked text.
+/// Reads a number of checked text, for readers outside of this crate too.
+///
+/// # Panics
+/// If `text` is no number as JSON has it.
 #[inline]
-pub(super) fn parse(text: &[u8]) -> Number {
+pub fn parse(text: &[u8]) -> Number {
     let (negative, digits) = match text {
         [b'-', rest @ ..] => (true, rest),
         _ => (false, text),
