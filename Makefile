@@ -105,7 +105,7 @@ $(NATIVE_ENV): native ;
 
 $(STAMPS)/built: $(STAMPS)/build-tools $(NATIVE_ENV) $(RUST_SOURCES) Cargo.toml Cargo.lock pyproject.toml $(if $(MODULE),,module-is-missing)
 	@echo 'make: the Python module (cargo, release profile)'
-	@$(WITH_NATIVE) VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/maturin develop --release --locked \
+	@$(WITH_NATIVE) VIRTUAL_ENV=$(CURDIR)/$(VENV) PATH="$(CURDIR)/$(VENV)/bin:$$PATH" maturin develop --release --locked \
 	  $${MILLSTREAM_CARGO_FEATURES:+--features "$$MILLSTREAM_CARGO_FEATURES"}
 	@touch $@
 

@@ -134,7 +134,8 @@ def run_program(folder):
                 if now != seen:
                     seen, last_change = now, time.monotonic()
                     worked = last_change - started
-                bar(seen[0], expected, f"{seen[1]:,} hours of an airport closed")
+                # The topic between also has a marker per partition that says it is caught up: no flights.
+                bar(min(seen[0], expected), expected, f"{seen[1]:,} hours of an airport closed")
                 if seen[0] >= expected and seen[1] and time.monotonic() - last_change > QUIET_SECONDS:
                     break
                 if time.monotonic() - last_change > PATIENCE_SECONDS:
@@ -203,9 +204,12 @@ def step(text):
 
 
 def shown(path):
-    """A path relative to where `make` was called, if that is shorter."""
-    text = str(path)
-    return os.path.relpath(text, ROOT) if isinstance(path, pathlib.Path) and path.is_relative_to(ROOT) else text
+    """A path as one would type it: relative to the clone, or to the home folder."""
+    if not isinstance(path, pathlib.Path):
+        return path
+    if path.is_relative_to(ROOT):
+        return os.path.relpath(path, ROOT)
+    return f"~/{path.relative_to(pathlib.Path.home())}" if path.is_relative_to(pathlib.Path.home()) else str(path)
 
 
 def bold(text):
