@@ -163,6 +163,10 @@ impl Worker<'_> {
     }
 
     fn turn_of_waiting(&mut self, checkpoint: &mut Checkpoint) -> Result<(), RuntimeError> {
+        // Who presses Ctrl-C a second time does not want to wait for brokers that are away.
+        if self.host.interrupted() {
+            return Err(RuntimeError::Interrupted);
+        }
         let already = self.events.len();
         self.consumer.poll(TURN, &mut self.events);
         let mut index = already;

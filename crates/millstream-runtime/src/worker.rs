@@ -69,7 +69,7 @@ pub(crate) struct Worker<'a> {
     pub(crate) topology: Arc<Topology>,
     pub(crate) config: RunConfig,
     pub(crate) clock: Arc<dyn Clock>,
-    host: Arc<dyn Host>,
+    pub(crate) host: Arc<dyn Host>,
     hooks: &'a mut dyn RunHooks,
     storage: Arc<dyn Storage>,
     clients: &'a dyn ClientFactory,
