@@ -430,8 +430,10 @@ class TestGroupBy:
 
     def test_a_missing_column(self, app):
         """D-40"""
-        with pytest.raises(KeyError):
+        with pytest.raises(KeyError) as caught:
             self.grouped(app, 1, "user").test({})
+        assert caught.value.args == ("user",)
+        assert "group_by" in caught.value.__notes__[0]
 
     def test_a_none_key(self, app):
         """D-40"""

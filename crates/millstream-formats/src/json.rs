@@ -53,10 +53,7 @@ impl Deserializer for JsonDeserializer {
     ) -> Result<Deserialized, Failure> {
         match JsonText::check(bytes) {
             Ok(text) => Ok(Deserialized::One(Value::Json(text))),
-            Err(error) => Err(failure(format!(
-                "{error}; if the topic holds another format, choose its deserializer, and \
-                 `on_consumer_error` can skip single bad records"
-            ))),
+            Err(error) => Err(failure(error.to_string())),
         }
     }
 }

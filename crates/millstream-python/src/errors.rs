@@ -187,7 +187,7 @@ fn of_kind(py: Python<'_>, kind: FailureKind, message: String) -> PyErr {
     match kind {
         FailureKind::Type => PyTypeError::new_err(message),
         FailureKind::Value => PyValueError::new_err(message),
-        FailureKind::Key => PyKeyError::new_err(message),
+        FailureKind::Key => key_error(py, &message),
         FailureKind::Index => PyIndexError::new_err(message),
         FailureKind::Attribute => PyAttributeError::new_err(message),
         FailureKind::ZeroDivision => PyZeroDivisionError::new_err(message),
@@ -204,6 +204,16 @@ fn of_kind(py: Python<'_>, kind: FailureKind, message: String) -> PyErr {
     }
 }
 
+/// A `KeyError` holds the key itself and shows its `repr`, which is what the message of a failure is.
+fn key_error(py: Python<'_>, repr: &str) -> PyErr {
+    let key = py.import("ast").and_then(|ast| ast.call_method1("literal_eval", (repr,)));
+    match key {
+        Ok(key) => PyKeyError::new_err(key.unbind()),
+        // A key that no literal stands for.
+        Err(_) => PyKeyError::new_err(repr.to_owned()),
+    }
+}
+
 impl IntoException for Failure {
     fn into_exception(self, py: Python<'_>) -> PyErr {
         to_exception(py, self)
@@ -211,8 +221,8 @@ impl IntoException for Failure {
 }
 
 /// The exception of a record's failure, which says where it happened and what to do: exceptions of
-/// user code by a note, those of the engine in their text. The failure keeps it, so that what comes
-/// out of `run()` is the object that callbacks saw.
+/// user code, and a `KeyError`, whose text is its key, by a note, others of the engine in their text.
+/// The failure keeps it, so that what comes out of `run()` is the object that callbacks saw.
 pub(crate) fn record_exception(py: Python<'_>, error: &mut RecordError) -> PyErr {
     let own = matches!(error.failure.kind, FailureKind::Host | FailureKind::Interrupt);
     let placed = error
@@ -231,7 +241,7 @@ pub(crate) fn record_exception(py: Python<'_>, error: &mut RecordError) -> PyErr
     );
     let failure = std::mem::replace(&mut error.failure, Failure::new(FailureKind::Host, ""));
     let (kind, message) = (failure.kind, failure.message.clone());
-    let exception = if own {
+    let exception = if own || kind == FailureKind::Key {
         let exception = to_exception(py, failure);
         if !placed {
             add_note(py, &exception, &note);

@@ -134,7 +134,8 @@ pub enum StateError {
     /// The changelog holds what this version did not write.
     #[error(
         "the changelog of {store} holds a record at offset {offset} that {found}; use another \
-         consumer group name, or run `millstream reset` to start this group's state anew"
+         consumer_group, or delete this group's changelog topics (`millstream topics delete`) and \
+         its state directory to start anew"
     )]
     ForeignChangelog {
         /// The store.

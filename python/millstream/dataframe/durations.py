@@ -23,5 +23,6 @@ def ensure_milliseconds(delta: int | timedelta) -> int:
     if isinstance(delta, int):
         return delta
     raise TypeError(
-        f"expected milliseconds as an int, or a datetime.timedelta, not {type(delta).__name__} ({delta!r})"
+        f"a length of time must be whole milliseconds (int) or a datetime.timedelta, not {type(delta).__name__}"
+        f" ({delta!r})"
     )

@@ -54,10 +54,12 @@ class Consumer:
     Raises:
         NotSupportedYet: for the arguments that say so.
 
-    >>> with app.get_consumer() as consumer:                                         # doctest: +SKIP
-    ...     consumer.subscribe([topic.name])
-    ...     message = consumer.poll(timeout=5)
-    ...     print(topic.deserialize(message).value)
+    ```python
+    with app.get_consumer() as consumer:
+        consumer.subscribe([topic.name])
+        message = consumer.poll(timeout=5)
+        print(topic.deserialize(message).value)
+    ```
     """
 
     def __init__(

@@ -42,9 +42,11 @@ class Producer:
     Raises:
         NotSupportedYet: for the arguments that say so.
 
-    >>> with app.get_producer() as producer:                                         # doctest: +SKIP
-    ...     message = topic.serialize(key=b"sensor-1", value={"celsius": 21.5})
-    ...     producer.produce(topic.name, key=message.key, value=message.value)
+    ```python
+    with app.get_producer() as producer:
+        message = topic.serialize(key=b"sensor-1", value={"celsius": 21.5})
+        producer.produce(topic.name, key=message.key, value=message.value)
+    ```
     """
 
     def __init__(
