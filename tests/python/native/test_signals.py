@@ -8,6 +8,8 @@ import threading
 
 import pytest
 
+from platforms import EmbeddedBroker
+
 PROGRAM = """
     import asyncio, signal, sys, threading, time
     from millstream import Application
@@ -23,13 +25,24 @@ PROGRAM = """
 
 
 @pytest.fixture
+def own_broker(tmp_path):
+    """A broker that the test may stop."""
+    directory = tmp_path / "broker"
+    directory.mkdir()
+    broker = EmbeddedBroker(directory)
+    yield broker
+    broker.process.send_signal(signal.SIGCONT)
+    broker.stop()
+
+
+@pytest.fixture
 def program(embedded_broker, tmp_path):
     """Starts a program; gives its process once it has printed `ready`."""
     processes = []
 
-    def start(name, body):
+    def start(name, body, address=embedded_broker):
         text = textwrap.dedent(PROGRAM).format(
-            address=embedded_broker, name=name, state_dir=str(tmp_path / name), body=textwrap.dedent(body)
+            address=address, name=name, state_dir=str(tmp_path / name), body=textwrap.dedent(body)
         )
         process = subprocess.Popen(
             [sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
@@ -123,3 +136,23 @@ asyncio.run(main())
 """)
     process.send_signal(signal.SIGINT)
     assert ends(process) == (0, ["over", ""], "")
+
+
+@pytest.mark.slow
+def test_the_second_ctrl_c_does_not_wait_for_a_broker_that_is_away(program, own_broker):
+    process = program("away", """
+with app.get_producer() as producer:
+    producer.produce(topic.name, b"1")
+sdf.update(lambda value: (say("ready"), time.sleep(2))).to_topic(topic)
+try:
+    app.run()
+except KeyboardInterrupt:
+    say("interrupted")
+""", own_broker.address)
+    own_broker.process.send_signal(signal.SIGSTOP)
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        # It is in its last checkpoint, which the broker does not answer.
+        process.wait(6)
+    process.send_signal(signal.SIGINT)
+    assert ends(process)[:2] == (0, ["interrupted", ""])
