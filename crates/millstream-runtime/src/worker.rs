@@ -616,12 +616,13 @@ impl<'a> Worker<'a> {
         let every = config.checkpoints.every;
         // A user's function may take any time, so the clock is looked at after each record then.
         let look_every = if *needs_host { 1 } else { RUN_RECORDS };
-        let (mut over, mut since_look) = (false, 0);
+        let (mut over, mut since_look, mut ran_here) = (false, 0, 0);
         task.run_until(output, hooks.as_engine_hooks(), &mut |task, step| {
             let Step::Ran(ran) = step else { return false };
             *records += 1;
             limits.add_outputs(ran.outputs);
             since_look += 1;
+            ran_here += 1;
             if since_look >= look_every {
                 since_look = 0;
                 over = clock.monotonic() >= end
@@ -631,7 +632,8 @@ impl<'a> Worker<'a> {
             !over
                 && !limits.count_reached()
                 && !(every > 0 && task.covered() >= every)
-                && task.next_timestamp().is_some_and(|next| next <= bound)
+                && (ran_here < RUN_AT_LEAST
+                    || task.next_timestamp().is_some_and(|next| next <= bound))
         })?;
         Ok(over)
     }
@@ -784,6 +786,9 @@ impl<'a> Worker<'a> {
     }
 }
 
+/// Records of one task before another one's older record may go first. Choosing anew costs more
+/// than a record; the order between partitions is a preference, not a promise.
+const RUN_AT_LEAST: u64 = 32;
 /// Records of one task between two looks at the clock.
 const RUN_RECORDS: u64 = 64;
 /// Between two requests for a sign of life while all brokers are away (E-12).
