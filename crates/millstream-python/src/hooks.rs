@@ -3,6 +3,7 @@
 use millstream_engine::{Hooks, RecordError, Row as EngineRow};
 use millstream_types::{Offset, RecordView};
 use millstream_value::Failure;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 
@@ -32,6 +33,16 @@ impl Callbacks {
             producer_error: share(&self.producer_error),
             message_processed: share(&self.message_processed),
         }
+    }
+}
+
+impl Callbacks {
+    /// Shows Python's collector what is held here.
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.consumer_error)?;
+        visit.call(&self.processing_error)?;
+        visit.call(&self.producer_error)?;
+        visit.call(&self.message_processed)
     }
 }
 

@@ -23,6 +23,7 @@ use millstream_state::{
 };
 use millstream_types::SystemClock;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
@@ -206,6 +207,13 @@ impl Runner {
     #[getter]
     fn running(&self) -> bool {
         self.running.load(Ordering::SeqCst)
+    }
+
+    /// Callbacks usually know their application, which knows its runner: a cycle that Python's
+    /// collector must see.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.callbacks.traverse(&visit)?;
+        self.codec.traverse(&visit)
     }
 }
 

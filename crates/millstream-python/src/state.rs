@@ -6,6 +6,7 @@ use std::cell::RefCell;
 
 use millstream_value::{Failure, StateAccess};
 use pyo3::exceptions::{PyNotImplementedError, PyRuntimeError};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
@@ -186,6 +187,12 @@ pub(crate) struct Codec {
 impl Codec {
     pub(crate) fn new(dumps: Option<Bound<'_, PyAny>>, loads: Option<Bound<'_, PyAny>>) -> Self {
         Self { dumps: dumps.map(Bound::unbind), loads: loads.map(Bound::unbind) }
+    }
+
+    /// Shows Python's collector what is held here.
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.dumps)?;
+        visit.call(&self.loads)
     }
 
     fn share(&self, py: Python<'_>) -> Self {
