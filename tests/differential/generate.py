@@ -68,7 +68,7 @@ def is_native(value: Any) -> bool:
 
 def takes_ages(op: str, left: Any, right: Any) -> bool:
     if op == "**":
-        return isinstance(left, int) and isinstance(right, int) and abs(left) > 1 and right > 300
+        return isinstance(left, int) and isinstance(right, int) and abs(left) > 1 and right > 200
     if op == "*":
         return any(
             isinstance(sequence, (str, list)) and isinstance(times, int) and times > 1000
@@ -216,7 +216,9 @@ def random_tree(draw: random.Random, depth: int) -> list:
     if kind < 0.55:
         other = random_tree(draw, depth - 1) if draw.random() < 0.6 else draw.choice(CONSTANTS)
         op = draw.choice([op for op in BINARY if op not in ("in", "is")])
-        return [op, inner, other] if draw.random() < 0.7 else [op, other, inner]
+        # `"text" % series` formats text, which no series can prevent.
+        reflected = draw.random() >= 0.7 and not (op == "%" and isinstance(other, str))
+        return [op, other, inner] if reflected else [op, inner, other]
     if kind < 0.75:
         other = random_tree(draw, depth - 1) if draw.random() < 0.7 else draw.choice(CONSTANTS)
         return [draw.choice(["and", "or"]), inner, other]

@@ -208,7 +208,8 @@ fn of_kind(py: Python<'_>, kind: FailureKind, message: String) -> PyErr {
 fn key_error(py: Python<'_>, repr: &str) -> PyErr {
     let key = py.import("ast").and_then(|ast| ast.call_method1("literal_eval", (repr,)));
     match key {
-        Ok(key) => PyKeyError::new_err(key.unbind()),
+        // In a tuple of its own, for `None` and a tuple would be taken for no key and for several.
+        Ok(key) => PyKeyError::new_err((key.unbind(),)),
         // A key that no literal stands for.
         Err(_) => PyKeyError::new_err(repr.to_owned()),
     }
