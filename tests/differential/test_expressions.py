@@ -7,6 +7,7 @@ results that only Python has.
 import json
 import pathlib
 import re
+from decimal import Decimal
 
 import pytest
 from expression_trees import BINARY, build
@@ -177,3 +178,22 @@ def test_a_constant_on_either_side(op, left, right):
     # `"text" % series` formats text, which no series can prevent.
     if not (op == "%" and isinstance(left, str)):
         assert agrees(expected, outcome_of(combine(op, left, sdf["y"]), record))
+
+
+def test_operands_that_only_python_knows():
+    """S-03, S-11: a Decimal goes through every operator as itself."""
+    app = MemoryApplication()
+    sdf = app.dataframe(app.topic("in"))
+    price = sdf["price"].apply(Decimal)
+    cases = [
+        (-price, Decimal("-1.50")),
+        ((-price).abs(), Decimal("1.50")),
+        (price * 2 + 1, Decimal("4.00")),
+        (1 - price, Decimal("-0.50")),
+        (price > 1, True),
+        (price.isin([Decimal("1.5")]), True),
+        (price & "kept", "kept"),
+        (~price, False),
+    ]
+    for series, expected in cases:
+        assert outcome_of(series, '{"price":"1.50"}') == f"= {expected!r}"

@@ -130,6 +130,10 @@ impl HostObject for PyObjectValue {
         self.read(|object| object.abs())
     }
 
+    fn negative(&self) -> Result<Value, Failure> {
+        self.read(|object| object.neg())
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }
