@@ -14,8 +14,10 @@ from millstream.models import TopicConfig
 from millstream.testing import MemoryApplication, TopologyTestDriver
 from millstream.testing.driver import _read_back, _written
 
-# How long a run goes on after the last record. Long enough for a repartition topic's records to come round.
+# How long a run goes on after the last record: long enough for a repartition topic's records to come round.
 QUIET_S = 1.5
+# The records of the tests are from 1970: with a retention the broker deletes them as soon as it looks.
+FOR_EVER = {"retention.ms": "-1"}
 BEGINNING = -2
 
 
@@ -81,7 +83,7 @@ class DriverPlatform:
         return self.app
 
     def topic(self, name, partitions=1, **formats):
-        return self.app.topic(name, config=TopicConfig(partitions, 1), **formats)
+        return self.app.topic(name, config=TopicConfig(partitions, 1, FOR_EVER), **formats)
 
     def run(self, *inputs):
         """Processes these records; may be called again."""
@@ -124,7 +126,7 @@ class BrokerPlatform:
         return self.app
 
     def topic(self, name, partitions=1, **formats):
-        return self.app.topic(f"{name}-{self._suffix}", config=TopicConfig(partitions, 1), **formats)
+        return self.app.topic(f"{name}-{self._suffix}", config=TopicConfig(partitions, 1, FOR_EVER), **formats)
 
     def produce(self, *inputs):
         with self.app.get_producer() as producer:
@@ -139,10 +141,10 @@ class BrokerPlatform:
                     timestamp=record.timestamp,
                 )
 
-    def run(self, *inputs, timeout=QUIET_S, **arguments):
+    def run(self, *inputs, **arguments):
         """Writes these records, and runs the application until all is quiet."""
         self.produce(*inputs)
-        return self.app.run(timeout=timeout, **arguments)
+        return self.app.run(timeout=QUIET_S, **arguments)
 
     def output(self, topic):
         """What stands in a topic, partition by partition."""

@@ -8,7 +8,6 @@ import pytest
 from millstream.exceptions import NotSupportedYet, PartitionAssignmentError
 from millstream.kafka import Consumer, Producer, TopicPartition, raise_for_msg_error
 from millstream.kafka.exceptions import InvalidProducerConfigError, KafkaConsumerException
-from millstream.models import TopicConfig
 from platforms import Input
 
 
@@ -221,10 +220,3 @@ def test_availability_of_a_broker_that_is_not_there():
     producer = Producer("127.0.0.1:1")
     with pytest.raises(KafkaBrokerUnavailableError, match="restart the program"):
         producer.raise_if_broker_unavailable(0.0)
-
-
-def test_topics_of_other_sizes(broker):
-    broker.application()
-    assert broker.topic("wide", partitions=5).broker_config == TopicConfig(
-        5, 1, {"retention.ms": "604800000", "retention.bytes": "-1", "cleanup.policy": "delete"}
-    )

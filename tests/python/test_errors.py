@@ -123,7 +123,7 @@ ARRANGE = {
 }
 
 
-@pytest.mark.parametrize(("title", "blocks"), sections())
+@pytest.mark.parametrize(("title", "blocks"), list(sections()))
 def test_the_last_line_is_the_one_on_the_page(title, blocks, place):
     blocks = ARRANGE.get(title, lambda place, blocks: blocks)(place, blocks)
     printed = place.console(blocks.get("console", ""))

@@ -313,8 +313,10 @@ def test_on_a_broker(broker):
     assert topic.broker_config.num_partitions == 3
     assert topic.broker_config.replication_factor == 1
     assert topic.broker_config.extra_config == {
-        "retention.ms": "604800000", "retention.bytes": "-1", "cleanup.policy": "delete",
+        "retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete",
     }
+    plain = app.topic(f"{topic.name}-plain")
+    assert plain.broker_config.extra_config["retention.ms"] == "604800000"
     assert app.topic(topic.name).broker_config == topic.broker_config
     with pytest.raises(CreateTopicFailure, match="use at most 249 letters"):
         app.topic("a b")
