@@ -360,6 +360,7 @@ class Runner:
         consumer_poll_timeout_ms: int = 1000,
         request_timeout_ms: int = 30000,
         broker_availability_timeout_ms: int = 120000,
+        source_gap: Literal["fail", "earliest", "latest"] = "earliest",
         rocksdb_options: Mapping[str, Any] | None = None,
         on_consumer_error: Callable[[Exception, Any, Logger], bool] | None = None,
         on_processing_error: Callable[[Exception, Row | None, Logger], bool] | None = None,

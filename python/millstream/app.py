@@ -8,7 +8,7 @@ import threading
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from millstream import _embedded
 from millstream._application_config import (
@@ -84,8 +84,10 @@ class Application:
         loglevel: level of the logger `millstream`; `None` leaves logging untouched.
         auto_create_topics: create topics that do not exist.
         use_changelog_topics: back state by changelog topics. Without, a lost disk is lost state.
-        auto_recover_from_source_offset_out_of_range, state_recovery_offset_reset: what a stateful application does
-            when retention has deleted the committed offset (CK-40); only the defaults are supported yet.
+        auto_recover_from_source_offset_out_of_range: rebuild the state from its changelog when retention has deleted
+            records behind the committed offset (CK-40); `False` fails instead.
+        state_recovery_offset_reset: where to go on then: `"earliest"`, `"latest"` (with empty state), or `"match"`,
+            which is as `auto_offset_reset`.
         topic_manager: a `TopicManager` to use.
         request_timeout: seconds for a request to the brokers.
         topic_create_timeout: seconds for a new topic to become visible.
@@ -239,14 +241,6 @@ class Application:
             raise NotSupportedYet(
                 'processing_guarantee="exactly-once"',
                 'use "at-least-once": state counts each record once; outputs may repeat after a crash',
-            )
-        if not config.auto_recover_from_source_offset_out_of_range:
-            raise NotSupportedYet(
-                "auto_recover_from_source_offset_out_of_range=False", "leave it out, or give the input more retention"
-            )
-        if config.state_recovery_offset_reset != "earliest":
-            raise NotSupportedYet(
-                f"state_recovery_offset_reset={config.state_recovery_offset_reset!r}", 'use "earliest"'
             )
 
     # -- Declaring -----------------------------------------------------------------------------
@@ -424,6 +418,7 @@ class Application:
             consumer_poll_timeout_ms=round(config.consumer_poll_timeout * 1000),
             request_timeout_ms=round(config.request_timeout * 1000),
             broker_availability_timeout_ms=round(self._broker_availability_timeout * 1000),
+            source_gap=_source_gap(config),
             rocksdb_options=None if config.rocksdb_options is None else config.rocksdb_options.to_options(),
             on_consumer_error=self._on_consumer_error or default_on_consumer_error,
             on_processing_error=self._on_processing_error or default_on_processing_error,
@@ -494,3 +489,11 @@ class Application:
         )
 
 
+def _source_gap(config: ApplicationConfig) -> Literal["fail", "earliest", "latest"]:
+    """What to do about a committed offset that retention has deleted (A-21, CK-40 to CK-42)."""
+    if not config.auto_recover_from_source_offset_out_of_range:
+        return "fail"
+    reset = config.state_recovery_offset_reset
+    if reset == "match":
+        return "fail" if config.auto_offset_reset == "error" else config.auto_offset_reset
+    return reset

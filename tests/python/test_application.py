@@ -80,8 +80,6 @@ class TestConstructor:
         [
             ({"processing_guarantee": "exactly-once"}, "at-least-once"),
             ({"workers": 2}, "several times"),
-            ({"auto_recover_from_source_offset_out_of_range": False}, "leave it out"),
-            ({"state_recovery_offset_reset": "latest"}, "earliest"),
         ],
     )
     def test_not_supported_yet(self, settings, instead):
@@ -442,6 +440,35 @@ class TestState:
         with pytest.raises(RuntimeError, match="once"):
             app.run()
         assert [result["_value"] for result in app.run(timeout=1)] == [1, 2, 3, 4]
+
+    @pytest.mark.parametrize(
+        ("settings", "expected"),
+        [
+            ({}, [3, 4]),
+            ({"state_recovery_offset_reset": "latest"}, []),
+            ({"state_recovery_offset_reset": "match"}, [3, 4]),
+            ({"auto_recover_from_source_offset_out_of_range": False}, "StateRecoveryOffsetOutOfRange"),
+            ({"state_recovery_offset_reset": "match", "auto_offset_reset": "error"}, "StateRecoveryOffsetOutOfRange"),
+        ],
+    )
+    def test_retention_overtakes_the_committed_offset(self, broker, settings, expected):
+        """A-21, CK-40 to CK-42"""
+        admin = pytest.importorskip("confluent_kafka.admin").AdminClient({"bootstrap.servers": broker.address})
+        app, topic = self.counting(broker)
+        assert self.results(broker, app, topic, 2) == [1, 2]
+        broker.produce(*(Input(topic, 0, b"k", 5) for _ in range(5)))
+        # Five are unread; three of them go.
+        from confluent_kafka import TopicPartition
+
+        for future in admin.delete_records([TopicPartition(topic.name, 0, 5)]).values():
+            future.result(30)
+        app, topic = self.counting(broker, **settings)
+        if isinstance(expected, str):
+            with pytest.raises(Exception) as caught:
+                app.run(timeout=3)
+            assert type(caught.value).__name__ == expected
+        else:
+            assert [result["_value"] for result in app.run(timeout=1)] == expected
 
     def test_a_value_that_cannot_be_stored(self, embedded):
         """ST-04: the checkpoint cannot commit, even if the error is suppressed."""

@@ -16,7 +16,7 @@ use millstream_kafka::{
     Properties, admin_properties, consumer_properties, producer_properties,
 };
 use millstream_runtime::{
-    Leaves, RunConfig, RunLimits, RunParams, RunReport, RuntimeError, StopHandle,
+    Leaves, RunConfig, RunLimits, RunParams, RunReport, RuntimeError, SourceGap, StopHandle,
 };
 use millstream_state::{
     CacheSettings, LockHolder, MemoryBudget, RocksMemory, RocksOptions, RocksStorage,
@@ -84,6 +84,17 @@ fn offset_reset(name: &str) -> PyResult<OffsetReset> {
     }
 }
 
+fn source_gap(name: &str) -> PyResult<SourceGap> {
+    match name {
+        "fail" => Ok(SourceGap::Fail),
+        "earliest" => Ok(SourceGap::Earliest),
+        "latest" => Ok(SourceGap::Latest),
+        _ => Err(PyValueError::new_err(format!(
+            "source_gap is \"fail\", \"earliest\" or \"latest\", not {name:?}"
+        ))),
+    }
+}
+
 /// Time for a checkpoint: what the group grants between two polls.
 fn flush_timeout(consumer: &Properties) -> Duration {
     let interval = consumer.get("max.poll.interval.ms").and_then(|interval| interval.parse().ok());
@@ -97,8 +108,8 @@ impl Runner {
         *, broker_address, consumer_group, auto_offset_reset="latest", consumer_config=None,
         producer_config=None, commit_interval_ms=5000, commit_every=0, state_dir="state",
         use_changelog_topics=true, consumer_poll_timeout_ms=1000, request_timeout_ms=30000,
-        broker_availability_timeout_ms=120000, rocksdb_options=None, on_consumer_error=None,
-        on_processing_error=None, on_producer_error=None, on_message_processed=None
+        broker_availability_timeout_ms=120000, source_gap="earliest", rocksdb_options=None,
+        on_consumer_error=None, on_processing_error=None, on_producer_error=None, on_message_processed=None
     ))]
     #[expect(clippy::too_many_arguments, reason = "all are keywords")]
     fn new(
@@ -114,6 +125,7 @@ impl Runner {
         consumer_poll_timeout_ms: u64,
         request_timeout_ms: u64,
         broker_availability_timeout_ms: u64,
+        source_gap: &str,
         rocksdb_options: Option<&Bound<'_, PyDict>>,
         on_consumer_error: Option<Py<PyAny>>,
         on_processing_error: Option<Py<PyAny>>,
@@ -151,6 +163,7 @@ impl Runner {
         config.poll_timeout = Duration::from_millis(consumer_poll_timeout_ms);
         config.request_timeout = Duration::from_millis(request_timeout_ms);
         config.availability_timeout = Duration::from_millis(broker_availability_timeout_ms);
+        config.source_gap = self::source_gap(source_gap)?;
         config.flush_timeout = flush_timeout(&config.consumer.client.properties);
         Ok(Self {
             settings: Settings {

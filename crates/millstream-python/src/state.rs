@@ -273,7 +273,9 @@ fn no_ttl_yet(ttl: Option<Bound<'_, PyAny>>) -> PyResult<()> {
     match ttl {
         None => Ok(()),
         Some(_) => {
-            Err(PyNotImplementedError::new_err("State entries with a ttl are not supported yet"))
+            Err(PyNotImplementedError::new_err(
+                "State entries with a ttl are not supported yet; leave ttl out, and delete() what is old",
+            ))
         }
     }
 }

@@ -13,6 +13,7 @@ from millstream.exceptions import MillstreamException, NotSupportedYet, Partitio
 from .availability import Availability
 from .configuration import ConnectionConfig, as_connection, client_settings
 from .exceptions import KafkaConsumerException
+from .metadata import ClusterMetadata, topics_of
 
 __all__ = ("AutoOffsetReset", "BaseConsumer", "Consumer", "RebalancingCallback", "raise_for_msg_error")
 
@@ -234,13 +235,19 @@ class Consumer:
 
     # -- The cluster ---------------------------------------------------------------------------
 
-    def list_topics(self, timeout: float = 30.0) -> dict[str, int]:
-        """The topics of the cluster with their numbers of partitions."""
+    def list_topics(self, topic: str | None = None, timeout: float | None = None) -> ClusterMetadata:
+        """The topics of the cluster.
+
+        Args:
+            topic: only this one.
+            timeout: seconds; `None` waits for half a minute.
+        """
         admin = KafkaAdmin(self._admin_settings)
         try:
-            return admin.list_topics(timeout)
+            found = topics_of(admin.list_topics(30.0 if timeout is None else timeout))
         finally:
             admin.close()
+        return ClusterMetadata({name: found[name] for name in found if topic in (None, name)})
 
     def memberid(self) -> str | None:
         """The id of this member in its group, once it has joined."""

@@ -11,7 +11,8 @@ from millstream._environment import Environment
 from millstream._millstream import KafkaError
 from millstream.app import Application
 from millstream.kafka import ConnectionConfig
-from millstream.models.topics.admin import TopicAdmin, TopicMetadata, creation_advice
+from millstream.kafka.metadata import TopicMetadata, topics_of
+from millstream.models.topics.admin import TopicAdmin, creation_advice
 from millstream.models.topics.exceptions import CreateTopicFailure
 from millstream.models.topics.topic import Topic, TopicConfig
 
@@ -32,10 +33,7 @@ class MemoryAdmin(TopicAdmin):
 
     def list_topics(self, timeout: float = -1) -> dict[str, TopicMetadata]:
         """The topics created so far."""
-        return {
-            name: TopicMetadata(name, {n: n for n in range(config.num_partitions or 1)})
-            for name, config in self._topics.items()
-        }
+        return topics_of({name: config.num_partitions or 1 for name, config in self._topics.items()})
 
     def inspect_topics(
         self, topic_names: Sequence[str], timeout: float = 30

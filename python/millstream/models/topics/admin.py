@@ -5,17 +5,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from millstream._millstream import KafkaAdmin, KafkaError
 from millstream.kafka.configuration import ConnectionConfig, as_connection, client_settings
 from millstream.kafka.exceptions import KafkaBrokerUnavailableError, KafkaException
+from millstream.kafka.metadata import TopicMetadata, topics_of
 
 from .exceptions import CreateTopicFailure, CreateTopicTimeout
 from .topic import Topic, TopicConfig
 
-__all__ = ("TopicAdmin", "TopicMetadata")
+__all__ = ("TopicAdmin",)
 
 _logger = logging.getLogger(__name__)
 
@@ -23,19 +23,6 @@ _logger = logging.getLogger(__name__)
 _INVALID_TOPIC, _EXISTS, _NOT_AUTHORIZED, _REPLICATION = 17, 36, 29, 38
 # New topics show up within milliseconds on one broker, within a second or so on a cluster.
 _VISIBLE_POLL_S = 0.05
-
-
-@dataclass(frozen=True)
-class TopicMetadata:
-    """A topic in the list of a cluster.
-
-    Attributes:
-        topic: its name.
-        partitions: its partitions by number.
-    """
-
-    topic: str
-    partitions: Mapping[int, int]
 
 
 class TopicAdmin:
@@ -75,8 +62,7 @@ class TopicAdmin:
             KafkaBrokerUnavailableError: no broker answered in time.
         """
         with _Reachable(self._address, timeout):
-            found = self._client.list_topics(_seconds(timeout))
-        return {name: TopicMetadata(name, {n: n for n in range(count)}) for name, count in found.items()}
+            return topics_of(self._client.list_topics(_seconds(timeout)))
 
     def inspect_topics(
         self, topic_names: Sequence[str], timeout: float = 30
