@@ -91,6 +91,10 @@ pub(crate) struct Worker<'a> {
     ticked: Duration,
     probed: Duration,
     records: u64,
+    /// Those of them that reached an operator; the others do not restart timeouts.
+    processed: u64,
+    /// Records wait with the client, so that an empty queue here says nothing.
+    held: bool,
     needs_host: bool,
 }
 
@@ -149,6 +153,8 @@ impl<'a> Worker<'a> {
             ticked: now,
             probed: now,
             records: 0,
+            processed: 0,
+            held: false,
             needs_host,
         })
     }
@@ -183,6 +189,10 @@ impl<'a> Worker<'a> {
             if self.host.interrupted() {
                 return Err(RuntimeError::Interrupted);
             }
+            if self.slots.values().any(|slot| slot.state() == TaskState::Restoring) {
+                // A restore is no silence.
+                self.limits.active(self.clock.monotonic());
+            }
             if let Some(reason) = self.limits.reached(self.clock.monotonic()) {
                 return Ok(reason);
             }
@@ -196,7 +206,8 @@ impl<'a> Worker<'a> {
         // What waits at the tasks is bounded: more stays with the client, which then fetches less.
         let queued: usize =
             self.slots.values_mut().filter_map(Slot::running).map(|task| task.queued_bytes()).sum();
-        self.consumer.hold_records(queued >= self.config.queue_bytes_max);
+        self.held = queued >= self.config.queue_bytes_max;
+        self.consumer.hold_records(self.held);
         self.consumer.poll(wait, &mut self.events);
         self.handle_events()?;
         self.handle_producer()?;
@@ -313,12 +324,14 @@ impl<'a> Worker<'a> {
 
     fn assigned(&mut self, partitions: &[TopicPartition]) -> Result<(), RuntimeError> {
         tracing::info!("assigned: {}", names(partitions));
+        self.close_outdated(partitions)?;
         let mut starts = Vec::new();
         let mut fresh: BTreeMap<TaskId, Vec<TopicPartition>> = BTreeMap::new();
         for partition in partitions {
             let Some(id) = self.topology.task_of(&partition.topic, partition.partition) else {
                 continue;
             };
+            self.check_partition(partition)?;
             match self.slots.get_mut(&id) {
                 Some(slot) if slot.partitions.contains(partition) => {
                     starts.push(PartitionStart::new(partition.clone(), StartOffset::Committed));
@@ -335,6 +348,50 @@ impl<'a> Worker<'a> {
         let now = self.clock.monotonic();
         self.checkpoint_opened = now;
         self.limits.active(now);
+        Ok(())
+    }
+
+    /// A topic that has grown since the topology was declared has partitions that no task knows.
+    fn check_partition(&self, partition: &TopicPartition) -> Result<(), RuntimeError> {
+        let source = self.topology.sources().iter().find(|s| s.topic == partition.topic);
+        match source {
+            Some(source) if partition.partition >= source.partitions => {
+                Err(RuntimeError::TopicConfigurationMismatch {
+                    topic: partition.topic.to_string(),
+                    found: partition.partition as usize + 1,
+                    wanted: source.partitions,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Closes suspended tasks whose partitions somebody else has committed meanwhile: the group
+    /// may have gone on without this member between the revocation and now, and their state does
+    /// not know of it.
+    fn close_outdated(&mut self, partitions: &[TopicPartition]) -> Result<(), RuntimeError> {
+        let back: Vec<TopicPartition> = self
+            .slots
+            .values()
+            .filter(|slot| slot.state() == TaskState::Suspended)
+            .flat_map(|slot| slot.partitions.iter())
+            .filter(|partition| partitions.contains(partition))
+            .cloned()
+            .collect();
+        if back.is_empty() {
+            return Ok(());
+        }
+        let now = self.consumer.committed(&back, self.config.request_timeout)?;
+        let moved: Vec<&TopicPartition> = back
+            .iter()
+            .zip(now)
+            .filter(|(partition, committed)| {
+                let known = self.slots.values().find(|slot| slot.partitions.contains(partition));
+                known.is_some_and(|slot| slot.committed.get(partition) != *committed)
+            })
+            .map(|(partition, _)| partition)
+            .collect();
+        self.close_slots(|slot| slot.partitions.iter().any(|partition| moved.contains(&partition)));
         Ok(())
     }
 
@@ -407,6 +464,7 @@ impl<'a> Worker<'a> {
             return Ok(());
         }
         let marks = self.admin.watermarks(&known, self.config.request_timeout)?;
+        let mut state_starts_empty = false;
         for (partition, mark) in known.iter().zip(marks) {
             let offset = committed.get(partition).expect("asked for what is committed");
             if offset >= mark.low {
@@ -426,7 +484,7 @@ impl<'a> Worker<'a> {
                 }
                 SourceGap::Latest => {
                     place.offset = StartOffset::At(mark.high);
-                    *committed = SourceOffsets::new();
+                    state_starts_empty = true;
                 }
             }
             tracing::error!(
@@ -436,6 +494,9 @@ impl<'a> Worker<'a> {
             for spec in self.topology.stores_of(id) {
                 self.storage.destroy(&spec.id(id.partition))?;
             }
+        }
+        if state_starts_empty {
+            *committed = SourceOffsets::new();
         }
         Ok(())
     }
@@ -561,10 +622,11 @@ impl<'a> Worker<'a> {
     fn process(&mut self) -> Result<(), RuntimeError> {
         let work =
             self.slots.values_mut().any(|slot| slot.running().is_some_and(|t| t.queued() > 0));
-        if !work || self.delivery_failure.is_some() {
+        let full = self.output.producer.in_flight() > IN_FLIGHT_MAX;
+        if !work || full || self.delivery_failure.is_some() {
             return Ok(());
         }
-        let before = self.records;
+        let before = self.processed;
         let mut outcome = Ok(());
         if self.needs_host {
             let host = self.host.clone();
@@ -572,7 +634,7 @@ impl<'a> Worker<'a> {
         } else {
             outcome = self.run_slice();
         }
-        if self.records > before {
+        if self.processed > before {
             self.limits.active(self.clock.monotonic());
         }
         outcome
@@ -607,8 +669,19 @@ impl<'a> Worker<'a> {
 
     /// Runs one task until its next record is younger than `bound`; true if the slice is over.
     fn run_task(&mut self, id: TaskId, bound: i64, end: Duration) -> Result<bool, RuntimeError> {
-        let Self { slots, output, hooks, clock, stop, limits, config, needs_host, records, .. } =
-            self;
+        let Self {
+            slots,
+            output,
+            hooks,
+            clock,
+            stop,
+            limits,
+            config,
+            needs_host,
+            records,
+            processed,
+            ..
+        } = self;
         let room = IN_FLIGHT_MAX.saturating_sub(output.producer.in_flight());
         let produced = output.produced.clone();
         let before = produced.get();
@@ -620,6 +693,7 @@ impl<'a> Worker<'a> {
         task.run_until(output, hooks.as_engine_hooks(), &mut |task, step| {
             let Step::Ran(ran) = step else { return false };
             *records += 1;
+            *processed += u64::from(!ran.ignored);
             limits.add_outputs(ran.outputs);
             since_look += 1;
             ran_here += 1;
@@ -647,11 +721,12 @@ impl<'a> Worker<'a> {
         let wall = self.clock.wall();
         for slot in self.slots.values_mut() {
             let Stage::Running(task) = &mut slot.stage else { continue };
-            let caught_up = task.queued() == 0
+            let caught_up = !self.held
+                && task.queued() == 0
                 && slot.partitions.iter().all(|partition| {
                     let position = self.consumer.position(partition);
                     slot.ends.iter().any(|(known, end)| {
-                        known == partition && position.is_none_or(|at| at <= *end)
+                        known == partition && position.is_none_or(|at| at == *end)
                     })
                 });
             task.tick(wall, caught_up, &mut self.output)?;
@@ -678,6 +753,10 @@ impl<'a> Worker<'a> {
     fn checkpoint_due(&mut self) -> bool {
         let now = self.clock.monotonic();
         let gathered = self.gathered(now);
+        if gathered.covered == 0 && gathered.open_for >= self.config.checkpoints.interval {
+            // An expired checkpoint that covers nothing is opened anew (CK-02).
+            self.checkpoint_opened = now;
+        }
         self.config.checkpoints.due(&gathered)
     }
 
@@ -694,6 +773,7 @@ impl<'a> Worker<'a> {
         for slot in self.slots.values_mut() {
             let Stage::Running(task) = &mut slot.stage else { continue };
             task.discard()?;
+            slot.ends.clear();
             for partition in &slot.partitions {
                 let place =
                     slot.committed.get(partition).map_or(StartOffset::Committed, StartOffset::At);
