@@ -14,6 +14,7 @@ import pytest
 import millstream
 from millstream import Application
 from millstream.app import ApplicationConfig
+from millstream.dataframe.windows import Count, Sum
 from millstream.exceptions import NotSupportedYet
 from millstream.kafka import ConnectionConfig
 from millstream.models import Topic, TopicConfig
@@ -244,6 +245,14 @@ class TestRun:
         sdf.apply(lambda value: "b")
         assert app.run(count=4) == [{"_value": v} for v in "abab"]
 
+    def test_the_way_to_a_repartition_topic_is_no_output(self, embedded):
+        """D-41, A-53"""
+        app = embedded.application()
+        topic = embedded.topic("in", partitions=2)
+        app.dataframe(topic).group_by("n")
+        embedded.produce(*(Input(topic, {"n": n}, b"%d" % n, 5) for n in range(4)))
+        assert sorted(result["n"] for result in app.run(count=4)) == [0, 1, 2, 3]
+
     def test_stop_from_another_thread(self, embedded):
         """A-34"""
         app, _, sdf = self.numbers(embedded)
@@ -440,6 +449,19 @@ class TestState:
         with pytest.raises(RuntimeError, match="once"):
             app.run()
         assert [result["_value"] for result in app.run(timeout=1)] == [1, 2, 3, 4]
+
+    def test_other_aggregations_after_a_restart(self, embedded):
+        """W-31: open windows start the new ones fresh, and lose the removed ones."""
+
+        def run(timestamps, **aggregations):
+            app = embedded.application()
+            topic = embedded.topic("in")
+            app.dataframe(topic).tumbling_window(1000).agg(**aggregations).final()
+            embedded.produce(*(Input(topic, {"v": at}, b"k", at) for at in timestamps))
+            return app.run(timeout=1)
+
+        assert run([1, 2], total=Sum("v"), gone=Count()) == []
+        assert run([4, 1500], total=Sum("v"), new=Count()) == [{"total": 7, "new": 1, "start": 0, "end": 1000}]
 
     @pytest.mark.parametrize(
         ("settings", "expected"),
