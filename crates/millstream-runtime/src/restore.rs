@@ -73,6 +73,11 @@ impl StoreRestore {
         &self.store
     }
 
+    /// Whether its changelog is being read. Waiting for another process's lock is no progress.
+    pub(crate) fn is_under_way(&self) -> bool {
+        matches!(self.phase, Phase::Reading(_) | Phase::Rewriting { .. })
+    }
+
     pub(crate) fn is_ready(&self) -> bool {
         matches!(self.phase, Phase::Ready(_))
     }

@@ -189,7 +189,11 @@ impl<'a> Worker<'a> {
             if self.host.interrupted() {
                 return Err(RuntimeError::Interrupted);
             }
-            if self.slots.values().any(|slot| slot.state() == TaskState::Restoring) {
+            let restores = |slot: &Slot| match &slot.stage {
+                Stage::Restoring(stores) => stores.iter().any(StoreRestore::is_under_way),
+                _ => false,
+            };
+            if self.slots.values().any(restores) {
                 // A restore is no silence.
                 self.limits.active(self.clock.monotonic());
             }
