@@ -105,7 +105,9 @@ impl Task {
         let mut upstream: Option<UpstreamTimes> = None;
         for at in &part.sources {
             let source = &topology.sources[*at];
-            if id.partition < source.partitions {
+            // Without state, a partition that its topic got after the topology was declared is as
+            // good as any other.
+            if id.partition < source.partitions || part.may_grow(source) {
                 let partition = TopicPartition::new(Arc::clone(&source.topic), id.partition);
                 inputs.push(Input::new(*at, partition));
             }
@@ -518,9 +520,13 @@ impl Runner<'_> {
             low: self.low,
             outputs: 0,
             failed_at: None,
+            verdict: None,
         };
         let outcome = body(&mut run);
-        let (outputs, failed_at) = (run.outputs, run.failed_at);
+        let Run { outputs, failed_at, verdict, .. } = run;
+        if let Some(verdict) = verdict {
+            return Err(verdict);
+        }
         if let Err(failure) = outcome {
             let operator = &self.topology.nodes[failed_at.unwrap_or(at).at()].name;
             self.processing_error(failure, operator, &reread)?;

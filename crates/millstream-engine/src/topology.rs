@@ -151,6 +151,14 @@ pub struct SubTopology {
     pub(crate) repartition_sinks: Vec<NodeId>,
 }
 
+impl SubTopology {
+    /// Whether a topic that it reads may have more partitions than were declared: where there is
+    /// state, each partition needs stores and changelog partitions of its own.
+    pub(crate) fn may_grow(&self, source: &Source) -> bool {
+        self.stores.is_empty() && !source.is_repartition()
+    }
+}
+
 /// The finished operator graph.
 pub struct Topology {
     pub(crate) nodes: Vec<Node>,
@@ -185,6 +193,12 @@ impl Topology {
     pub fn task_of(&self, topic: &str, partition: i32) -> Option<TaskId> {
         let source = self.sources.iter().find(|source| &*source.topic == topic)?;
         Some(TaskId { sub_topology: source.sub_topology, partition })
+    }
+
+    /// Whether the source may have more partitions than were declared: true where no state goes
+    /// with them.
+    pub fn may_grow(&self, source: &Source) -> bool {
+        self.sub_topology(source.sub_topology).may_grow(source)
     }
 
     /// All stores.

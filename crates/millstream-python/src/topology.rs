@@ -363,6 +363,10 @@ impl PyTopologyBuilder {
         id.map_err(|error| error.into_exception(py))
     }
 
+    fn repartition_found(&self, topic: &str, partitions: i32) {
+        self.lock().repartition_found(topic, partitions);
+    }
+
     fn internal_topics(&self) -> Vec<InternalTopic> {
         self.lock().internal_topics().iter().map(InternalTopic::from).collect()
     }

@@ -14,6 +14,7 @@ use millstream_types::{Offset, Timestamp};
 
 use crate::cache::{AnyFamily, CacheSettings, FamilyContext, FamilyStats};
 use crate::changelog::{ChangelogRecord, Marker};
+use crate::mark::next_owner;
 use crate::{
     Backend, Batch, CheckpointMark, Result, SourceOffsets, StateError, StoreId, StoreLayout,
     StoreMark,
@@ -154,6 +155,8 @@ pub struct StorePartition<F> {
     backend: Arc<dyn Backend>,
     families: F,
     mark: Option<CheckpointMark>,
+    /// Checkpoints of this owner have higher numbers.
+    sequence: u64,
     greatest_timestamp: Option<Timestamp>,
     failure: Option<String>,
     prepared: Option<Prepared>,
@@ -183,7 +186,17 @@ impl<F: FamilySet> StorePartition<F> {
         let mut families = F::open(&context);
         families.rewind()?;
         let greatest_timestamp = mark.as_ref().and_then(|mark| mark.greatest_timestamp);
-        Ok(Self { id, backend, families, mark, greatest_timestamp, failure: None, prepared: None })
+        let sequence = next_owner(mark.as_ref().map_or(0, |mark| mark.sequence));
+        Ok(Self {
+            id,
+            backend,
+            families,
+            mark,
+            sequence,
+            greatest_timestamp,
+            failure: None,
+            prepared: None,
+        })
     }
 
     /// The families.
@@ -262,7 +275,7 @@ impl<F: FamilySet> Store for StorePartition<F> {
             return Ok(None);
         }
         let mark = CheckpointMark {
-            sequence: self.mark.as_ref().map_or(0, |mark| mark.sequence) + 1,
+            sequence: self.mark.as_ref().map_or(0, |mark| mark.sequence).max(self.sequence) + 1,
             changelog_offset: None,
             covered: facts.covered,
             greatest_timestamp: self.greatest_timestamp,

@@ -40,7 +40,10 @@ class ProcessingContext:
         """Looks up or creates the internal topics that the last step asks for (T-10)."""
         for internal in self.builder.internal_topics():
             if internal.name not in self._declared:
-                self.topic_manager.declare_internal(internal, stream_id, _store_name(internal), formats)
+                topic = self.topic_manager.declare_internal(internal, stream_id, _store_name(internal), formats)
+                if internal.kind == "repartition":
+                    # One that was there already keeps its size, also if the input has grown since (T-10).
+                    self.builder.repartition_found(internal.name, topic.broker_config.num_partitions or 1)
                 self._declared.add(internal.name)
 
     def topology(self) -> Topology:

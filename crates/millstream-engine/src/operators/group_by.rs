@@ -27,6 +27,7 @@ use crate::upstream::Upstream;
 pub const IDLE_AFTER_MS: i64 = 1_000;
 
 /// Where the new key comes from.
+#[derive(Clone)]
 pub(crate) enum KeySource {
     Column(String),
     Function(Arc<dyn Function>),
@@ -59,6 +60,7 @@ pub(super) fn run_in_place(
 }
 
 /// The writing end of a repartition topic.
+#[derive(Clone)]
 pub(crate) struct Repartition {
     pub(crate) key: KeySource,
     pub(crate) topic: Arc<SinkTopic>,

@@ -459,6 +459,48 @@ impl TopologyBuilder {
         Ok(self.add_source(source, Some(derived.partitions)))
     }
 
+    /// Tells the builder how many partitions a repartition topic has that was there already
+    /// (T-10: existing topics are never altered). The topic, and the stores and changelogs behind
+    /// it, have that number from then on, also if the input of the group-by has grown since.
+    /// Topics that are no repartition topics of this builder are left alone.
+    pub fn repartition_found(&mut self, topic: &str, partitions: i32) {
+        let Some(at) =
+            self.sources.iter().position(|s| s.upstream_partitions.is_some() && *s.topic == *topic)
+        else {
+            return;
+        };
+        self.sources[at].config.partitions = partitions;
+        for node in &mut self.nodes {
+            if let Operator::Repartition(sink) = &*node.operator
+                && *sink.topic.name == *topic
+            {
+                let sink = Repartition { partitions, ..Repartition::clone(sink) };
+                node.operator = Arc::new(Operator::Repartition(Box::new(sink)));
+            }
+        }
+        let behind: Vec<Arc<str>> = self
+            .streams
+            .iter()
+            .filter(|stream| stream.sources.contains(&at))
+            .map(|stream| Arc::clone(&stream.id))
+            .collect();
+        let mut topics = vec![Arc::<str>::from(topic)];
+        for at in 0..self.stores.len() {
+            if !behind.contains(&self.stores[at].stream_id) {
+                continue;
+            }
+            let stream = self.streams.iter().find(|stream| stream.id == self.stores[at].stream_id);
+            let derived = self.derived(stream.expect("a store belongs to a stream"));
+            self.stores[at].partitions = derived.partitions;
+            topics.extend(self.stores[at].changelog_topic.clone());
+        }
+        for internal in &mut self.internal_topics {
+            if topics.contains(&internal.name) {
+                internal.config.partitions = partitions;
+            }
+        }
+    }
+
     /// A window with its aggregations (W-01, W-23, W-37, W-38).
     ///
     /// # Errors

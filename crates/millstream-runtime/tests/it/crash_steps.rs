@@ -160,6 +160,9 @@ impl Consumer for DyingConsumer {
     fn assign(&mut self, starts: &[PartitionStart]) -> Result<(), Error> {
         self.inner.assign(starts)
     }
+    fn is_eager(&self) -> bool {
+        self.inner.is_eager()
+    }
     fn assignment(&self) -> Vec<TopicPartition> {
         self.inner.assignment()
     }
