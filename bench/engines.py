@@ -52,10 +52,12 @@ def outputs(workload, records):
 
 def build_raw():
     """The program bench-raw, in the release profile."""
-    command = ["cargo", "build", "--release", "--locked", "-p", "bench-raw", "--message-format", "json-render-diagnostics"]
-    if os.environ.get("MILLSTREAM_CARGO_FEATURES"):
-        # The feature is of another crate; here it is of the library itself.
-        command += ["--features", "rdkafka-sys/ssl"]
+    # With the package of the Python module, though only the one program is built: with it, librdkafka and what it needs
+    # have the same features as in `make build`, and are there already.
+    command = ["cargo", "build", "--release", "--locked", "-p", "bench-raw", "-p", "millstream-python", "--bin", "bench-raw"]
+    command += ["--message-format", "json-render-diagnostics"]
+    if features := os.environ.get("MILLSTREAM_CARGO_FEATURES"):
+        command += ["--features", features]
     done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit("bench: bench/raw does not build; cargo's message stands above")
