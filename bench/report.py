@@ -16,7 +16,7 @@ COLUMNS = """\
 CPU us/record, records/CPU-s, records/s: what the records beyond the first 2,000 took, so without start and stop
 peak MB: the greatest of all runs
 first output: seconds from starting the process until its first record stood in the output topic"""
-TOO_FEW = "* starting and stopping took more CPU time than the records did: give more of them (--records)"
+TOO_FEW = "* starting and stopping took longer than the records did: give more of them (--records)"
 
 
 @dataclasses.dataclass
@@ -29,14 +29,18 @@ class Line:
     cpu_us: list
     """CPU microseconds per record, run by run, without what starting and stopping costs."""
     wall_us: list
-    """The same of the time that passed."""
+    """The same of the time that passed; not above zero if a short run was over before a small one."""
     peak_mb: float
     first_s: list
     """From starting the process to its first output, run by run; empty if the workload has no output."""
     start_cpu_s: float
     """CPU seconds of a run over 2,000 records."""
+    start_wall_s: float
+    """The same of the time that passed."""
     too_few: bool
     """Starting and stopping took more CPU time than the records did."""
+    too_short: bool
+    """Starting and stopping took more of the time that passed than the records did."""
 
     @property
     def cost(self):
@@ -48,7 +52,8 @@ class Line:
 
     @property
     def per_second(self):
-        return 1e6 / statistics.median(self.wall_us)
+        each = statistics.median(self.wall_us)
+        return 1e6 / each if each > 0 else None
 
     @property
     def first_output(self):
@@ -60,18 +65,20 @@ def line(workload, engine, records, small_records, full, small):
     base_cpu = statistics.median(cost.cpu_s for cost in small)
     base_wall = statistics.median(cost.wall_s for cost in small)
 
-    def per_record(seconds, base):
-        # A run may be too short to be told from a small one; a cost is never nothing.
-        return max(seconds - base, 1e-6) / (records - small_records) * 1e6
+    def per_record(seconds):
+        return seconds / (records - small_records) * 1e6
 
     return Line(
         workload, engine, records,
-        cpu_us=[per_record(cost.cpu_s, base_cpu) for cost in full],
-        wall_us=[per_record(cost.wall_s, base_wall) for cost in full],
+        # A cost is never nothing, though a run may be too short to be told from a small one.
+        cpu_us=[per_record(max(cost.cpu_s - base_cpu, 1e-6)) for cost in full],
+        wall_us=[per_record(cost.wall_s - base_wall) for cost in full],
         peak_mb=max(cost.peak_mb for cost in full),
         first_s=[cost.first_s for cost in small if cost.first_s is not None],
         start_cpu_s=base_cpu,
+        start_wall_s=base_wall,
         too_few=statistics.median(cost.cpu_s for cost in full) < 2 * base_cpu,
+        too_short=statistics.median(cost.wall_s for cost in full) < 2 * base_wall,
     )
 
 
@@ -81,20 +88,25 @@ def find(lines, workload, engine):
     return next((found for found in lines if (found.workload, found.engine) == (workload, engine)), None)
 
 
+def star(doubtful):
+    return "*" if doubtful else " "
+
+
 def table(lines):
     head = (
-        f"{'workload':<12} {'engine':<12} {'CPU us/record':>24} {'records/CPU-s':>15} {'records/s':>11}"
+        f"{'workload':<12} {'engine':<12} {'CPU us/record':>24} {'records/CPU-s':>15} {'records/s':>12}"
         f" {'peak MB':>8} {'first output':>13}"
     )
     rows = [head, "-" * len(head)]
     for found in lines:
         cost = f"{found.cost:.2f} ({min(found.cpu_us):.2f} to {max(found.cpu_us):.2f})"
         first = "-" if found.first_output is None else f"{found.first_output:.2f} s"
+        rate = "-" if found.per_second is None else f"{found.per_second:,.0f}"
         rows.append(
-            f"{found.workload:<12} {found.engine:<12} {cost:>24} {found.per_cpu_second:>14,.0f}"
-            f"{'*' if found.too_few else ' '} {found.per_second:>11,.0f} {found.peak_mb:>8.0f} {first:>13}"
+            f"{found.workload:<12} {found.engine:<12} {cost:>24} {found.per_cpu_second:>14,.0f}{star(found.too_few)}"
+            f" {rate:>11}{star(found.too_short)} {found.peak_mb:>8.0f} {first:>13}"
         )
-    rows += ["", COLUMNS] + ([TOO_FEW] if any(found.too_few for found in lines) else [])
+    rows += ["", COLUMNS] + ([TOO_FEW] if any(found.too_few or found.too_short for found in lines) else [])
     return "\n".join(rows)
 
 

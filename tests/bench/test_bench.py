@@ -86,9 +86,15 @@ def test_start_and_stop_are_not_part_of_a_records_cost():
     assert not line.too_few
 
 
+def test_a_run_over_before_a_small_one_has_no_rate():
+    line = report.line("copy", "librdkafka", 3000, 2000, [cost(0.2, 0.9)], [cost(0.1, 1.0)])
+    assert line.per_second is None and line.too_short and not line.too_few
+    assert report.TOO_FEW in report.table([line])
+
+
 def test_targets_are_held_against_the_ratio_of_costs():
     def line(workload, engine, cpu_s):
-        return report.line(workload, engine, 1_002_000, 2000, [cost(cpu_s + 0.1)], [cost(0.1)])
+        return report.line(workload, engine, 1_002_000, 2000, [cost(cpu_s + 0.1, 9.0)], [cost(0.1)])
 
     lines = [
         line("copy", "librdkafka", 1.0),
