@@ -22,7 +22,7 @@ use crate::coordinator::Coordinator;
 use crate::disk::Disk;
 use crate::fetches::Fetches;
 use crate::group::{GroupSettings, Output, Ticket};
-use crate::journal::{Fields, Journal};
+use crate::journal::{Durability, Fields, Journal};
 use crate::log::Recovery;
 use crate::random::Random;
 use crate::settings::{Settings, Values};
@@ -129,8 +129,14 @@ impl Broker {
         let recovery = recovery_needed(&*disk, &dir, boot_id)?;
         let sync = settings.number("log.flush.interval.messages") == 1;
         let journals = dir.join("journals");
-        let mut meta = Journal::open(Arc::clone(&disk), &journals, "meta", sync)?;
-        let groups = Journal::open(Arc::clone(&disk), &journals, "groups", sync)?;
+        // Changes of topics and settings are rare, and much is lost with one of them.
+        let mut meta = Journal::open(Arc::clone(&disk), &journals, "meta", Durability::Synced)?;
+        let durability = match (sync, recovery) {
+            (true, _) => Durability::Synced,
+            (false, Recovery::MachineCrash) => Durability::CachedAndLost,
+            (false, _) => Durability::Cached,
+        };
+        let groups = Journal::open(Arc::clone(&disk), &journals, "groups", durability)?;
         let cluster_id = match meta.get(CLUSTER_KEY) {
             Some(id) => String::from_utf8_lossy(id).into_owned(),
             None => {

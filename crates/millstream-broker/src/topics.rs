@@ -1,10 +1,10 @@
 //! The topics: names, ids, settings and the logs of their partitions.
 //!
 //! What must survive lies in the *meta* [`Journal`]: per topic its id, number of partitions and
-//! own settings; per partition where deleted records end. Logs lie in
-//! `DATA/topics/<topic id>/<partition>/`: an id is never used twice, so what a half-done
-//! deletion leaves can never be taken for the data of a new topic of the same name; it is swept
-//! away at the next start.
+//! own settings; per partition where deleted records end; the ids of topics that are being
+//! deleted. Logs lie in `DATA/topics/<topic id>/<partition>/`: an id is never used twice, so what
+//! a half-done deletion leaves can never be taken for the data of a new topic of the same name.
+//! The next start sweeps it away. A folder that *meta* does not know is somebody's data, and stays.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -62,13 +62,17 @@ pub(crate) struct Topics {
     by_name: BTreeMap<Arc<str>, Topic>,
     names: HashMap<Uuid, Arc<str>>,
     shortest_flush_ms: i64,
+    /// Deleted topics whose files are gone: their entries in *meta* go with the next deletion.
+    swept: Vec<Uuid>,
 }
 
 const TOPIC_KEY: u8 = b't';
 const START_KEY: u8 = b's';
+/// A topic that was deleted, but whose files may still be there.
+const DELETING_KEY: u8 = b'x';
 
 impl Topics {
-    /// Opens all logs that `meta` knows and removes the folders that it does not.
+    /// Opens all logs that `meta` knows and ends the deletions that it says were begun.
     pub(crate) fn open(
         disk: Arc<dyn Disk>,
         dir: PathBuf,
@@ -82,6 +86,7 @@ impl Topics {
             by_name: BTreeMap::new(),
             names: HashMap::new(),
             shortest_flush_ms: i64::MAX,
+            swept: Vec::new(),
         };
         let mut starts: HashMap<(Uuid, i32), i64> = HashMap::new();
         for (key, value) in meta.scan(&[START_KEY]) {
@@ -108,14 +113,31 @@ impl Topics {
             topics.names.insert(id, Arc::clone(&name));
             topics.by_name.insert(Arc::clone(&name), Topic { name, id, partitions, own, config });
         }
-        for folder in topics.disk.list(&topics.dir)? {
-            let known = Uuid::try_parse(&folder).is_ok_and(|id| topics.names.contains_key(&id));
-            if !known {
-                topics.disk.remove_dir_all(&topics.dir.join(folder))?;
-            }
-        }
+        topics.sweep(meta)?;
         topics.note_flush_ms();
         Ok(topics)
+    }
+
+    /// Removes what half-done deletions have left, and nothing else.
+    fn sweep(&mut self, meta: &Journal) -> io::Result<()> {
+        for (key, _) in meta.scan(&[DELETING_KEY]) {
+            if let Some(id) = Fields(&key[1..]).fixed().map(Uuid::from_bytes) {
+                self.disk.remove_dir_all(&self.topic_dir(id))?;
+                self.swept.push(id);
+            }
+        }
+        let mut foreign = self.disk.list(&self.dir)?;
+        foreign.retain(|name| !Uuid::try_parse(name).is_ok_and(|id| self.names.contains_key(&id)));
+        if !foreign.is_empty() {
+            foreign.sort_unstable();
+            tracing::warn!(
+                dir = %self.dir.display(),
+                ?foreign,
+                "no topic of this broker owns these; they are left alone. If `journals` beside \
+                 that folder was lost, put it back; if not, they can be removed"
+            );
+        }
+        Ok(())
     }
 
     fn open_log(
@@ -236,7 +258,8 @@ impl Topics {
     pub(crate) fn delete(&mut self, meta: &mut Journal, name: &str) -> Result<Uuid, Refused> {
         let topic = self.by_name.get(name).ok_or_else(|| unknown_topic(name))?;
         let id = topic.id;
-        let mut changes = vec![(topic_key(name), None)];
+        let mut changes = vec![(topic_key(name), None), (deleting_key(id), Some(Vec::new()))];
+        changes.extend(self.swept.iter().map(|id| (deleting_key(*id), None)));
         for partition in 0..topic.partitions.len() {
             let key = start_key(id, partition as i32);
             if meta.get(&key).is_some() {
@@ -244,10 +267,14 @@ impl Topics {
             }
         }
         meta.commit(changes)?;
+        self.swept.clear();
         self.by_name.remove(name);
         self.names.remove(&id);
-        if let Err(error) = self.disk.remove_dir_all(&self.topic_dir(id)) {
-            tracing::warn!(topic = name, %error, "cannot remove a deleted topic's files; the next start will");
+        match self.disk.remove_dir_all(&self.topic_dir(id)) {
+            Ok(()) => self.swept.push(id),
+            Err(error) => {
+                tracing::warn!(topic = name, %error, "cannot remove a deleted topic's files; the next start will");
+            }
         }
         Ok(id)
     }
@@ -398,6 +425,10 @@ fn topic_key(name: &str) -> Vec<u8> {
 
 fn start_key(id: Uuid, partition: i32) -> Vec<u8> {
     [&[START_KEY], &id.as_bytes()[..], &partition.to_be_bytes()].concat()
+}
+
+fn deleting_key(id: Uuid) -> Vec<u8> {
+    [&[DELETING_KEY], &id.as_bytes()[..]].concat()
 }
 
 fn encode_topic(id: Uuid, partitions: i32, own: &Values) -> Vec<u8> {

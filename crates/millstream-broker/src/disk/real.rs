@@ -75,6 +75,10 @@ impl Disk for StdDisk {
         fs::rename(from, to)
     }
 
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
     fn file(&self, path: &Path) -> Box<dyn DiskFile> {
         let mut pool = self.pool.lock().expect("no panic while the lock is held");
         pool.next_id += 1;

@@ -1,0 +1,95 @@
+//! What is there after a crash, a power loss, or on a data directory that is not as it was left.
+
+use std::path::Path;
+
+use super::*;
+
+/// Folders directly in `/data/topics`.
+fn folders(disk: &MemoryDisk) -> Vec<String> {
+    let mut names: Vec<String> = disk
+        .files()
+        .iter()
+        .filter_map(|(path, _)| path.strip_prefix("/data/topics").ok()?.iter().next())
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect();
+    names.dedup();
+    names
+}
+
+#[test]
+fn a_start_leaves_folders_alone_that_it_does_not_know() {
+    let mut bench = Bench::new();
+    bench.create("t", 1, &[]);
+    bench.produce("t", 0, batch(5, 10));
+    let own = folders(&bench.disk);
+    let foreign = "0123456789abcdef0123456789abcdef";
+    bench.disk.corrupt(Path::new("/data/topics/photos/a.jpg"), |bytes| bytes.push(1));
+    let log = format!("/data/topics/{foreign}/0/00000000000000000000.log");
+    bench.disk.corrupt(Path::new(&log), |bytes| bytes.push(1));
+    // All that names the topics is lost.
+    let journals: Vec<_> = bench
+        .disk
+        .files()
+        .into_iter()
+        .filter(|(path, _)| path.starts_with("/data/journals"))
+        .collect();
+    for (path, _) in journals {
+        crate::disk::Disk::remove_file(&bench.disk, &path).unwrap();
+    }
+    let bench = bench.crash();
+    assert!(bench.broker.topics.get("t").is_none());
+    let mut expected = vec![foreign.to_owned(), own[0].clone(), "photos".to_owned()];
+    expected.sort();
+    assert_eq!(folders(&bench.disk), expected);
+}
+
+#[test]
+fn a_half_done_deletion_is_ended_by_the_next_start() {
+    let mut bench = Bench::new();
+    for name in ["gone", "stays", "later"] {
+        bench.create(name, 1, &[]);
+        bench.produce(name, 0, batch(1, 10));
+    }
+    let delete =
+        |name: &str| DeleteTopicsRequest::default().with_topic_names(vec![topic_name(name)]);
+    // The journal is written, the files are not removed any more.
+    bench.disk.fail_from(2, 0);
+    bench.ask(5, &delete("gone"));
+    bench.disk.heal();
+    assert_eq!(folders(&bench.disk).len(), 3);
+    let mut bench = bench.crash();
+    assert_eq!(folders(&bench.disk).len(), 2);
+    // The note that a deletion was begun does not stay for ever.
+    let noted = |bench: &Bench| bench.broker.meta.scan(b"x").count();
+    assert_eq!(noted(&bench), 1);
+    bench.ask(5, &delete("later"));
+    assert_eq!((noted(&bench), folders(&bench.disk).len()), (1, 1));
+    let bench = bench.crash();
+    assert!(bench.broker.topics.get("stays").is_some());
+}
+
+#[test]
+fn a_damaged_list_of_topics_ends_the_start_and_no_data() {
+    let mut bench = Bench::new();
+    for name in ["a", "b", "c"] {
+        bench.create(name, 1, &[]);
+        bench.produce(name, 0, batch(1, 10));
+    }
+    bench.disk.corrupt(Path::new("/data/journals/meta.0"), |bytes| {
+        let middle = bytes.len() / 2;
+        // Enough to reach what the checksum covers.
+        bytes[middle..middle + 20].iter_mut().for_each(|byte| *byte ^= 1);
+    });
+    let before = folders(&bench.disk);
+    let error = try_open(&bench.disk, &bench.clock, "boot").err().expect("it must not start");
+    assert!(error.to_string().contains("truncate"), "{error}");
+    assert_eq!(folders(&bench.disk), before);
+}
+
+#[test]
+fn topics_and_settings_survive_a_power_loss() {
+    let mut bench = Bench::new();
+    bench.create("t", 3, &[("retention.ms", "-1")]);
+    let bench = bench.power_loss();
+    assert_eq!(bench.broker.topics.get("t").unwrap().partitions.len(), 3);
+}
