@@ -37,7 +37,8 @@ const PRODUCER_ID_BLOCK: i64 = 1000;
 const FLUSH_MS_MIN: i64 = 10;
 /// Present after a clean stop; removed at the start.
 const CLEAN_STOP: &str = "clean-stop";
-/// Holds the machine's boot id of the last run.
+/// Holds the machine's boot id of the last run that got through its recovery: until then the old
+/// one stands, so that a recovery that was interrupted begins anew.
 const BOOT_ID: &str = "boot-id";
 const CLUSTER_KEY: &[u8] = b"c";
 const PRODUCER_KEY: &[u8] = b"p";
@@ -147,8 +148,12 @@ impl Broker {
         };
         settings.dynamic = setting_entries(&meta, BROKER_SETTING_KEY);
         settings.dynamic_default = setting_entries(&meta, ALL_BROKERS_SETTING_KEY);
+        // From here on files change that a clean stop vouched for.
+        disk.remove_file(&dir.join(CLEAN_STOP))?;
+        disk.sync_dir(&dir)?;
         let topics =
             Topics::open(Arc::clone(&disk), dir.join("topics"), &meta, &settings, recovery)?;
+        note_boot(&*disk, &dir, boot_id)?;
         let now = clock.monotonic();
         // Kafka cannot change it while running either, so it is read once.
         let retention_interval_ms = settings.number("log.retention.check.interval.ms");
@@ -344,22 +349,29 @@ fn setting_entries(meta: &Journal, kind: u8) -> Values {
     meta.scan(&[kind]).map(|(key, value)| (text(&key[1..]), text(value))).collect()
 }
 
-/// Finds out how the last run ended, and marks this one as running.
+/// Finds out how the last run ended. Changes nothing: if this start comes to no end, the next one
+/// must find the same.
 fn recovery_needed(disk: &dyn Disk, dir: &Path, boot_id: &str) -> io::Result<Recovery> {
     disk.create_dir_all(dir)?;
     let clean = disk.file(&dir.join(CLEAN_STOP)).size()? > 0;
-    disk.remove_file(&dir.join(CLEAN_STOP))?;
     let file = disk.file(&dir.join(BOOT_ID));
     let mut last_boot = vec![0; usize::try_from(file.size()?).unwrap_or(0).min(1024)];
     if !last_boot.is_empty() {
         file.read_at(&mut last_boot, 0)?;
     }
     let same_boot = !boot_id.is_empty() && last_boot == boot_id.as_bytes();
-    file.truncate(0)?;
-    file.write_at(boot_id.as_bytes(), 0)?;
     Ok(match (clean, same_boot) {
-        (true, _) => Recovery::Clean,
-        (false, true) => Recovery::ProcessCrash,
+        (true, true) => Recovery::Clean,
+        // All was synced, but the newest indexes were not.
+        (true, false) | (false, true) => Recovery::ProcessCrash,
         (false, false) => Recovery::MachineCrash,
     })
+}
+
+/// Notes that all logs are in order as far as this run of the machine goes. A torn note is no
+/// boot id, so that the next start checks everything.
+fn note_boot(disk: &dyn Disk, dir: &Path, boot_id: &str) -> io::Result<()> {
+    let file = disk.file(&dir.join(BOOT_ID));
+    file.truncate(0)?;
+    file.write_at(boot_id.as_bytes(), 0)
 }

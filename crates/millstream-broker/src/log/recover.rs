@@ -94,15 +94,18 @@ impl PartitionLog {
             }
             let (segment, end_offset, whole) = scan_segment(&*self.disk, &self.dir, *base, config)?;
             self.end_offset = end_offset;
-            self.segments.push(segment);
-            if !whole && !is_last {
-                // What follows a hole has no place in the log any more.
-                for later in &bases[number + 1..] {
+            if !whole {
+                // What follows a hole has no place in the log any more. The last one goes first
+                // and the hole itself last: an interruption must leave it to be found again.
+                for later in bases[number + 1..].iter().rev() {
                     tracing::warn!(dir = %self.dir.display(), segment = later, "dropped behind a broken batch");
                     Segment::create(&*self.disk, &self.dir, *later)?.remove(&*self.disk)?;
                 }
+                segment.file.truncate(segment.size)?;
+                self.segments.push(segment);
                 break;
             }
+            self.segments.push(segment);
         }
         Ok(())
     }
@@ -152,8 +155,8 @@ fn end_of(segment: &Segment) -> io::Result<i64> {
     Ok(end)
 }
 
-/// Reads a whole segment, builds its indexes anew and cuts the file at the first batch that is
-/// broken. Returns the segment, the offset behind it, and whether nothing was cut.
+/// Reads a segment up to the first batch that is broken, and builds its indexes anew. Returns the
+/// segment, the offset behind it, and whether that was all; if not, the caller cuts the file.
 fn scan_segment(
     disk: &dyn Disk,
     dir: &Path,
@@ -187,9 +190,8 @@ fn scan_segment(
             cut_bytes = length - segment.size,
             end_offset,
             reason,
-            "cut the log at a broken batch"
+            "cuts the log at a broken batch"
         );
-        segment.file.truncate(segment.size)?;
     }
     Ok((segment, end_offset, broken.is_none()))
 }

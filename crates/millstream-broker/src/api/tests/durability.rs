@@ -93,3 +93,40 @@ fn topics_and_settings_survive_a_power_loss() {
     let bench = bench.power_loss();
     assert_eq!(bench.broker.topics.get("t").unwrap().partitions.len(), 3);
 }
+
+/// Three segments after a power loss, the second one with a hole.
+fn log_with_a_hole() -> (MemoryDisk, Arc<ManualClock>, i64) {
+    let mut bench = Bench::new();
+    assert_eq!(bench.create("t", 1, &[("segment.bytes", "1048576")]), 0);
+    for _ in 0..6 {
+        bench.produce("t", 0, batch(1, 600_000));
+    }
+    let mut logs = bench.disk.files();
+    logs.retain(|(path, _)| path.extension().is_some_and(|kind| kind == "log"));
+    assert!(logs.len() > 2);
+    let second = &logs[1].0;
+    let base = second.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+    bench.disk.corrupt(second, |bytes| bytes[100..].fill(0));
+    (bench.disk, bench.clock, base)
+}
+
+/// The start after a power loss is interrupted, at each change it makes: the next one, in the
+/// same run of the machine, must still check every segment.
+#[test]
+fn an_interrupted_recovery_begins_anew() {
+    let mut interrupted = 0;
+    for at in 1.. {
+        let (disk, clock, hole) = log_with_a_hole();
+        disk.fail_from(at, 0);
+        let finished = try_open(&disk, &clock, "next boot").is_ok();
+        disk.heal();
+        let broker = try_open(&disk, &clock, "next boot").unwrap();
+        let end = broker.topics.get("t").unwrap().log(0).unwrap().end_offset();
+        assert_eq!(end, hole, "interrupted at change {at}");
+        if finished {
+            break;
+        }
+        interrupted += 1;
+    }
+    assert!(interrupted > 3);
+}
