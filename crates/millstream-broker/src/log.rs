@@ -58,6 +58,8 @@ pub(crate) struct PartitionLog {
     places: read::Places,
     unflushed: u64,
     last_flush_ms: i64,
+    /// A snapshot in the middle of a segment, as a stop leaves it; the next one replaces it.
+    loose_snapshot: Option<i64>,
 }
 
 impl PartitionLog {
@@ -105,14 +107,22 @@ impl PartitionLog {
         self.write_producer_snapshot()
     }
 
-    fn write_producer_snapshot(&self) -> io::Result<()> {
-        if self.producers.is_empty() {
+    /// Notes the producers' state, also if there are none: without a snapshot a start would have
+    /// to look at every batch to know that.
+    fn write_producer_snapshot(&mut self) -> io::Result<()> {
+        if self.producers.is_empty() && self.size() == 0 {
             return Ok(());
         }
         let path = snapshot_path(&self.dir, self.end_offset);
         let file = self.disk.file(&path);
         file.truncate(0)?;
-        file.write_at(&self.producers.encode(), 0)
+        file.write_at(&self.producers.encode(), 0)?;
+        match self.loose_snapshot.take() {
+            Some(old) if old != self.end_offset => {
+                self.disk.remove_file(&snapshot_path(&self.dir, old))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

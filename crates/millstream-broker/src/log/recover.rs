@@ -56,6 +56,7 @@ impl PartitionLog {
             places: read::Places::default(),
             unflushed: 0,
             last_flush_ms: 0,
+            loose_snapshot: None,
         };
         log.open_segments(&bases, config, recovery)?;
         if log.segments.is_empty() {
@@ -111,21 +112,34 @@ impl PartitionLog {
     }
 
     /// Takes the newest snapshot that is not beyond the end and replays the headers behind it.
+    /// Of older ones those at the beginning of a segment stay: a later cut may need them.
     fn load_producers(&mut self, snapshots: &[i64]) -> io::Result<()> {
         let mut from = self.segments[0].base;
+        let mut found = false;
         for offset in snapshots.iter().rev() {
+            let begins_segment =
+                self.segments.binary_search_by_key(offset, |segment| segment.base).is_ok();
+            if found && begins_segment {
+                continue;
+            }
             let path = snapshot_path(&self.dir, *offset);
             let file = self.disk.file(&path);
             let mut bytes = vec![0; file.size()? as usize];
             let read = file.read_at(&mut bytes, 0)?;
-            if *offset <= self.end_offset
+            if !found
+                && *offset <= self.end_offset
                 && let Some(producers) = Producers::decode(&bytes[..read])
             {
                 self.producers = producers;
+                self.loose_snapshot = (!begins_segment).then_some(*offset);
                 from = *offset;
-                break;
+                found = true;
+                continue;
             }
             self.disk.remove_file(&path)?;
+        }
+        if from >= self.end_offset {
+            return Ok(());
         }
         let first = self.segment_of(from);
         for segment in &self.segments[first..] {

@@ -448,3 +448,64 @@ proptest! {
         prop_assert_eq!(next.base_offset, found.len() as i64);
     }
 }
+
+/// Snapshot files that are there.
+fn snapshots(disk: &MemoryDisk) -> Vec<i64> {
+    let files = disk.files();
+    let snapshots = files.iter().filter(|(path, _)| path.extension().unwrap() == "snapshot");
+    snapshots
+        .map(|(path, _)| path.file_stem().unwrap().to_str().unwrap().parse().unwrap())
+        .collect()
+}
+
+#[test]
+fn a_clean_start_reads_no_batches() {
+    for producer in [-1, 7] {
+        let disk = MemoryDisk::default();
+        let config = LogConfig { segment_bytes: 20_000, ..LogConfig::default() };
+        let mut log = open(&disk, &config, Recovery::Clean);
+        for number in 0..1000 {
+            let sent = match producer {
+                -1 => batch(&[NOW], b"v", Compression::None),
+                id => from_producer(id, 0, number, 1),
+            };
+            append(&mut log, &config, &sent).unwrap();
+        }
+        log.close().unwrap();
+        let segments = log.segments.len() as u64;
+        for _ in 0..2 {
+            let before = disk.reads();
+            let mut log = open(&disk, &config, Recovery::Clean);
+            // A few per segment, and the batches behind the last index entry.
+            let reads = disk.reads() - before;
+            assert!(reads < 4 * segments + 80, "{reads} reads, {segments} segments");
+            log.close().unwrap();
+        }
+        // After a crash of the process only the last segment is read.
+        let before = disk.reads();
+        open(&disk, &config, Recovery::ProcessCrash);
+        let reads = disk.reads() - before;
+        assert!(reads < 4 * segments + 3 * 20_000 / 70, "{reads} reads, {segments} segments");
+    }
+}
+
+#[test]
+fn snapshots_do_not_pile_up() {
+    let disk = MemoryDisk::default();
+    let config = small_segments();
+    let mut log = open(&disk, &config, Recovery::Clean);
+    let mut sequence = 0;
+    for _ in 0..10 {
+        for _ in 0..3 {
+            append(&mut log, &config, &from_producer(7, 0, sequence, 1)).unwrap();
+            sequence += 1;
+        }
+        log.close().unwrap();
+        log = open(&disk, &config, Recovery::Clean);
+    }
+    let bases: Vec<i64> = log.segments.iter().map(|segment| segment.base).collect();
+    let loose: Vec<i64> =
+        snapshots(&disk).into_iter().filter(|offset| !bases.contains(offset)).collect();
+    assert_eq!(loose, [30], "beside those of the segments {bases:?}");
+    assert_eq!(append(&mut log, &config, &from_producer(7, 0, 29, 1)).unwrap().bytes, 0);
+}
