@@ -33,6 +33,9 @@ use crate::wire::{self, Malformed};
 pub(crate) const NODE_ID: i32 = 1;
 /// Producer ids are taken from the journal in blocks of this size.
 const PRODUCER_ID_BLOCK: i64 = 1000;
+/// No broker gives out so many: a producer that claims such an id has made it up, and must not
+/// use up the ids of the others.
+const PRODUCER_ID_MAX: i64 = 1 << 62;
 /// Logs are not flushed by time more often than this, in milliseconds.
 const FLUSH_MS_MIN: i64 = 10;
 /// Present after a clean stop; removed at the start.
@@ -154,6 +157,9 @@ impl Broker {
         let topics =
             Topics::open(Arc::clone(&disk), dir.join("topics"), &meta, &settings, recovery)?;
         note_boot(&*disk, &dir, boot_id)?;
+        // An id whose reservation was lost with the machine, or with the journal, must not be
+        // given out again: its new owner's records would be taken for repetitions.
+        let seen = topics.highest_producer_id(PRODUCER_ID_MAX).map_or(0, |id| id + 1);
         let now = clock.monotonic();
         // Kafka cannot change it while running either, so it is read once.
         let retention_interval_ms = settings.number("log.retention.check.interval.ms");
@@ -170,7 +176,7 @@ impl Broker {
             endpoint,
             data_dir: dir,
             scratch: Vec::new(),
-            producer_ids: 0..0,
+            producer_ids: seen..seen,
             waiting: HashMap::new(),
             answers: Vec::new(),
             next_ticket: 1,
@@ -270,7 +276,7 @@ impl Broker {
     pub(crate) fn new_producer_id(&mut self) -> io::Result<i64> {
         if self.producer_ids.is_empty() {
             let from = self.meta.get(PRODUCER_KEY).and_then(|value| Fields(value).i64());
-            let from = from.unwrap_or(0);
+            let from = from.unwrap_or(0).max(self.producer_ids.end);
             let to = from + PRODUCER_ID_BLOCK;
             self.meta.commit(vec![(PRODUCER_KEY.to_vec(), Some(to.to_be_bytes().to_vec()))])?;
             self.producer_ids = from..to;

@@ -88,6 +88,11 @@ impl PartitionLog {
         self.producers.iter()
     }
 
+    /// The highest producer id below `limit` that the log remembers.
+    pub(crate) fn highest_producer_id(&self, limit: i64) -> Option<i64> {
+        self.producers.highest_id(limit)
+    }
+
     fn last(&mut self) -> &mut Segment {
         self.segments.last_mut().expect("a log has at least one segment")
     }

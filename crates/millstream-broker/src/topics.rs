@@ -176,6 +176,12 @@ impl Topics {
         self.by_name.values_mut()
     }
 
+    /// The highest producer id below `limit` that any log remembers.
+    pub(crate) fn highest_producer_id(&self, limit: i64) -> Option<i64> {
+        let logs = self.iter().flat_map(|topic| &topic.partitions);
+        logs.filter_map(|log| log.highest_producer_id(limit)).max()
+    }
+
     /// The topic of that name.
     pub(crate) fn get(&self, name: &str) -> Option<&Topic> {
         self.by_name.get(name)

@@ -130,3 +130,25 @@ fn an_interrupted_recovery_begins_anew() {
     }
     assert!(interrupted > 3);
 }
+
+fn batch_of(producer: i64, sequence: i32) -> Bytes {
+    let mut builder = RecordBatchBuilder::new(Compression::None).producer(producer, 0, sequence);
+    builder.push(START_MS, None, Some(b"v"), []);
+    builder.finish(0).unwrap().into()
+}
+
+#[test]
+fn a_producer_id_is_given_out_once() {
+    let mut bench = Bench::new();
+    bench.create("t", 1, &[("flush.messages", "1")]);
+    let first = bench.broker.new_producer_id().unwrap();
+    let mut bench = bench.power_loss();
+    let second = bench.broker.new_producer_id().unwrap();
+    assert!(second > first, "{second} after {first}");
+    // Nor is one whose reservation is lost, as long as a log remembers it. An id that cannot
+    // have come from a broker uses up none.
+    assert_eq!(bench.produce("t", 0, batch_of(5_000, 0)), (0, 0));
+    assert_eq!(bench.produce("t", 0, batch_of(i64::MAX, 0)), (0, 1));
+    let mut bench = bench.crash();
+    assert_eq!(bench.broker.new_producer_id().unwrap(), 5_001);
+}
