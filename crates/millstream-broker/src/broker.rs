@@ -247,7 +247,12 @@ impl Broker {
     /// What the disk says; the next start will scan then.
     pub(crate) fn close(&mut self) -> io::Result<()> {
         self.topics.close()?;
-        self.disk.file(&self.data_dir.join(CLEAN_STOP)).write_at(b"1", 0)
+        self.coordinator.make_durable()?;
+        self.meta.sync()?;
+        let note = self.disk.file(&self.data_dir.join(CLEAN_STOP));
+        note.write_at(b"1", 0)?;
+        note.sync()?;
+        self.disk.sync_dir(&self.data_dir)
     }
 
     /// Parks a JoinGroup or SyncGroup until its group answers.

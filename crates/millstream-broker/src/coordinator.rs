@@ -280,6 +280,14 @@ impl Coordinator {
         Ok(())
     }
 
+    /// Waits until all groups and offsets are on the medium.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub(crate) fn make_durable(&mut self) -> io::Result<()> {
+        self.journal.sync()
+    }
+
     /// When [`tick`](Self::tick) has something to do.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         self.deadlines.first().map(|(deadline, _)| *deadline)

@@ -14,7 +14,8 @@
 //!
 //! *What an acknowledgement means:* the batch has been handed to the operating system with a
 //! completed `write`. It survives the end of the process by any means, not a power loss. The
-//! settings `flush.messages` and `flush.ms` (Kafka's own) make the log wait for the medium.
+//! settings `flush.messages` and `flush.ms` (Kafka's own) make the log wait for the medium; a
+//! segment that is complete has been waited for in any case.
 //!
 //! *Invariants:* offsets in the file grow; `start_offset <= end_offset`; the last segment takes
 //! the appends; after a crash the last segment is cut at the first batch whose checksum fails.
@@ -58,6 +59,8 @@ pub(crate) struct PartitionLog {
     places: read::Places,
     unflushed: u64,
     last_flush_ms: i64,
+    /// Whether files were made whose names may not be on the medium.
+    names_unsynced: bool,
     /// A snapshot in the middle of a segment, as a stop leaves it; the next one replaces it.
     loose_snapshot: Option<i64>,
 }
@@ -107,8 +110,8 @@ impl PartitionLog {
     pub(crate) fn close(&mut self) -> io::Result<()> {
         if self.last().size > 0 {
             self.last().flush_index()?;
-            self.last().sync()?;
         }
+        self.flush(self.last_flush_ms)?;
         self.write_producer_snapshot()
     }
 

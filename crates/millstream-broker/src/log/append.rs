@@ -10,6 +10,9 @@ use super::producers::{Refusal, Verdict};
 use super::segment::Segment;
 use super::{LEADER_EPOCH, LogConfig, PartitionLog, TimestampType, UNPACKED_MAX};
 
+/// Folders from a log up to the data directory: partition, topic, `topics`, and that one.
+const DIR_DEPTH: usize = 4;
+
 /// Where a batch went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Appended {
@@ -124,6 +127,7 @@ impl PartitionLog {
         let segment = self.segments.last_mut().expect("a log has at least one segment");
         if segment.size == 0 {
             self.disk.create_dir_all(&self.dir)?;
+            self.names_unsynced = true;
         }
         if let Err(error) = segment.file.write_at(bytes, segment.size) {
             // Best effort: the next append overwrites what landed, and a start cuts it off.
@@ -165,14 +169,18 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Closes the last segment and starts the next one at the end offset.
+    /// Closes the last segment and starts the next one at the end offset. What is complete is on
+    /// the medium: flushes need look at the last segment only, and so does a start after a reboot.
     pub(super) fn roll(&mut self) -> io::Result<()> {
         self.last().flush_index()?;
+        self.flush(self.last_flush_ms)?;
+        self.last().sync_index()?;
         self.write_producer_snapshot()?;
         let segment = Segment::create(&*self.disk, &self.dir, self.end_offset)?;
         // The file must be there: after the older ones are deleted, its name is what remembers
         // the end offset.
         segment.file.truncate(0)?;
+        self.disk.sync_dir(&self.dir)?;
         self.segments.push(segment);
         Ok(())
     }
@@ -181,6 +189,13 @@ impl PartitionLog {
     pub(super) fn flush(&mut self, now_ms: i64) -> io::Result<()> {
         if self.unflushed > 0 {
             self.last().sync()?;
+            if self.names_unsynced {
+                // The partition's folder may be as new as its topic's.
+                for dir in self.dir.ancestors().take(DIR_DEPTH) {
+                    self.disk.sync_dir(dir)?;
+                }
+                self.names_unsynced = false;
+            }
         }
         self.unflushed = 0;
         self.last_flush_ms = now_ms;

@@ -56,6 +56,7 @@ impl PartitionLog {
             places: read::Places::default(),
             unflushed: 0,
             last_flush_ms: 0,
+            names_unsynced: false,
             loose_snapshot: None,
         };
         log.open_segments(&bases, config, recovery)?;
@@ -63,6 +64,10 @@ impl PartitionLog {
             log.segments.push(Segment::create(&*log.disk, dir, start_offset)?);
             log.end_offset = start_offset;
         }
+        // What a dead process has left may still be in the system's cache only.
+        let scanned = recovery != Recovery::Clean && log.last().size > 0;
+        log.unflushed = u64::from(scanned);
+        log.names_unsynced = scanned;
         let first = log.segments[0].base;
         log.start_offset = start_offset.max(first).min(log.end_offset);
         log.load_producers(&snapshots)?;

@@ -135,6 +135,12 @@ impl Segment {
         u32::try_from(offset - self.base).expect("a segment is rolled before 32 bits run out")
     }
 
+    /// Waits until the written part of the indexes is on the medium.
+    pub(crate) fn sync_index(&self) -> io::Result<()> {
+        self.offsets.sync()?;
+        self.times.sync()
+    }
+
     /// Waits until the log is on the medium.
     pub(crate) fn sync(&self) -> io::Result<()> {
         self.file.sync()

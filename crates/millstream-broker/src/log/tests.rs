@@ -509,3 +509,47 @@ fn snapshots_do_not_pile_up() {
     assert_eq!(loose, [30], "beside those of the segments {bases:?}");
     assert_eq!(append(&mut log, &config, &from_producer(7, 0, 29, 1)).unwrap().bytes, 0);
 }
+
+#[test]
+fn completed_segments_survive_a_power_loss_without_flush_settings() {
+    let disk = MemoryDisk::default();
+    let config = small_segments();
+    let mut log = open(&disk, &config, Recovery::Clean);
+    for number in 0..20 {
+        append(&mut log, &config, &batch(&[NOW + number], &[1; 150], Compression::None)).unwrap();
+    }
+    let last = log.segments.last().unwrap().base;
+    assert!(last > 10);
+    assert!(disk.dir_syncs() >= log.segments.len() as u64, "names need a sync of their own");
+    disk.power_loss();
+    let mut log = open(&disk, &config, Recovery::MachineCrash);
+    assert_eq!(log.end_offset(), last);
+    assert_eq!(read_all(&mut log, 1000).len() as i64, last);
+    assert_eq!(log.find_timestamp(NOW + 3).unwrap().unwrap().offset, 3);
+}
+
+#[test]
+fn a_clean_stop_survives_a_power_loss() {
+    let disk = MemoryDisk::default();
+    let config = small_segments();
+    let mut log = open(&disk, &config, Recovery::Clean);
+    let one = batch(&[NOW], &[1; 150], Compression::None);
+    for number in 0..20 {
+        append(&mut log, &config, &one).unwrap();
+        // Stopped and started in between: by a crash, and in order.
+        if number == 7 {
+            log = open(&disk, &config, Recovery::ProcessCrash);
+        } else if number == 9 {
+            log.close().unwrap();
+            log = open(&disk, &config, Recovery::Clean);
+        }
+    }
+    log = open(&disk, &config, Recovery::ProcessCrash);
+    log.close().unwrap();
+    let syncs = disk.syncs();
+    open(&disk, &config, Recovery::Clean).close().unwrap();
+    assert_eq!(disk.syncs(), syncs, "nothing new, nothing to wait for");
+    disk.power_loss();
+    let mut log = open(&disk, &config, Recovery::ProcessCrash);
+    assert_eq!(read_all(&mut log, 1000).len(), 20);
+}

@@ -152,3 +152,27 @@ fn a_producer_id_is_given_out_once() {
     let mut bench = bench.crash();
     assert_eq!(bench.broker.new_producer_id().unwrap(), 5_001);
 }
+
+#[test]
+fn a_clean_stop_survives_a_power_loss() {
+    let mut bench = Bench::new();
+    bench.create("t", 1, &[]);
+    bench.produce("t", 0, batch(5, 10));
+    let committed = crate::coordinator::Committed {
+        offset: 4,
+        leader_epoch: 0,
+        at_ms: START_MS,
+        metadata: None,
+    };
+    bench.broker.coordinator.commit("g", vec![("t".into(), 0, committed.clone())]).unwrap();
+    bench.broker.close().unwrap();
+    let before = bench.disk.dir_syncs();
+    let bench = bench.power_loss();
+    assert_eq!(bench.broker.topics.get("t").unwrap().log(0).unwrap().end_offset(), 5);
+    assert_eq!(bench.broker.coordinator.committed("g", "t", 0), Some(committed));
+
+    // A power loss soon after this start must not be taken for that clean stop: its note is gone
+    // for good before anything else changes.
+    assert!(!bench.disk.files().iter().any(|(path, _)| path.ends_with("clean-stop")));
+    assert!(bench.disk.dir_syncs() > before);
+}
