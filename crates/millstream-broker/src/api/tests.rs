@@ -802,4 +802,5 @@ proptest! {
     }
 }
 
+mod bounds;
 mod durability;
