@@ -1,6 +1,6 @@
 //! A broker on a thread of its own.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -34,6 +34,7 @@ impl BrokerHandle {
     /// fails.
     pub fn start(config: BrokerConfig, clock: Arc<dyn Clock>) -> Result<Self, BrokerError> {
         Settings::new(&config.settings).map_err(BrokerError::Setting)?;
+        check_advertised(&config)?;
         let lock = DataDirLock::acquire(&config.data_dir)?;
         let listen_error = |source| BrokerError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).map_err(listen_error)?;
@@ -126,6 +127,19 @@ impl Drop for BrokerHandle {
             tracing::error!(%error, "the broker did not end well");
         }
     }
+}
+
+/// Clients connect to what they are told at the first connection; a wildcard leads each of them to
+/// its own machine, or nowhere.
+fn check_advertised(config: &BrokerConfig) -> Result<(), BrokerError> {
+    let leads_nowhere = |host: &str| {
+        host.is_empty() || host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified())
+    };
+    let (host, address) = match &config.advertised {
+        Some((host, port)) => (host.clone(), format!("{host}:{port}")),
+        None => (config.listen.ip().to_string(), config.listen.to_string()),
+    };
+    if leads_nowhere(&host) { Err(BrokerError::Advertise { address }) } else { Ok(()) }
 }
 
 /// What tells one run of the machine from the next; empty where the system does not say, which

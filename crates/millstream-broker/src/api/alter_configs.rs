@@ -114,6 +114,8 @@ pub(crate) fn alter(
                     let message = format!("unknown broker setting `{}`", change.name);
                     Refused::new(ResponseError::InvalidConfig, message)
                 })?;
+                settings::check_settable(row.name)
+                    .map_err(|message| Refused::new(ResponseError::InvalidRequest, message))?;
                 if !row.dynamic {
                     let message = format!(
                         "the broker setting `{}` cannot be changed while the broker runs; give it at the start",

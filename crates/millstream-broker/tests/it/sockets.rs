@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka_protocol::messages::{ApiVersionsRequest, FetchRequest, ProduceRequest};
+use kafka_protocol::messages::{ApiVersionsRequest, FetchRequest, MetadataRequest, ProduceRequest};
 use millstream_broker::{BrokerConfig, BrokerError, BrokerHandle};
 use millstream_types::SystemClock;
 
@@ -120,6 +120,24 @@ fn a_second_broker_is_told_who_has_the_directory() {
     let config = BrokerConfig::new(other.path()).setting("log.retention.day", "1");
     let error = BrokerHandle::start(config, Arc::new(SystemClock)).unwrap_err();
     assert!(error.to_string().contains("log.retention.day"), "{error}");
+}
+
+#[test]
+fn a_wildcard_address_needs_one_to_advertise() {
+    let dir = tempfile::tempdir().unwrap();
+    let everywhere = "0.0.0.0:0".parse().unwrap();
+    let config = || BrokerConfig::new(dir.path()).listen(everywhere);
+    for config in [config(), config().advertise("::", 9092), config().advertise("", 9092)] {
+        let error = BrokerHandle::start(config, Arc::new(SystemClock)).unwrap_err();
+        assert!(matches!(error, BrokerError::Advertise { .. }));
+        assert!(error.to_string().contains("--advertise HOST:PORT"), "{error}");
+    }
+    let broker = start(config().advertise("kafka.example", 0));
+    let address = ([127, 0, 0, 1], broker.address().port()).into();
+    let answer = Client::connect(address).ask(12, &MetadataRequest::default());
+    let row = &answer.brokers[0];
+    let port = i32::from(broker.address().port());
+    assert_eq!((row.host.as_str(), row.port), ("kafka.example", port));
 }
 
 #[test]
