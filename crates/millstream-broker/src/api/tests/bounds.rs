@@ -138,3 +138,29 @@ fn many_things_are_refused_and_not_described() {
     let refused = response.topics.iter().filter(|topic| topic.error_code != 0).count();
     assert_eq!(refused, 1);
 }
+
+/// More than an answer may hold would never be there: the fetch would wait to its deadline.
+#[test]
+fn a_fetch_does_not_wait_for_more_than_it_may_get() {
+    let config = BrokerConfig::new("/data").setting("fetch.max.bytes", "1100");
+    let mut bench = Bench::with(config);
+    bench.create("t", 1, &[]);
+    for _ in 0..3 {
+        bench.produce("t", 0, batch(1, 500));
+    }
+    for (min_bytes, max_bytes) in [(2000, 1000), (i32::MAX, i32::MAX)] {
+        let request =
+            fetch_request(12, &bench, "t", 0).with_min_bytes(min_bytes).with_max_bytes(max_bytes);
+        let response = bench.ask(12, &request);
+        assert!(record_count(response.responses[0].partitions[0].records.as_ref()) > 0);
+    }
+    // The segment ends, or the partition's own limit does not let more through.
+    let mut request = fetch_request(12, &bench, "t", 0).with_min_bytes(1100);
+    request.topics[0].partitions[0].partition_max_bytes = 600;
+    bench.ask(12, &request);
+    // What is not there yet is waited for, but no longer than it takes to fill the answer.
+    let request = fetch_request(12, &bench, "t", 3).with_min_bytes(i32::MAX).with_max_bytes(600);
+    let Reply::Later(ticket) = bench.send(12, &request).unwrap() else { panic!("not parked") };
+    bench.produce("t", 0, batch(1, 700));
+    assert!(bench.answer(ticket).is_some());
+}
