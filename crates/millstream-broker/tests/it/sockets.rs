@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kafka_protocol::messages::{ApiVersionsRequest, FetchRequest, MetadataRequest, ProduceRequest};
 use millstream_broker::{BrokerConfig, BrokerError, BrokerHandle};
-use millstream_types::SystemClock;
+use millstream_types::{Clock, SystemClock};
 
 use crate::client::{Client, batch, fetch, produce};
 
@@ -138,6 +138,37 @@ fn a_wildcard_address_needs_one_to_advertise() {
     let row = &answer.brokers[0];
     let port = i32::from(broker.address().port());
     assert_eq!((row.host.as_str(), row.port), ("kafka.example", port));
+}
+
+#[test]
+fn a_client_that_does_not_read_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(BrokerConfig::new(dir.path()).setting("connections.max.idle.ms", "300"));
+    let mut client = Client::connect(broker.address());
+    client.create_topic("t", 1);
+    client.produce("t", batch(&[&[7; 900_000]]));
+    // More than the buffers of both sockets hold.
+    for _ in 0..50 {
+        if client.send(12, &fetch("t", 0, 0)).is_err() {
+            break;
+        }
+    }
+    let until = SystemClock.monotonic() + Duration::from_secs(30);
+    while broker.connections() > 0 {
+        assert!(SystemClock.monotonic() < until, "the connection is still open");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_silent_connection_is_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(BrokerConfig::new(dir.path()).setting("connections.max.idle.ms", "200"));
+    let mut client = Client::connect(broker.address());
+    client.create_topic("t", 1);
+    // The client's own patience ends this read with an error, the broker's with an end.
+    let mut rest = Vec::new();
+    assert_eq!(client.stream.read_to_end(&mut rest).unwrap(), 0);
 }
 
 #[test]
