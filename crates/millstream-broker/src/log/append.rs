@@ -69,6 +69,15 @@ pub(crate) enum AppendError {
         /// The epoch that is old.
         epoch: i16,
     },
+    /// The batch is in the log and can be read, but the wait for the medium that the settings ask
+    /// for has failed. A repetition waits anew.
+    #[error("the record batch is in the partition's log but not on the medium: {source}")]
+    NotSynced {
+        /// Size of the batch.
+        bytes: usize,
+        /// What the disk says.
+        source: io::Error,
+    },
     /// The disk failed.
     #[error("cannot write the partition's log: {0}")]
     Disk(#[from] io::Error),
@@ -78,7 +87,7 @@ impl PartitionLog {
     /// Checks one batch of a producer and appends it. `scratch` is reused from call to call.
     ///
     /// # Errors
-    /// See [`AppendError`]; the log has not changed then.
+    /// See [`AppendError`]; the log has changed only with [`NotSynced`](AppendError::NotSynced).
     pub(crate) fn append(
         &mut self,
         config: &LogConfig,
@@ -97,6 +106,8 @@ impl PartitionLog {
             match self.producers.check(&sent) {
                 Ok(Verdict::New) => {}
                 Ok(Verdict::Duplicate { base_offset, timestamp }) => {
+                    // The sync of the first one may have failed.
+                    self.flush_if_due(config, now_ms)?;
                     let stamped = config.timestamp_type == TimestampType::LogAppendTime;
                     let log_append_time = if stamped { timestamp } else { -1 };
                     return Ok(Appended { base_offset, log_append_time, bytes: 0 });
@@ -121,7 +132,7 @@ impl PartitionLog {
         Ok(Appended { base_offset, log_append_time, bytes: bytes.len() })
     }
 
-    fn write(&mut self, config: &LogConfig, now_ms: i64, bytes: &[u8]) -> io::Result<()> {
+    fn write(&mut self, config: &LogConfig, now_ms: i64, bytes: &[u8]) -> Result<(), AppendError> {
         let header = BatchHeader::parse(bytes).map_err(io::Error::other)?;
         self.roll_if_due(config, now_ms, &header)?;
         let segment = self.segments.last_mut().expect("a log has at least one segment");
@@ -132,7 +143,7 @@ impl PartitionLog {
         if let Err(error) = segment.file.write_at(bytes, segment.size) {
             // Best effort: the next append overwrites what landed, and a start cuts it off.
             let _ = segment.file.truncate(segment.size);
-            return Err(error);
+            return Err(error.into());
         }
         self.end_offset = header.next_offset();
         self.producers.note(&header, now_ms);
@@ -141,10 +152,13 @@ impl PartitionLog {
             tracing::warn!(dir = %self.dir.display(), %error, "cannot write an index");
         }
         self.unflushed += header.record_count as u64;
-        if self.unflushed >= config.flush_messages {
-            self.flush(now_ms)?;
-        }
-        Ok(())
+        self.flush_if_due(config, now_ms)
+            .map_err(|source| AppendError::NotSynced { bytes: bytes.len(), source })
+    }
+
+    /// Keeps `flush.messages`.
+    fn flush_if_due(&mut self, config: &LogConfig, now_ms: i64) -> io::Result<()> {
+        if self.unflushed >= config.flush_messages { self.flush(now_ms) } else { Ok(()) }
     }
 
     fn roll_if_due(

@@ -553,3 +553,21 @@ fn a_clean_stop_survives_a_power_loss() {
     let mut log = open(&disk, &config, Recovery::ProcessCrash);
     assert_eq!(read_all(&mut log, 1000).len(), 20);
 }
+
+#[test]
+fn a_repetition_is_not_acknowledged_before_the_sync_that_failed() {
+    let disk = MemoryDisk::default();
+    let config = LogConfig { flush_messages: 1, ..LogConfig::default() };
+    let mut log = open(&disk, &config, Recovery::Clean);
+    let sent = from_producer(7, 0, 0, 2);
+    disk.fail_syncs();
+    let error = append(&mut log, &config, &sent).unwrap_err();
+    assert!(matches!(error, AppendError::NotSynced { bytes, .. } if bytes == sent.len()));
+    append(&mut log, &config, &sent).unwrap_err();
+    disk.heal();
+    let again = append(&mut log, &config, &sent).unwrap();
+    assert_eq!((again.base_offset, again.bytes, log.end_offset()), (0, 0, 2));
+    assert_eq!(disk.syncs(), 1);
+    append(&mut log, &config, &sent).unwrap();
+    assert_eq!(disk.syncs(), 1, "it is on the medium now");
+}

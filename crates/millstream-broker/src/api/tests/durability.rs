@@ -176,3 +176,17 @@ fn a_clean_stop_survives_a_power_loss() {
     assert!(!bench.disk.files().iter().any(|(path, _)| path.ends_with("clean-stop")));
     assert!(bench.disk.dir_syncs() > before);
 }
+
+#[test]
+fn a_batch_that_could_not_be_synced_is_an_error_and_wakes_its_readers() {
+    let mut bench = Bench::new();
+    bench.create("t", 1, &[("flush.messages", "1")]);
+    let request = fetch_request(12, &bench, "t", 0);
+    let Reply::Later(ticket) = bench.send(12, &request).unwrap() else { panic!("not parked") };
+    bench.disk.fail_syncs();
+    let storage = ResponseError::KafkaStorageError.code();
+    assert_eq!(bench.produce("t", 0, batch(1, 10)).0, storage);
+    let frame = bench.answer(ticket).expect("the batch can be read");
+    let response = Bench::decode::<FetchRequest>(12, frame);
+    assert_eq!(record_count(response.responses[0].partitions[0].records.as_ref()), 1);
+}
