@@ -131,11 +131,12 @@ impl Broker {
         settings.set_static("advertised.listeners", advertised);
         settings.set_static("log.dirs", dir.join("topics").display().to_string());
         let recovery = recovery_needed(&*disk, &dir, boot_id)?;
-        let sync = settings.number("log.flush.interval.messages") == 1;
         let journals = dir.join("journals");
         // Changes of topics and settings are rare, and much is lost with one of them.
         let mut meta = Journal::open(Arc::clone(&disk), &journals, "meta", Durability::Synced)?;
-        let durability = match (sync, recovery) {
+        settings.dynamic = setting_entries(&meta, BROKER_SETTING_KEY);
+        settings.dynamic_default = setting_entries(&meta, ALL_BROKERS_SETTING_KEY);
+        let durability = match (syncs_offsets(&settings), recovery) {
             (true, _) => Durability::Synced,
             (false, Recovery::MachineCrash) => Durability::CachedAndLost,
             (false, _) => Durability::Cached,
@@ -149,8 +150,6 @@ impl Broker {
                 id
             }
         };
-        settings.dynamic = setting_entries(&meta, BROKER_SETTING_KEY);
-        settings.dynamic_default = setting_entries(&meta, ALL_BROKERS_SETTING_KEY);
         // From here on files change that a clean stop vouched for.
         disk.remove_file(&dir.join(CLEAN_STOP))?;
         disk.sync_dir(&dir)?;
@@ -307,6 +306,7 @@ impl Broker {
             self.settings.dynamic = values;
         }
         self.topics.settings_changed(&self.settings);
+        self.coordinator.set_sync(syncs_offsets(&self.settings));
         Ok(())
     }
 
@@ -353,6 +353,11 @@ impl Broker {
             tracing::error!(%error, "cannot forget old groups");
         }
     }
+}
+
+/// Whether a commit of offsets waits for the medium.
+fn syncs_offsets(settings: &Settings) -> bool {
+    settings.number("log.flush.interval.messages") == 1
 }
 
 fn setting_entries(meta: &Journal, kind: u8) -> Values {

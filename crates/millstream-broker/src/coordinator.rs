@@ -280,6 +280,11 @@ impl Coordinator {
         Ok(())
     }
 
+    /// Lets every commit from now on wait for the medium, or not.
+    pub(crate) fn set_sync(&mut self, sync: bool) {
+        self.journal.set_sync(sync);
+    }
+
     /// Waits until all groups and offsets are on the medium.
     ///
     /// # Errors

@@ -196,6 +196,11 @@ impl Journal {
         Ok(())
     }
 
+    /// Lets every commit from now on wait for the medium, or not.
+    pub(crate) fn set_sync(&mut self, sync: bool) {
+        self.sync = sync;
+    }
+
     /// Waits until all commits are on the medium.
     ///
     /// # Errors

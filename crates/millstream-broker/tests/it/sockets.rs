@@ -4,7 +4,11 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka_protocol::messages::{ApiVersionsRequest, FetchRequest, MetadataRequest, ProduceRequest};
+use kafka_protocol::messages::{
+    ApiVersionsRequest, FetchRequest, IncrementalAlterConfigsRequest, MetadataRequest,
+    ProduceRequest,
+};
+use kafka_protocol::protocol::StrBytes;
 use millstream_broker::{BrokerConfig, BrokerError, BrokerHandle};
 use millstream_types::{Clock, SystemClock};
 
@@ -138,6 +142,29 @@ fn a_wildcard_address_needs_one_to_advertise() {
     let row = &answer.brokers[0];
     let port = i32::from(broker.address().port());
     assert_eq!((row.host.as_str(), row.port), ("kafka.example", port));
+}
+
+#[test]
+fn the_limit_on_connections_can_be_changed_while_running() {
+    use kafka_protocol::messages::incremental_alter_configs_request::{
+        AlterConfigsResource, AlterableConfig,
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(BrokerConfig::new(dir.path()));
+    let mut client = Client::connect(broker.address());
+    let setting = AlterableConfig::default()
+        .with_name(StrBytes::from_static_str("max.connections"))
+        .with_value(Some(StrBytes::from_static_str("1")));
+    let resource = AlterConfigsResource::default()
+        .with_resource_type(4)
+        .with_resource_name(StrBytes::from_static_str("1"))
+        .with_configs(vec![setting]);
+    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+    assert_eq!(client.ask(1, &request).responses[0].error_code, 0);
+    let mut refused = Client::connect(broker.address());
+    let read = refused.stream.read_to_end(&mut Vec::new());
+    assert!(!matches!(&read, Err(e) if e.kind() == std::io::ErrorKind::WouldBlock), "{read:?}");
+    assert_eq!(client.ask(0, &ApiVersionsRequest::default()).error_code, 0);
 }
 
 #[test]

@@ -13,7 +13,7 @@ impl Bench {
         }
     }
 
-    fn commit(&mut self, group: &str, topic: &str, metadata: &str) {
+    pub(super) fn commit(&mut self, group: &str, topic: &str, metadata: &str) {
         use offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
         let row = OffsetCommitRequestPartition::default()
             .with_committed_offset(1)

@@ -190,3 +190,25 @@ fn a_batch_that_could_not_be_synced_is_an_error_and_wakes_its_readers() {
     let response = Bench::decode::<FetchRequest>(12, frame);
     assert_eq!(record_count(response.responses[0].partitions[0].records.as_ref()), 1);
 }
+
+#[test]
+fn a_flush_setting_that_is_changed_while_running_reaches_the_offsets() {
+    let mut bench = Bench::new();
+    bench.create("t", 1, &[]);
+    let commits = |bench: &mut Bench| {
+        let before = bench.disk.syncs();
+        bench.commit("g", "t", "");
+        bench.disk.syncs() - before
+    };
+    assert_eq!(commits(&mut bench), 0);
+    let set = |bench: &mut Bench, value: &str| {
+        let values = [("log.flush.interval.messages".to_owned(), value.to_owned())];
+        bench.broker.set_dynamic(false, values.into()).unwrap();
+    };
+    set(&mut bench, "1");
+    assert_eq!(commits(&mut bench), 1);
+    let mut bench = bench.crash();
+    assert_eq!(commits(&mut bench), 1, "also after a restart");
+    set(&mut bench, "1000");
+    assert_eq!(commits(&mut bench), 0);
+}
