@@ -38,6 +38,10 @@ const PRODUCER_ID_BLOCK: i64 = 1000;
 const PRODUCER_ID_MAX: i64 = 1 << 62;
 /// Logs are not flushed by time more often than this, in milliseconds.
 const FLUSH_MS_MIN: i64 = 10;
+/// A tick that comes later than this tells that the broker itself was held up.
+const LATE_MIN: Duration = Duration::from_millis(50);
+/// So long it takes at most to read what has gathered in the sockets meanwhile.
+const CATCH_UP: Duration = Duration::from_secs(1);
 /// Present after a clean stop; removed at the start.
 const CLEAN_STOP: &str = "clean-stop";
 /// Holds the machine's boot id of the last run that got through its recovery: until then the old
@@ -231,6 +235,12 @@ impl Broker {
     /// Does what is due.
     pub(crate) fn tick(&mut self) {
         let now = self.clock.monotonic();
+        let late = now.saturating_sub(self.next_deadline());
+        if late > LATE_MIN {
+            // Heartbeats of that time lie unread in the sockets: nobody's session ends for it.
+            tracing::warn!(?late, "the broker was held up; groups get that time back");
+            self.coordinator.put_off(late + CATCH_UP);
+        }
         self.coordinator.tick(now, self.clock.wall());
         self.fetches.expire(now);
         if now >= self.next_chores {

@@ -298,6 +298,18 @@ impl Coordinator {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
+    /// Moves every deadline of every group away.
+    pub(crate) fn put_off(&mut self, by: Duration) {
+        let mut names = Vec::with_capacity(self.groups.len());
+        for (name, group) in &mut self.groups {
+            group.put_off(by);
+            names.push(name.clone());
+        }
+        for name in names {
+            self.watch(&name);
+        }
+    }
+
     /// Lets time pass.
     pub(crate) fn tick(&mut self, now: Duration, wall_ms: i64) {
         while let Some((deadline, name)) = self.deadlines.first().cloned()

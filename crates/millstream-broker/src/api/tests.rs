@@ -804,3 +804,4 @@ proptest! {
 
 mod bounds;
 mod durability;
+mod groups;
