@@ -37,7 +37,7 @@ impl BrokerHandle {
         check_advertised(&config)?;
         let lock = DataDirLock::acquire(&config.data_dir)?;
         let listen_error = |source| BrokerError::Listen { address: config.listen, source };
-        let listener = TcpListener::bind(config.listen).map_err(listen_error)?;
+        let listener = listen(&config, lock.last_address()).map_err(listen_error)?;
         listener.set_nonblocking(true).map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
         let data_dir_error = |source| BrokerError::DataDir { dir: config.data_dir.clone(), source };
@@ -126,6 +126,16 @@ impl Drop for BrokerHandle {
         if let Err(error) = self.join() {
             tracing::error!(%error, "the broker did not end well");
         }
+    }
+}
+
+/// Listens. Where any port will do, that of a broker which was killed here is tried first: its
+/// clients go on connecting to it.
+fn listen(config: &BrokerConfig, last: Option<SocketAddr>) -> std::io::Result<TcpListener> {
+    let again = last.filter(|last| config.listen.port() == 0 && last.ip() == config.listen.ip());
+    match again.map(TcpListener::bind) {
+        Some(Ok(listener)) => Ok(listener),
+        _ => TcpListener::bind(config.listen),
     }
 }
 

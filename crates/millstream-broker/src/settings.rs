@@ -215,12 +215,15 @@ impl Settings {
         let number = |name: &str| -> i64 {
             text(name).parse().expect("values were checked when they were set")
         };
+        let cleans_by =
+            |wanted: &str| text("cleanup.policy").split(',').any(|policy| policy.trim() == wanted);
         LogConfig {
             segment_bytes: number("segment.bytes") as u64,
             segment_ms: number("segment.ms"),
             retention_ms: number("retention.ms"),
             retention_bytes: number("retention.bytes"),
-            delete: text("cleanup.policy").split(',').any(|policy| policy.trim() == "delete"),
+            delete: cleans_by("delete"),
+            compact: cleans_by("compact"),
             max_message_bytes: number("max.message.bytes") as usize,
             timestamp_type: match text("message.timestamp.type") {
                 "LogAppendTime" => TimestampType::LogAppendTime,

@@ -107,7 +107,10 @@ fn refused(topic: &str, partition: i32, error: &AppendError) -> Refused {
         AppendError::TooLarge { .. } => ResponseError::MessageTooLarge,
         AppendError::Corrupt(BatchError::Magic(_)) => ResponseError::UnsupportedForMessageFormat,
         AppendError::Corrupt(_) => ResponseError::CorruptMessage,
-        AppendError::NotOneBatch | AppendError::Control => ResponseError::InvalidRecord,
+        AppendError::NotOneBatch
+        | AppendError::Control
+        | AppendError::Keyless
+        | AppendError::Sequence(_) => ResponseError::InvalidRecord,
         AppendError::Invalid(BatchError::Codec(_)) => ResponseError::UnsupportedCompressionType,
         AppendError::Invalid(_) => ResponseError::InvalidRecord,
         AppendError::Transactional => ResponseError::InvalidTxnState,

@@ -47,6 +47,12 @@ pub(crate) enum AppendError {
     /// Only a broker writes markers.
     #[error("a producer may not write control records")]
     Control,
+    /// Compaction keeps the last record of each key; one without could neither be kept nor go.
+    #[error("the topic is compacted (cleanup.policy), so every record needs a key")]
+    Keyless,
+    /// A producer counts its records from 0 on.
+    #[error("the batch has a producer id and the sequence number {0}")]
+    Sequence(i32),
     /// Transactions are not supported yet.
     #[error("transactional record batches are not supported yet")]
     Transactional,
@@ -127,12 +133,18 @@ impl PartitionLog {
             // The time index and look-ups believe the header; some clients fill it carelessly.
             header::set_max_timestamp(&mut bytes, newest);
         }
-        self.write(config, now_ms, &bytes)?;
+        if let Err(source) = self.write(config, now_ms, &bytes) {
+            return Err(match self.end_offset > base_offset {
+                true => AppendError::NotSynced { bytes: bytes.len(), source },
+                false => AppendError::Disk(source),
+            });
+        }
         let log_append_time = if stamped { now_ms } else { -1 };
         Ok(Appended { base_offset, log_append_time, bytes: bytes.len() })
     }
 
-    fn write(&mut self, config: &LogConfig, now_ms: i64, bytes: &[u8]) -> Result<(), AppendError> {
+    /// On an error the batch may be in the log all the same; the end offset tells.
+    fn write(&mut self, config: &LogConfig, now_ms: i64, bytes: &[u8]) -> io::Result<()> {
         let header = BatchHeader::parse(bytes).map_err(io::Error::other)?;
         self.roll_if_due(config, now_ms, &header)?;
         let segment = self.segments.last_mut().expect("a log has at least one segment");
@@ -143,7 +155,7 @@ impl PartitionLog {
         if let Err(error) = segment.file.write_at(bytes, segment.size) {
             // Best effort: the next append overwrites what landed, and a start cuts it off.
             let _ = segment.file.truncate(segment.size);
-            return Err(error.into());
+            return Err(error);
         }
         self.end_offset = header.next_offset();
         self.producers.note(&header, now_ms);
@@ -153,7 +165,6 @@ impl PartitionLog {
         }
         self.unflushed += header.record_count as u64;
         self.flush_if_due(config, now_ms)
-            .map_err(|source| AppendError::NotSynced { bytes: bytes.len(), source })
     }
 
     /// Keeps `flush.messages`.
@@ -236,19 +247,29 @@ fn check_batch(
     if attributes.is_transactional() {
         return Err(AppendError::Transactional);
     }
+    let sequence = batch.header().base_sequence;
+    if batch.header().has_producer() && sequence < 0 {
+        return Err(AppendError::Sequence(sequence));
+    }
     let stamped = config.timestamp_type == TimestampType::LogAppendTime;
     let earliest = now_ms.saturating_sub(config.timestamp_before_max_ms);
     let latest = now_ms.saturating_add(config.timestamp_after_max_ms);
     let mut refused = None;
     let mut newest = i64::MIN;
+    let mut keyless = false;
     batch
-        .validate(scratch, UNPACKED_MAX, |timestamp| {
+        .validate(scratch, UNPACKED_MAX, |record| {
+            let timestamp = record.timestamp;
+            keyless |= record.key.is_none();
             newest = newest.max(timestamp);
             if timestamp != -1 && !(earliest..=latest).contains(&timestamp) {
                 refused.get_or_insert(timestamp);
             }
         })
         .map_err(AppendError::Invalid)?;
+    if keyless && config.compact {
+        return Err(AppendError::Keyless);
+    }
     match refused {
         Some(timestamp) if !stamped => Err(AppendError::Timestamp(timestamp)),
         _ => Ok(newest),

@@ -89,12 +89,9 @@ impl PartitionLog {
             };
             let believed = match scan {
                 true => None,
-                false => Some(Segment::open(&*self.disk, &self.dir, *base)?),
+                false => self.believe(*base, is_last)?,
             };
-            if let Some(segment) = believed.filter(Segment::has_index) {
-                if is_last {
-                    self.end_offset = end_of(&segment)?;
-                }
+            if let Some(segment) = believed {
                 self.segments.push(segment);
                 continue;
             }
@@ -114,6 +111,31 @@ impl PartitionLog {
             self.segments.push(segment);
         }
         Ok(())
+    }
+
+    /// Opens a segment as its files say; the last one tells the end offset. `None` if that cannot
+    /// be, and the segment must be scanned. Damage in an earlier one is an error: a cut there would
+    /// cost all that is behind it.
+    fn believe(&mut self, base: i64, is_last: bool) -> io::Result<Option<Segment>> {
+        let opened = Segment::open(&*self.disk, &self.dir, base).and_then(|segment| {
+            let end = if is_last && segment.has_index() { end_of(&segment)? } else { base };
+            Ok((segment, end))
+        });
+        match opened {
+            Ok((segment, end)) if segment.has_index() => {
+                self.end_offset = end;
+                Ok(Some(segment))
+            }
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData && is_last => {
+                tracing::warn!(dir = %self.dir.display(), segment = base, %error, "is damaged and will be read");
+                Ok(None)
+            }
+            Err(error) => {
+                let message = format!("{}, segment {base}: {error}", self.dir.display());
+                Err(io::Error::new(error.kind(), message))
+            }
+        }
     }
 
     /// Takes the newest snapshot that is not beyond the end and replays the headers behind it.
@@ -164,10 +186,15 @@ impl PartitionLog {
 
 /// The offset behind a believed segment, from its last index entry on.
 fn end_of(segment: &Segment) -> io::Result<i64> {
-    let mut place = segment.offsets.last().map_or(0, |entry| u64::from(entry.place));
-    let mut end = segment.base;
+    let last = segment.offsets.last();
+    let mut place = last.map_or(0, |entry| u64::from(entry.place));
+    let mut end = segment.base + last.map_or(0, |entry| i64::from(entry.offset));
     while place < segment.size {
         let header = segment.header_at(place)?;
+        if header.base_offset != end {
+            let message = format!("offset {} where {end} must be", header.base_offset);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
         end = header.next_offset();
         place += header.size() as u64;
     }
@@ -233,9 +260,10 @@ fn check_batch(
     if header.size() as u64 > left {
         return Err(Broken::Batch("the file ends inside the batch".into()));
     }
-    if header.base_offset < expected || header.last_offset_delta < 0 {
+    // The checksum does not cover the offset. Nothing leaves gaps, so it is known.
+    if header.base_offset != expected || header.last_offset_delta < 0 {
         return Err(Broken::Batch(format!(
-            "offset {} where {expected} or later must be",
+            "offset {} where {expected} must be",
             header.base_offset
         )));
     }

@@ -83,7 +83,8 @@ impl Segment {
     pub(crate) fn header_at(&self, place: u64) -> io::Result<BatchHeader> {
         let mut bytes = [0; HEADER_LEN];
         let read = self.file.read_at(&mut bytes, place)?;
-        BatchHeader::parse(&bytes[..read]).map_err(io::Error::other)
+        BatchHeader::parse(&bytes[..read])
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
     /// Notes a batch that has just been written at the end of the file.

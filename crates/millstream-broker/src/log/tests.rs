@@ -571,3 +571,46 @@ fn a_repetition_is_not_acknowledged_before_the_sync_that_failed() {
     append(&mut log, &config, &sent).unwrap();
     assert_eq!(disk.syncs(), 1, "it is on the medium now");
 }
+
+#[test]
+fn records_that_a_topic_cannot_keep_are_refused() {
+    let disk = MemoryDisk::default();
+    let config = LogConfig { compact: true, ..LogConfig::default() };
+    let mut log = open(&disk, &config, Recovery::Clean);
+    let mut mixed = RecordBatchBuilder::new(Compression::Lz4);
+    mixed.push(NOW, Some(b"k"), None, []);
+    mixed.push(NOW, None, Some(b"v"), []);
+    let error = append(&mut log, &config, &mixed.finish(0).unwrap()).unwrap_err();
+    assert!(matches!(error, AppendError::Keyless));
+    let mut keyed = RecordBatchBuilder::new(Compression::None);
+    keyed.push(NOW, Some(b""), None, []);
+    append(&mut log, &config, &keyed.finish(0).unwrap()).unwrap();
+    let error = append(&mut log, &config, &from_producer(7, 0, -1, 1)).unwrap_err();
+    assert!(matches!(error, AppendError::Sequence(-1)));
+}
+
+/// The checksum does not cover a batch's offset: any bit of it may be wrong, in any batch.
+#[test]
+fn a_changed_offset_is_cut_off_and_nothing_panics() {
+    let config = LogConfig { index_interval_bytes: 0, ..LogConfig::default() };
+    let one = batch(&[NOW], b"value", Compression::None);
+    for (number, bit) in [(0, 0), (0, 20), (2, 1), (2, 31), (2, 40), (4, 62), (4, 63), (4, 0)] {
+        for recovery in [Recovery::Clean, Recovery::ProcessCrash, Recovery::MachineCrash] {
+            let disk = MemoryDisk::default();
+            let mut log = open(&disk, &config, Recovery::Clean);
+            for _ in 0..5 {
+                append(&mut log, &config, &one).unwrap();
+            }
+            log.close().unwrap();
+            disk.corrupt(&Path::new(DIR).join("00000000000000000000.log"), |bytes| {
+                bytes[one.len() * number + 7 - bit / 8] ^= 1 << (bit % 8);
+            });
+            let mut log = open(&disk, &config, recovery);
+            // A clean start looks at the end only.
+            let seen = recovery != Recovery::Clean || number == 4;
+            let expected = if seen { number as i64 } else { 5 };
+            assert_eq!(log.end_offset(), expected, "{number} {bit} {recovery:?}");
+            assert_eq!(append(&mut log, &config, &one).unwrap().base_offset, expected);
+        }
+    }
+}
