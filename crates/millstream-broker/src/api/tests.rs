@@ -803,5 +803,7 @@ proptest! {
 }
 
 mod bounds;
+mod configs;
 mod durability;
 mod groups;
+mod records;
