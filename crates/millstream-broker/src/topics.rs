@@ -6,6 +6,8 @@
 //! a half-done deletion leaves can never be taken for the data of a new topic of the same name.
 //! The next start sweeps it away. A folder that *meta* does not know is somebody's data, and stays.
 
+mod stored;
+
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::PathBuf;
@@ -15,9 +17,13 @@ use kafka_protocol::ResponseError;
 use uuid::Uuid;
 
 use crate::disk::Disk;
-use crate::journal::{Fields, Journal, put_bytes};
+use crate::journal::{Fields, Journal};
 use crate::log::{LogConfig, PartitionLog, Recovery};
 use crate::settings::{Settings, Values};
+use stored::{
+    DELETING_KEY, START_KEY, TOPIC_KEY, decode_topic, deleting_key, encode_topic, start_key,
+    topic_key,
+};
 
 /// Longest name of a topic, as in Kafka.
 const NAME_MAX: usize = 249;
@@ -65,11 +71,6 @@ pub(crate) struct Topics {
     /// Deleted topics whose files are gone: their entries in *meta* go with the next deletion.
     swept: Vec<Uuid>,
 }
-
-const TOPIC_KEY: u8 = b't';
-const START_KEY: u8 = b's';
-/// A topic that was deleted, but whose files may still be there.
-const DELETING_KEY: u8 = b'x';
 
 impl Topics {
     /// Opens all logs that `meta` knows and ends the deletions that it says were begun.
@@ -347,8 +348,9 @@ impl Topics {
         self.note_flush_ms();
     }
 
-    /// Makes the records of a partition below `offset` unreadable for good; -1 stands for the
-    /// high watermark. Returns the first offset that is left.
+    /// Makes the records of a partition below `offset` unreadable; -1 stands for the high
+    /// watermark. Returns the first offset that is left. It is for good once `meta` is synced,
+    /// which the caller does for all partitions at once.
     ///
     /// # Errors
     /// Kafka's code and a text.
@@ -371,7 +373,10 @@ impl Topics {
             return Err(Refused::new(ResponseError::OffsetOutOfRange, message));
         }
         if offset > log.start_offset() {
-            meta.commit(vec![(start_key(id, partition), Some(offset.to_be_bytes().to_vec()))])?;
+            meta.commit_cached(vec![(
+                start_key(id, partition),
+                Some(offset.to_be_bytes().to_vec()),
+            )])?;
             log.delete_below(offset)?;
         }
         Ok(log.start_offset())
@@ -423,41 +428,4 @@ pub(crate) fn check_name(name: &str) -> Result<(), Refused> {
         return Ok(());
     };
     Err(Refused::new(ResponseError::InvalidTopicException, problem))
-}
-
-fn topic_key(name: &str) -> Vec<u8> {
-    [&[TOPIC_KEY], name.as_bytes()].concat()
-}
-
-fn start_key(id: Uuid, partition: i32) -> Vec<u8> {
-    [&[START_KEY], &id.as_bytes()[..], &partition.to_be_bytes()].concat()
-}
-
-fn deleting_key(id: Uuid) -> Vec<u8> {
-    [&[DELETING_KEY], &id.as_bytes()[..]].concat()
-}
-
-fn encode_topic(id: Uuid, partitions: i32, own: &Values) -> Vec<u8> {
-    let mut out = vec![1];
-    out.extend_from_slice(id.as_bytes());
-    out.extend_from_slice(&partitions.to_be_bytes());
-    for (name, value) in own {
-        put_bytes(&mut out, name.as_bytes());
-        put_bytes(&mut out, value.as_bytes());
-    }
-    out
-}
-
-fn decode_topic(bytes: &[u8]) -> Option<(Uuid, i32, Values)> {
-    let mut fields = Fields(bytes);
-    if fields.fixed()? != [1] {
-        return None;
-    }
-    let id = Uuid::from_bytes(fields.fixed()?);
-    let partitions = fields.i32()?;
-    let mut own = Values::new();
-    while !fields.0.is_empty() {
-        own.insert(fields.string()?, fields.string()?);
-    }
-    Some((id, partitions, own))
 }

@@ -212,3 +212,31 @@ fn a_flush_setting_that_is_changed_while_running_reaches_the_offsets() {
     set(&mut bench, "1000");
     assert_eq!(commits(&mut bench), 0);
 }
+
+#[test]
+fn a_deletion_of_records_waits_for_the_medium_once() {
+    use delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
+    let mut bench = Bench::new();
+    bench.create("t", 3, &[("flush.messages", "1")]);
+    for partition in 0..3 {
+        bench.produce("t", partition, batch(5, 10));
+    }
+    let rows = (0..3)
+        .map(|partition| {
+            DeleteRecordsPartition::default().with_partition_index(partition).with_offset(2)
+        })
+        .collect();
+    let topic = DeleteRecordsTopic::default().with_name(topic_name("t")).with_partitions(rows);
+    let request = DeleteRecordsRequest::default().with_topics(vec![topic]);
+    let before = bench.disk.syncs();
+    let response = bench.ask(2, &request);
+    assert!(response.topics[0].partitions.iter().all(|row| row.low_watermark == 2));
+    assert_eq!(bench.disk.syncs(), before + 1);
+    let mut bench = bench.power_loss();
+    let log = |bench: &Bench| bench.broker.topics.get("t").unwrap().log(2).unwrap().start_offset();
+    assert_eq!(log(&bench), 2);
+    bench.disk.fail_syncs();
+    let response = bench.ask(2, &request);
+    let code = response.topics[0].partitions[0].error_code;
+    assert_eq!(code, ResponseError::KafkaStorageError.code());
+}
