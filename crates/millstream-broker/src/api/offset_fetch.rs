@@ -10,13 +10,18 @@ use kafka_protocol::messages::offset_fetch_response::{
 };
 use kafka_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse, TopicName};
 
-use super::{text, topic_name};
+use super::{distinct, text, topic_name};
 use crate::broker::{Broker, Context, Reply};
 use crate::coordinator::Committed;
 
 type Found = Vec<(TopicName, Vec<(i32, Option<Committed>)>)>;
 
-pub(crate) fn handle(broker: &mut Broker, context: &Context, request: OffsetFetchRequest) -> Reply {
+pub(crate) fn handle(
+    broker: &mut Broker,
+    context: &Context,
+    mut request: OffsetFetchRequest,
+) -> Reply {
+    distinct(&mut request.groups, |group| group.group_id.clone());
     if context.version >= 8 {
         let groups = request
             .groups
@@ -56,7 +61,11 @@ pub(crate) fn handle(broker: &mut Broker, context: &Context, request: OffsetFetc
 
 fn look_up(broker: &Broker, group: &str, asked: Option<Vec<(TopicName, Vec<i32>)>>) -> Found {
     let coordinator = &broker.coordinator;
-    if let Some(asked) = asked {
+    if let Some(mut asked) = asked {
+        distinct(&mut asked, |(name, _)| name.clone());
+        for (_, partitions) in &mut asked {
+            distinct(partitions, |partition| *partition);
+        }
         return asked
             .into_iter()
             .map(|(name, partitions)| {

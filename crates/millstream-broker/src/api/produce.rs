@@ -89,9 +89,12 @@ fn append(
         .log_mut(data.index)
         .ok_or_else(|| unknown_topic(&format!("{name}[{}]", data.index)))?;
     let records = data.records.as_deref().unwrap_or_default();
-    let appended = log
-        .append(config, now_ms, records, &mut broker.scratch)
-        .map_err(|error| refused(name, data.index, &error))?;
+    let appended = log.append(config, now_ms, records, &mut broker.scratch).map_err(|error| {
+        if let AppendError::NotSynced { bytes, .. } = error {
+            broker.fetches.appended(id, data.index, bytes);
+        }
+        refused(name, data.index, &error)
+    })?;
     let start = log.start_offset();
     if appended.bytes > 0 {
         broker.fetches.appended(id, data.index, appended.bytes);
@@ -104,14 +107,17 @@ fn refused(topic: &str, partition: i32, error: &AppendError) -> Refused {
         AppendError::TooLarge { .. } => ResponseError::MessageTooLarge,
         AppendError::Corrupt(BatchError::Magic(_)) => ResponseError::UnsupportedForMessageFormat,
         AppendError::Corrupt(_) => ResponseError::CorruptMessage,
-        AppendError::NotOneBatch | AppendError::Control => ResponseError::InvalidRecord,
+        AppendError::NotOneBatch
+        | AppendError::Control
+        | AppendError::Keyless
+        | AppendError::Sequence(_) => ResponseError::InvalidRecord,
         AppendError::Invalid(BatchError::Codec(_)) => ResponseError::UnsupportedCompressionType,
         AppendError::Invalid(_) => ResponseError::InvalidRecord,
         AppendError::Transactional => ResponseError::InvalidTxnState,
         AppendError::Timestamp(_) => ResponseError::InvalidTimestamp,
         AppendError::OutOfOrder { .. } => ResponseError::OutOfOrderSequenceNumber,
         AppendError::Fenced { .. } => ResponseError::InvalidProducerEpoch,
-        AppendError::Disk(_) => ResponseError::KafkaStorageError,
+        AppendError::NotSynced { .. } | AppendError::Disk(_) => ResponseError::KafkaStorageError,
     };
     Refused::new(code, format!("{topic}[{partition}]: {error}"))
 }

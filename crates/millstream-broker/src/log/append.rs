@@ -10,6 +10,9 @@ use super::producers::{Refusal, Verdict};
 use super::segment::Segment;
 use super::{LEADER_EPOCH, LogConfig, PartitionLog, TimestampType, UNPACKED_MAX};
 
+/// Folders from a log up to the data directory: partition, topic, `topics`, and that one.
+const DIR_DEPTH: usize = 4;
+
 /// Where a batch went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Appended {
@@ -44,6 +47,12 @@ pub(crate) enum AppendError {
     /// Only a broker writes markers.
     #[error("a producer may not write control records")]
     Control,
+    /// Compaction keeps the last record of each key; one without could neither be kept nor go.
+    #[error("the topic is compacted (cleanup.policy), so every record needs a key")]
+    Keyless,
+    /// A producer counts its records from 0 on.
+    #[error("the batch has a producer id and the sequence number {0}")]
+    Sequence(i32),
     /// Transactions are not supported yet.
     #[error("transactional record batches are not supported yet")]
     Transactional,
@@ -66,6 +75,15 @@ pub(crate) enum AppendError {
         /// The epoch that is old.
         epoch: i16,
     },
+    /// The batch is in the log and can be read, but the wait for the medium that the settings ask
+    /// for has failed. A repetition waits anew.
+    #[error("the record batch is in the partition's log but not on the medium: {source}")]
+    NotSynced {
+        /// Size of the batch.
+        bytes: usize,
+        /// What the disk says.
+        source: io::Error,
+    },
     /// The disk failed.
     #[error("cannot write the partition's log: {0}")]
     Disk(#[from] io::Error),
@@ -75,7 +93,7 @@ impl PartitionLog {
     /// Checks one batch of a producer and appends it. `scratch` is reused from call to call.
     ///
     /// # Errors
-    /// See [`AppendError`]; the log has not changed then.
+    /// See [`AppendError`]; the log has changed only with [`NotSynced`](AppendError::NotSynced).
     pub(crate) fn append(
         &mut self,
         config: &LogConfig,
@@ -94,6 +112,8 @@ impl PartitionLog {
             match self.producers.check(&sent) {
                 Ok(Verdict::New) => {}
                 Ok(Verdict::Duplicate { base_offset, timestamp }) => {
+                    // The sync of the first one may have failed.
+                    self.flush_if_due(config, now_ms)?;
                     let stamped = config.timestamp_type == TimestampType::LogAppendTime;
                     let log_append_time = if stamped { timestamp } else { -1 };
                     return Ok(Appended { base_offset, log_append_time, bytes: 0 });
@@ -113,17 +133,24 @@ impl PartitionLog {
             // The time index and look-ups believe the header; some clients fill it carelessly.
             header::set_max_timestamp(&mut bytes, newest);
         }
-        self.write(config, now_ms, &bytes)?;
+        if let Err(source) = self.write(config, now_ms, &bytes) {
+            return Err(match self.end_offset > base_offset {
+                true => AppendError::NotSynced { bytes: bytes.len(), source },
+                false => AppendError::Disk(source),
+            });
+        }
         let log_append_time = if stamped { now_ms } else { -1 };
         Ok(Appended { base_offset, log_append_time, bytes: bytes.len() })
     }
 
+    /// On an error the batch may be in the log all the same; the end offset tells.
     fn write(&mut self, config: &LogConfig, now_ms: i64, bytes: &[u8]) -> io::Result<()> {
         let header = BatchHeader::parse(bytes).map_err(io::Error::other)?;
         self.roll_if_due(config, now_ms, &header)?;
         let segment = self.segments.last_mut().expect("a log has at least one segment");
         if segment.size == 0 {
             self.disk.create_dir_all(&self.dir)?;
+            self.names_unsynced = true;
         }
         if let Err(error) = segment.file.write_at(bytes, segment.size) {
             // Best effort: the next append overwrites what landed, and a start cuts it off.
@@ -137,10 +164,12 @@ impl PartitionLog {
             tracing::warn!(dir = %self.dir.display(), %error, "cannot write an index");
         }
         self.unflushed += header.record_count as u64;
-        if self.unflushed >= config.flush_messages {
-            self.flush(now_ms)?;
-        }
-        Ok(())
+        self.flush_if_due(config, now_ms)
+    }
+
+    /// Keeps `flush.messages`.
+    fn flush_if_due(&mut self, config: &LogConfig, now_ms: i64) -> io::Result<()> {
+        if self.unflushed >= config.flush_messages { self.flush(now_ms) } else { Ok(()) }
     }
 
     fn roll_if_due(
@@ -165,14 +194,18 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Closes the last segment and starts the next one at the end offset.
+    /// Closes the last segment and starts the next one at the end offset. What is complete is on
+    /// the medium: flushes need look at the last segment only, and so does a start after a reboot.
     pub(super) fn roll(&mut self) -> io::Result<()> {
         self.last().flush_index()?;
+        self.flush(self.last_flush_ms)?;
+        self.last().sync_index()?;
         self.write_producer_snapshot()?;
         let segment = Segment::create(&*self.disk, &self.dir, self.end_offset)?;
         // The file must be there: after the older ones are deleted, its name is what remembers
         // the end offset.
         segment.file.truncate(0)?;
+        self.disk.sync_dir(&self.dir)?;
         self.segments.push(segment);
         Ok(())
     }
@@ -181,6 +214,13 @@ impl PartitionLog {
     pub(super) fn flush(&mut self, now_ms: i64) -> io::Result<()> {
         if self.unflushed > 0 {
             self.last().sync()?;
+            if self.names_unsynced {
+                // The partition's folder may be as new as its topic's.
+                for dir in self.dir.ancestors().take(DIR_DEPTH) {
+                    self.disk.sync_dir(dir)?;
+                }
+                self.names_unsynced = false;
+            }
         }
         self.unflushed = 0;
         self.last_flush_ms = now_ms;
@@ -207,19 +247,29 @@ fn check_batch(
     if attributes.is_transactional() {
         return Err(AppendError::Transactional);
     }
+    let sequence = batch.header().base_sequence;
+    if batch.header().has_producer() && sequence < 0 {
+        return Err(AppendError::Sequence(sequence));
+    }
     let stamped = config.timestamp_type == TimestampType::LogAppendTime;
     let earliest = now_ms.saturating_sub(config.timestamp_before_max_ms);
     let latest = now_ms.saturating_add(config.timestamp_after_max_ms);
     let mut refused = None;
     let mut newest = i64::MIN;
+    let mut keyless = false;
     batch
-        .validate(scratch, UNPACKED_MAX, |timestamp| {
+        .validate(scratch, UNPACKED_MAX, |record| {
+            let timestamp = record.timestamp;
+            keyless |= record.key.is_none();
             newest = newest.max(timestamp);
             if timestamp != -1 && !(earliest..=latest).contains(&timestamp) {
                 refused.get_or_insert(timestamp);
             }
         })
         .map_err(AppendError::Invalid)?;
+    if keyless && config.compact {
+        return Err(AppendError::Keyless);
+    }
     match refused {
         Some(timestamp) if !stamped => Err(AppendError::Timestamp(timestamp)),
         _ => Ok(newest),

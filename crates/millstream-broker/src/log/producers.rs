@@ -121,6 +121,11 @@ impl Producers {
         self.by_id.values().filter_map(|producer| producer.transaction_start).min()
     }
 
+    /// The highest id among them that is below `limit`.
+    pub(crate) fn highest_id(&self, limit: i64) -> Option<i64> {
+        self.by_id.range(..limit).next_back().map(|(id, _)| *id)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.by_id.is_empty()
     }
