@@ -6,11 +6,9 @@ the counts are exact, no record was dropped as late, although three partitions a
 to W-48; the stream time behind `group_by`).
 """
 
-import contextlib
 import json
 import os
 import pathlib
-import re
 import signal
 import subprocess
 import sys
@@ -18,10 +16,9 @@ import time
 
 import polars
 import pytest
+from brokers import MILLSTREAM, ROOT, own_broker
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
-MILLSTREAM = [sys.executable, "-m", "millstream"]
 HOUR_MS = GRACE_MS = 3_600_000
 PATIENCE_SECONDS = 300
 
@@ -63,42 +60,10 @@ def oracle(flights):
     return {(origin, start): rest for origin, start, *rest in closed.select(columns).iter_rows()}
 
 
-@contextlib.contextmanager
-def embedded(folder):
-    with open(folder / "broker.log", "wb") as log:
-        broker = subprocess.Popen(
-            [*MILLSTREAM, "broker", "--data-dir", folder / "broker", "--listen", "127.0.0.1:0"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
-        )
-    try:
-        said = broker.stdout.readline()
-        found = re.search(r"127\.0\.0\.1:\d+", said)
-        assert found, f"the broker did not say where it listens: {said!r}"
-        yield found[0]
-    finally:
-        broker.terminate()
-        broker.wait(30)
-
-
-@contextlib.contextmanager
-def kafka(folder):
-    tool, name = [sys.executable, ROOT / "tools" / "kafka"], f"oracle-{os.getpid()}"
-    done = subprocess.run([*tool, "start", "--name", name], stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if done.returncode == 3:
-        pytest.skip(f"NO REAL KAFKA HERE: {done.stderr.strip()}")
-    assert done.returncode == 0, done.stderr
-    try:
-        yield done.stdout.split()[-1]
-    finally:
-        subprocess.run([*tool, "destroy", "--name", name], stdin=subprocess.DEVNULL, check=False)
-
-
-@pytest.fixture(
-    params=[pytest.param(embedded, id="embedded"), pytest.param(kafka, id="kafka", marks=pytest.mark.kafka)]
-)
+@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
 def broker(request, tmp_path):
-    with request.param(tmp_path) as address:
-        yield address
+    with own_broker(request.param, tmp_path) as broker:
+        yield broker.address
 
 
 def millstream(broker, *arguments):
