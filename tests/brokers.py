@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import uuid
 
 import pytest
@@ -41,6 +42,16 @@ def read_line(process, what, seconds=PATIENCE_SECONDS):
         process.kill()
         pytest.fail(f"waited {seconds} s in vain for {what}")
     return lines[0]
+
+
+def wait_for(condition, what, seconds=PATIENCE_SECONDS):
+    """What `condition` gives once that is true; the test fails with `what` if that takes too long."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {seconds} s in vain for {what}")
+        time.sleep(0.05)
+    return found
 
 
 class EmbeddedBroker:
@@ -103,6 +114,28 @@ class EmbeddedBroker:
 
     def __exit__(self, *_):
         self.stop()
+
+
+def embedded_brokers_of(directory):
+    """The processes of brokers that applications and commands in that directory have started by themselves.
+
+    They outlive who started them. Their data directory is in their command line, relative to where they run or not.
+    """
+    for entry in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            place = (entry / "cwd").readlink()
+        except OSError:
+            continue
+        in_words = any(word.startswith(bytes(directory)) for word in words)
+        if b"broker" in words and (in_words or place == pathlib.Path(directory)):
+            yield int(entry.name)
+
+
+def end_embedded_brokers_of(directory):
+    for pid in embedded_brokers_of(directory):
+        os.kill(pid, signal.SIGTERM)
+    wait_for(lambda: not list(embedded_brokers_of(directory)), f"the brokers of {directory} to end after SIGTERM")
 
 
 def shared_kafka():

@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from brokers import read_line
+from brokers import embedded_brokers_of, end_embedded_brokers_of, read_line
 
 import millstream
 from millstream import Application
@@ -561,21 +561,6 @@ print(app.config.broker_address.bootstrap_servers)
         assert done.returncode == 0, done.stderr
         return done
 
-    def broker_pids(self, directory):
-        wanted = str(directory).encode()
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                try:
-                    command = (entry / "cmdline").read_bytes().split(b"\0")
-                except OSError:
-                    continue
-                if b"broker" in command and any(part.startswith(wanted) for part in command):
-                    yield int(entry.name)
-
-    def stop_broker(self, directory):
-        for pid in self.broker_pids(directory):
-            os.kill(pid, signal.SIGTERM)
-
     def test_two_runs_share_it(self, tmp_path):
         try:
             first = self.run(tmp_path)
@@ -586,9 +571,9 @@ print(app.config.broker_address.bootstrap_servers)
             assert first.stderr.count("embedded broker at") == 1
             assert (tmp_path / ".millstream" / "state" / "g").is_dir(), "its state is kept beside it"
             assert not (tmp_path / "state").exists()
-            assert len(list(self.broker_pids(tmp_path))) == 1
+            assert len(list(embedded_brokers_of(tmp_path))) == 1
         finally:
-            self.stop_broker(tmp_path)
+            end_embedded_brokers_of(tmp_path)
 
     def test_another_directory(self, tmp_path):
         try:
@@ -600,7 +585,7 @@ print(app.config.broker_address.bootstrap_servers)
             assert f"data in {data}" in done.stderr
             assert not (tmp_path / ".millstream").exists()
         finally:
-            self.stop_broker(tmp_path)
+            end_embedded_brokers_of(tmp_path)
 
 
 def test_version():
