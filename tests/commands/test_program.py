@@ -131,10 +131,13 @@ class TestSettings:
         assert err.splitlines()[0].startswith(f"error: {complaint}")
         assert err.splitlines()[-1] == "A settings file has one KEY=VALUE per line."
 
-    def test_a_setting_that_does_not_exist(self, unconnected):
-        err = unconnected("topics", "list", "-X", "no.such.setting=1", status=1)[1]
-        assert "no.such.setting" in err
-        assert err.splitlines()[-1] == "Client settings have the names that librdkafka gives them."
+    @pytest.mark.parametrize("command", ["produce", "consume"])
+    def test_a_setting_that_does_not_exist(self, millstream, topic, command):
+        err = millstream(command, topic, "-X", "no.such.setting=1", stdin="1\n", status=1)[1]
+        assert err.splitlines() == [
+            'error: Kafka client setting no.such.setting: No such configuration property: "no.such.setting"',
+            "Client settings have the names that librdkafka gives them.",
+        ]
 
     def test_a_password_is_not_printed(self, unconnected, tmp_path):
         (tmp_path / "secret").write_text("security.protocol=sasl_plaintext\nsasl.mechanism=PLAIN\nsasl.username=u\nsasl.password=hunter2\n")
