@@ -6,6 +6,8 @@ import subprocess
 
 import pytest
 from brokers import MILLSTREAM, PATIENCE_SECONDS, read_line
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 
 @pytest.fixture
@@ -53,9 +55,7 @@ def test_the_limit(millstream, filled, limit, expected):
 
 def test_records_that_were_deleted(millstream, filled):
     """An offset before the first one there is begins at that."""
-    admin = pytest.importorskip("confluent_kafka.admin").AdminClient({"bootstrap.servers": millstream.address})
-    from confluent_kafka import TopicPartition
-
+    admin = AdminClient({"bootstrap.servers": millstream.address})
     for future in admin.delete_records([TopicPartition(filled, 0, 4)]).values():
         future.result(PATIENCE_SECONDS)
     assert numbers(millstream, filled, "-p", "0") == [4, 5, 6, 7, 8, 9]
@@ -66,7 +66,6 @@ class TestFormats:
     @pytest.fixture
     def records(self, millstream, topic):
         """One of each: JSON with key and header, text, bytes that are no text, null."""
-        Producer = pytest.importorskip("confluent_kafka").Producer
         producer = Producer({"bootstrap.servers": millstream.address})
         for n, (key, value) in enumerate([(b"k", b'{"a": 1.50}'), (None, b"two words"), (b"\xff", b"\xfe\x00"), (b"", None)]):
             producer.produce(topic, value, key, partition=0, timestamp=100 + n, headers=[("h", b"x")] if n == 0 else None)
@@ -99,8 +98,7 @@ class TestFormats:
     def test_pretty(self, millstream, records):
         out = millstream.out("consume", records, "--format", "pretty", "--limit", "1")
         assert json.loads(out)["value"] == {"a": 1.5}
-        assert out.splitlines()[0] == "{" and '      "a": 1.50' not in out.splitlines()[0]
-        assert len(out.splitlines()) > 8
+        assert [line.strip() for line in out.splitlines()][:2] == ["{", f'"topic": "{records}",']
 
 
 class TestFollow:
@@ -145,7 +143,7 @@ class TestFollow:
 
 def test_it_leaves_no_trace(millstream, filled):
     """It joins no group."""
-    admin = pytest.importorskip("confluent_kafka.admin").AdminClient({"bootstrap.servers": millstream.address})
+    admin = AdminClient({"bootstrap.servers": millstream.address})
 
     def groups():
         return {group.group_id for group in admin.list_consumer_groups().result(PATIENCE_SECONDS).valid}
