@@ -18,7 +18,7 @@ use millstream_state::{
 };
 use millstream_types::{Offset, Timestamp, TopicPartition};
 
-use crate::cluster::{Cluster, check_counts};
+use crate::cluster::{Cluster, Place, check_counts, on_both_brokers};
 
 const RECORDS: i64 = 400;
 const KEYS: i64 = 7;
@@ -61,11 +61,12 @@ fn crash() -> KafkaError {
     }
 }
 
-#[test]
-fn counts_are_exact_after_a_crash_at_each_step() {
+on_both_brokers!(counts_are_exact_after_a_crash_at_each_step, state_is_restored_from_the_changelog);
+
+fn counts_are_exact_after_a_crash_at_each_step(place: &Place) {
     for dies in [Dies::BeforeDelivery, Dies::BeforeCommit, Dies::BeforeLocalState] {
         for passed in 0..3 {
-            let cluster = Cluster::start();
+            let cluster = Cluster::start(place);
             cluster.feed(0, RECORDS, KEYS);
             let fuse = Arc::new(Fuse { dies, left: AtomicU64::new(passed) });
             let storage =
@@ -93,9 +94,8 @@ fn counts_are_exact_after_a_crash_at_each_step() {
 }
 
 /// Local state that is deleted between two runs comes back from the changelog.
-#[test]
-fn state_is_restored_from_the_changelog() {
-    let cluster = Cluster::start();
+fn state_is_restored_from_the_changelog(place: &Place) {
+    let cluster = Cluster::start(place);
     for round in 0..3 {
         cluster.feed(round * RECORDS, (round + 1) * RECORDS, KEYS);
         let storage = cluster.storage(&format!("state-{round}"));
