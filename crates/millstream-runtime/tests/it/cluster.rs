@@ -199,7 +199,7 @@ impl Cluster {
 
     pub(crate) fn storage(&self, process: &str) -> Arc<dyn Storage> {
         Arc::new(RocksStorage::new(
-            &self.dir.path().join(process),
+            self.dir.path().join(process),
             &self.group,
             RocksOptions::default(),
             RocksMemory::new(32 << 20),

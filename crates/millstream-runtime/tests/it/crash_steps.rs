@@ -27,11 +27,11 @@ const KEYS: i64 = 7;
 #[derive(Clone, Copy, Debug)]
 enum Dies {
     /// With the changelog handed to the producer and nothing delivered.
-    BeforeDelivery,
+    Delivering,
     /// With everything delivered and no offset committed.
-    BeforeCommit,
+    Committing,
     /// With the offsets committed and the local state not written.
-    BeforeLocalState,
+    WritingLocalState,
 }
 
 /// Lets that many checkpoints pass first.
@@ -64,7 +64,7 @@ fn crash() -> KafkaError {
 on_both_brokers!(counts_are_exact_after_a_crash_at_each_step, state_is_restored_from_the_changelog);
 
 fn counts_are_exact_after_a_crash_at_each_step(place: &Place) {
-    for dies in [Dies::BeforeDelivery, Dies::BeforeCommit, Dies::BeforeLocalState] {
+    for dies in [Dies::Delivering, Dies::Committing, Dies::WritingLocalState] {
         for passed in 0..3 {
             let cluster = Cluster::start(place);
             cluster.feed(0, RECORDS, KEYS);
@@ -130,7 +130,7 @@ struct DyingConsumer {
 
 impl Consumer for DyingConsumer {
     fn commit(&mut self, offsets: &[(TopicPartition, Offset)]) -> Result<RequestId, Error> {
-        if self.fuse.burns(|dies| matches!(dies, Dies::BeforeCommit)) {
+        if self.fuse.burns(|dies| matches!(dies, Dies::Committing)) {
             return Err(Error::Kafka { action: "commit".into(), error: crash() });
         }
         self.inner.commit(offsets)
@@ -228,7 +228,7 @@ struct DyingProducer {
 
 impl Producer for DyingProducer {
     fn begin_flush(&mut self) -> FlushId {
-        if self.fuse.burns(|dies| matches!(dies, Dies::BeforeDelivery)) {
+        if self.fuse.burns(|dies| matches!(dies, Dies::Delivering)) {
             self.dead = true;
             self.inner.purge();
         }
@@ -307,7 +307,7 @@ struct DyingBackend {
 
 impl Backend for DyingBackend {
     fn write(&self, batch: &Batch, mark: &StoreMark) -> Result<(), StateError> {
-        if self.fuse.burns(|dies| matches!(dies, Dies::BeforeLocalState)) {
+        if self.fuse.burns(|dies| matches!(dies, Dies::WritingLocalState)) {
             let detail = crash().to_string();
             return Err(StateError::Backend { action: "writing a checkpoint", detail });
         }

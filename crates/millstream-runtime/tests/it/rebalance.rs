@@ -16,7 +16,6 @@ on_both_brokers!(two_processes_share_and_one_takes_over);
 fn two_processes_share_and_one_takes_over(place: &Place) {
     let cluster = Cluster::start(place);
     let (first, second) = (StopHandle::new(), StopHandle::new());
-    #[expect(clippy::disallowed_methods, reason = "each process of the test is a thread")]
     let spawn = |stop: StopHandle, state: &'static str| {
         let (storage, config) = (cluster.storage(state), cluster.config());
         let cluster = &cluster;
