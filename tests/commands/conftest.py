@@ -17,7 +17,11 @@ class Millstream:
         self.address = address
         self.directory = directory
         # What a developer's shell says must not decide which broker a test talks to.
-        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("Quix__")}
+        self.environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("Quix__") and name != "MILLSTREAM_DATA_DIR"
+        }
         self.environment["Quix__Broker__Address"] = address
 
     def __call__(self, *arguments, stdin=b"", status=0):

@@ -186,8 +186,8 @@ def test_a_partition_that_is_not_there(millstream, topic):
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--from", "yesterday"], "beginning, end, OFFSET, -N (the last N), @MILLISECONDS"),
-        (["--from", "@"], "@MILLISECONDS"),
+        (["--from", "yesterday"], "is none of: beginning, end, OFFSET, -N (the last N), @"),
+        (["--from", "@"], "invalid value '@'"),
         (["--format", "xml"], "possible values: value, key-value, json, pretty, raw"),
         (["--limit", "-1"], "unexpected argument '-1'"),
         ([], None),

@@ -25,7 +25,7 @@ COMMANDS = {
     ("topics", "describe"): ["--all", "--json"],
     ("topics", "delete"): ["--if-exists"],
     ("produce",): ["--key-field", "--key-separator", "--timestamp-field", "--header", "--partition", "standard input"],
-    ("consume",): ["--from", "--follow", "--limit", "--partition", "--format", "key-value", "@MILLISECONDS"],
+    ("consume",): ["--from", "--follow", "--limit", "--partition", "--format", "key-value"],
 }
 TALKS_TO_A_BROKER = {command for command in COMMANDS if command[-1:] not in ((), ("broker",), ("topics",))}
 
@@ -40,15 +40,14 @@ def test_help_teaches(unconnected, command):
         words = [*words, "--broker", "--data-dir", "--setting", "--settings-file", "--timeout", "Quix__Broker__Address"]
     missing = [word for word in words if word not in text]
     assert not missing
-    short = unconnected.out(*command, "-h")
-    assert len(short) <= len(text) and f"Usage: {' '.join(['millstream', *command])}" in short
+    assert f"Usage: {' '.join(['millstream', *command])}" in unconnected.out(*command, "-h")
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command not in {("topics",), ("topics", "describe"), ("topics", "delete")}], ids=" ".join)
 def test_help_has_examples_that_are_right(unconnected, command):
     """Each example parses: with `--help` behind it, it would fail for an option that is not there."""
     text = unconnected.out(*command, "--help")
-    examples = re.findall(r"^ {2}(?:.*\| )?millstream (.+)$", text[text.index("Example") :], flags=re.MULTILINE)
+    examples = re.findall(r"^ +(?:.*\| )?millstream (.+?)(?: \| .*)?$", text, flags=re.MULTILINE)
     assert examples
     for example in examples:
         words = example.split()
