@@ -6,11 +6,11 @@ that `make` uses; `bench/quix.py` makes it.
 
 import os
 import pathlib
-import re
 import subprocess
 import sys
 
 import pytest
+from brokers import EmbeddedBroker, shared_kafka
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "bench"))
 
@@ -29,20 +29,7 @@ def quix_python():
 @pytest.fixture(scope="session", params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
 def broker_address(request, tmp_path_factory):
     if request.param == "kafka":
-        address = os.environ.get("MILLSTREAM_TEST_KAFKA")
-        if not address:
-            pytest.skip("NO REAL KAFKA: MILLSTREAM_TEST_KAFKA is not set (make test sets it)")
-        yield address
+        yield shared_kafka()
         return
-    directory = tmp_path_factory.mktemp("broker")
-    with open(directory / "log", "wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "millstream", "broker", "--data-dir", str(directory / "data"),
-             "--listen", "127.0.0.1:0"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
-        )  # fmt: skip
-        try:
-            yield re.search(r"127\.0\.0\.1:\d+", process.stdout.readline())[0]
-        finally:
-            process.terminate()
-            process.wait(30)
+    with EmbeddedBroker(tmp_path_factory.mktemp("broker")) as broker:
+        yield broker.address

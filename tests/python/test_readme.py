@@ -1,7 +1,6 @@
 """The quick start of the README, pasted as written."""
 
 import json
-import os
 import pathlib
 import re
 import shlex
@@ -11,6 +10,7 @@ import sys
 import time
 
 import pytest
+from brokers import end_embedded_brokers_of, wait_for
 
 README = (pathlib.Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 QUICK_START = README[README.index("## Quick start") :]
@@ -23,13 +23,7 @@ MILLSTREAM = f"{shlex.quote(sys.executable)} -m millstream"
 def place(tmp_path):
     """A directory in which to paste, with an end for the embedded broker that comes up in it."""
     yield tmp_path
-    for entry in pathlib.Path("/proc").iterdir():
-        try:
-            command = (entry / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if b"broker" in command and any(part.startswith(bytes(tmp_path)) for part in command):
-            os.kill(int(entry.name), signal.SIGTERM)
+    end_embedded_brokers_of(tmp_path)
 
 
 def shell(place, command, timeout=60):
@@ -37,14 +31,6 @@ def shell(place, command, timeout=60):
     return subprocess.run(
         command, shell=True, cwd=place, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout
     )
-
-
-def wait_for(condition, what, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"no {what} within {seconds} s"
-        time.sleep(0.2)
-    return found
 
 
 def test_the_quick_start(place):
@@ -55,7 +41,7 @@ def test_the_quick_start(place):
             [sys.executable, "delays.py"], cwd=place, stdin=subprocess.DEVNULL, stdout=out, stderr=out
         )
     try:
-        wait_for(lambda: b"assigned" in log.read_bytes(), "assignment")
+        wait_for(lambda: b"assigned" in log.read_bytes(), "the program to be assigned its partitions")
         *others, last = COMMANDS
         listed = [shell(place, command) for command in others]
         for done in listed:
