@@ -4,3 +4,4 @@ mod address;
 mod program;
 mod records;
 mod signals;
+mod topics;
