@@ -576,10 +576,10 @@ class KafkaAdmin:
 # The process
 # ----------------------------------------------------------------------------------------------
 
-def ensure_broker(data_dir: str, command: Sequence[str], timeout: float = 30.0) -> str:
+def ensure_broker(data_dir: str, command: Sequence[str]) -> str:
     """Finds or starts the embedded broker of that data directory, as a process of its own, and returns its
-    address. `command` starts it, e.g. `[sys.executable, "-m", "millstream", "broker"]`; the data directory and
-    the listener are appended."""
+    address. `command` starts it, e.g. `[sys.executable, "-m", "millstream", "broker"]`; the options that make it
+    the embedded one are appended. It has 60 s to answer."""
 
 def cli_main(argv: Sequence[str]) -> int:
     """The command line program; `argv` without the program's name. Returns the exit status."""
