@@ -168,7 +168,7 @@ def main():
 def save(options, description, facts, lines, latencies, verdicts):
     folder = ROOT / "bench" / "results"
     folder.mkdir(exist_ok=True)
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     path = folder / f"{now:%Y%m%dT%H%M%SZ}.json"
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True
