@@ -15,7 +15,7 @@ pub(crate) enum Assigned {
     Expr(Expr),
     /// An object of the host is shared by all records (D-34).
     Constant(Value),
-    /// A chain of `apply` functions, on a copy of the record.
+    /// A chain of `apply` functions, on the value itself (D-05).
     Chain(Vec<UserFunction>),
 }
 
