@@ -8,7 +8,7 @@ use millstream_engine::{
     TopologyBuilder, TopologyError, WindowDefinition, WindowSpec, WindowTrigger,
 };
 use millstream_value::{Call, Failure, FailureKind, Headers};
-use pyo3::exceptions::{PyNotImplementedError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
@@ -193,14 +193,16 @@ impl PyTopologyBuilder {
 
     #[pyo3(signature = (parent, column, chain))]
     fn assign_chain(&self, parent: u32, column: Bound<'_, PyAny>, chain: u32) -> PyResult<u32> {
-        let Some(name) = column_name(&column)? else {
-            return Err(PyNotImplementedError::new_err(format!(
-                "a dataframe as a column of type {} is not supported yet; name the column by a str, or \
-                 assign in sdf.update(...)",
-                type_name(&column)
-            )));
-        };
-        self.add(column.py(), |builder| builder.assign_chain(node(parent), name, node(chain)))
+        match column_name(&column)? {
+            Some(name) => self
+                .add(column.py(), |builder| builder.assign_chain(node(parent), name, node(chain))),
+            None => {
+                let assign = Assignment::shared(&column, Right::Given)?;
+                self.add(column.py(), |builder| {
+                    builder.assign_chain_by(node(parent), assign, node(chain))
+                })
+            }
+        }
     }
 
     fn select(&self, parent: u32, expr: &Bound<'_, PyExpr>) -> PyResult<u32> {

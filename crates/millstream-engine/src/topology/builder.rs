@@ -12,7 +12,7 @@ use super::{
 };
 use crate::functions::{HeadersFunction, TimestampExtractor};
 use crate::operators::{
-    Assigned, Condition, KeySource, Operator, Repartition, ToTopic, UserFunction,
+    Assigned, AssignedByHost, Condition, KeySource, Operator, Repartition, ToTopic, UserFunction,
 };
 use crate::spec::{
     AssignSource, Emission, FunctionSpec, GroupByKey, GroupBySpec, SinkSpec, SinkTarget,
@@ -283,6 +283,23 @@ impl TopologyBuilder {
     ///
     /// # Errors
     /// If the node is not one of this builder's.
+    /// The same with a column that is no text, which a host language may have: `assign` is called
+    /// with the value and the chain's result ([`Function::call_values`]) and gives the value with
+    /// that in it. Its name stands for the column.
+    ///
+    /// # Errors
+    /// As [`TopologyBuilder::filter_chain`].
+    pub fn assign_chain_by(
+        &mut self,
+        parent: NodeId,
+        assign: Arc<dyn Function>,
+        chain: NodeId,
+    ) -> Result<NodeId, TopologyError> {
+        let chain = self.cut_chain(parent, chain)?;
+        let name = format!("assign {} = {}", assign.name(), chain_name(&chain));
+        self.add(parent, name, Operator::AssignByHost(AssignedByHost { chain, assign }))
+    }
+
     pub fn project(&mut self, parent: NodeId, columns: &[&str]) -> Result<NodeId, TopologyError> {
         let name = format!("project {columns:?}");
         self.add(parent, name, Operator::Project(texts(columns)))
