@@ -165,7 +165,7 @@ impl PyExpr {
                 state: None,
                 context: &context,
             };
-            result = Some(self.0.evaluate(&mut call, &PyHost));
+            PyHost.record(&context, &mut || result = Some(self.0.evaluate(&mut call, &PyHost)));
         });
         let result = result.expect("attach runs its body");
         to_python(py, &result.map_err(|failure| to_exception(py, failure))?)

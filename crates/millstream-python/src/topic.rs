@@ -15,6 +15,7 @@ use crate::convert::to_python_in_place;
 use crate::errors::to_failure;
 use crate::formats::{deserializer, serializer};
 use crate::gil::enter;
+use crate::isolation;
 use crate::json::type_name;
 use crate::record::headers_to_python;
 
@@ -130,6 +131,7 @@ impl TimestampExtractor for PyExtractor {
         timestamp_type: TimestampType,
     ) -> Result<Timestamp, Failure> {
         enter(|py| {
+            isolation::record(py).map_err(to_failure)?;
             let value = to_python_in_place(py, value).map_err(to_failure)?;
             let headers = headers_to_python(py, headers).map_err(to_failure)?;
             let extracted = self

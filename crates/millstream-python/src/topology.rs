@@ -19,11 +19,11 @@ use crate::expr::PyExpr;
 use crate::formats::{deserializer, serializer};
 use crate::function::{PyFunction, Signature, callable_name};
 use crate::gil::{IntoException, enter};
+use crate::isolation;
 use crate::json::type_name;
 use crate::record::{headers_from_python, headers_list};
 use crate::topic::{InternalTopic, TopicSpec};
 use crate::window::{PyAggregation, PyLate, PyTrigger};
-use crate::{context, isolation};
 
 impl IntoException for TopologyError {
     fn into_exception(self, py: Python<'_>) -> PyErr {
@@ -409,14 +409,16 @@ impl HeadersFunction for PyHeaders {
 
     fn headers(&self, call: &mut Call<'_>) -> Result<Headers, Failure> {
         enter(|py| {
-            isolation::record(py, call.context)?;
+            isolation::record(py)?;
             let value = to_python_in_place(py, call.value)?;
             let key = to_python_in_place(py, call.key)?;
             let headers = headers_list(py, call.headers)?;
-            let made = context::with_record(call.context, || {
-                self.callable.bind(py).call1((value, key, call.timestamp, headers))
-            })?;
-            headers_from_python(&made)
+            headers_from_python(&self.callable.bind(py).call1((
+                value,
+                key,
+                call.timestamp,
+                headers,
+            ))?)
         })
         .map_err(to_failure)
     }
