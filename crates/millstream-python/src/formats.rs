@@ -114,7 +114,7 @@ pub(crate) fn serializer(object: Option<&Bound<'_, PyAny>>) -> PyResult<Arc<dyn 
     };
     match native::<NativeSerializer>(object)? {
         Some(native) => Ok(Arc::clone(&native.get().0)),
-        None => Ok(Arc::new(PySerializer::new(object)?)),
+        None => Ok(Arc::new(PySerializer(object.clone().unbind()))),
     }
 }
 
@@ -174,7 +174,7 @@ impl Serializer for PySerializer {
             isolation::record(py).map_err(to_failure)?;
             let value = to_python_in_place(py, value).map_err(to_failure)?;
             let context = python_context(py, context).map_err(to_failure)?;
-            let written = self.object.bind(py).call1((value, context)).map_err(to_failure)?;
+            let written = self.0.bind(py).call1((value, context)).map_err(to_failure)?;
             if written.is_none() {
                 return Ok(Serialized::Null);
             }
@@ -187,7 +187,7 @@ impl Serializer for PySerializer {
                     FailureKind::Serialization,
                     format!(
                         "the serializer {} returned {}; it must return bytes, str or None",
-                        type_name(self.object.bind(py)),
+                        type_name(self.0.bind(py)),
                         type_name(&written)
                     ),
                 ));

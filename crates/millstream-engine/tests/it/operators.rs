@@ -242,10 +242,10 @@ impl Serializer for WithHeaders {
         Ok(Serialized::Bytes)
     }
 
-    fn extra_headers(&self) -> Option<Headers> {
+    fn extra_headers(&self) -> Result<Option<Headers>, Failure> {
         let mut bytes = Vec::new();
         millstream_types::encode_header(&mut bytes, "format", Some(b"x"));
-        Some(Headers::new(bytes.into(), 1))
+        Ok(Some(Headers::new(bytes.into(), 1)))
     }
 }
 

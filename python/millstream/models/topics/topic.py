@@ -210,7 +210,9 @@ class Topic:
         written_key = None if key is None else self._key_serializer(key, context)
         headers = merge_headers(row.headers, self._value_serializer.extra_headers)
         context.field = MessageField.VALUE
-        return KafkaMessage(written_key, self._value_serializer(row.value, context), headers)
+        written_value = self._value_serializer(row.value, context)
+        headers = merge_headers(row.headers, self._value_serializer.extra_headers)
+        return KafkaMessage(written_key, written_value, headers)
 
     def _spec(self) -> TopicSpec:
         """What the engine needs to know of it. Kept, because a callable of `to_topic` asks once per record."""
