@@ -395,7 +395,10 @@ class TestDriver:
         on_processing_error: Callable[[Exception, Row | None, Logger], bool] | None = None,
         on_producer_error: Callable[[Exception, Row | None, Logger], bool] | None = None,
         on_message_processed: Callable[[str, int, int], None] | None = None,
-    ) -> TestDriver: ...
+        dumps: Callable[[Any], bytes | str] | None = None,
+        loads: Callable[[bytes], Any] | None = None,
+    ) -> TestDriver:
+        """`dumps` and `loads` stand for JSON in `State` (ST-06)."""
     def process(
         self,
         topic: str,
