@@ -22,7 +22,7 @@ use crate::gil::{IntoException, enter};
 use crate::isolation;
 use crate::json::type_name;
 use crate::record::{headers_from_python, headers_list};
-use crate::topic::{InternalTopic, TopicSpec};
+use crate::topic::{InternalTopic, TimestampFunction, TopicSpec};
 use crate::window::{PyAggregation, PyLate, PyTrigger};
 
 impl IntoException for TopologyError {
@@ -247,7 +247,7 @@ impl PyTopologyBuilder {
     }
 
     fn set_timestamp(&self, parent: u32, func: &Bound<'_, PyAny>) -> PyResult<u32> {
-        let function = PyFunction::shared(func, Signature::Metadata);
+        let function = Arc::new(TimestampFunction(PyFunction::new(func, Signature::Metadata)));
         self.add(func.py(), |builder| builder.set_timestamp(node(parent), function))
     }
 
