@@ -432,6 +432,8 @@ class TestDriver:
 
 # ----------------------------------------------------------------------------------------------
 # Kafka clients
+    def roll_back(self) -> None:
+        """Undoes the last call that added a node or a store. Once: there is no second step back."""
 # ----------------------------------------------------------------------------------------------
 
 @final

@@ -60,10 +60,25 @@ impl PyTopology {
 
 /// Builds a topology; nodes are numbers.
 #[pyclass(frozen, name = "TopologyBuilder", module = "millstream._millstream")]
-pub(crate) struct PyTopologyBuilder(Mutex<TopologyBuilder>);
+pub(crate) struct PyTopologyBuilder(Mutex<Steps>);
+
+struct Steps {
+    builder: TopologyBuilder,
+    /// As it was before the last step.
+    before: Option<TopologyBuilder>,
+}
+
+impl Steps {
+    /// Takes a step. What is copied for `roll_back` are lists of shared parts: a pipeline is written
+    /// once, and has a few dozen steps.
+    fn step<R>(&mut self, step: impl FnOnce(&mut TopologyBuilder) -> R) -> R {
+        self.before = Some(self.builder.clone());
+        step(&mut self.builder)
+    }
+}
 
 impl PyTopologyBuilder {
-    fn lock(&self) -> MutexGuard<'_, TopologyBuilder> {
+    fn lock(&self) -> MutexGuard<'_, Steps> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -72,7 +87,7 @@ impl PyTopologyBuilder {
         py: Python<'_>,
         add: impl FnOnce(&mut TopologyBuilder) -> Result<NodeId, TopologyError>,
     ) -> PyResult<u32> {
-        let added = add(&mut self.lock());
+        let added = self.lock().step(add);
         added.map(NodeId::index).map_err(|error| error.into_exception(py))
     }
 
@@ -102,10 +117,11 @@ impl PyTopologyBuilder {
     #[pyo3(signature = (consumer_group, *, use_changelog_topics=true))]
     fn new(consumer_group: &str, use_changelog_topics: bool) -> Self {
         let builder = TopologyBuilder::new(consumer_group);
-        Self(Mutex::new(match use_changelog_topics {
+        let builder = match use_changelog_topics {
             true => builder,
             false => builder.without_changelogs(),
-        }))
+        };
+        Self(Mutex::new(Steps { builder, before: None }))
     }
 
     fn source(&self, py: Python<'_>, topic: &Bound<'_, TopicSpec>) -> PyResult<u32> {
@@ -355,22 +371,30 @@ impl PyTopologyBuilder {
 
     #[pyo3(signature = (node))]
     fn register_store(&self, py: Python<'_>, node: u32) -> PyResult<()> {
-        let registered = self.lock().register_store(NodeId::from_index(node));
+        let registered =
+            self.lock().step(|builder| builder.register_store(NodeId::from_index(node)));
         registered.map(|_| ()).map_err(|error| error.into_exception(py))
+    }
+
+    fn roll_back(&self) {
+        let steps = &mut *self.lock();
+        if let Some(before) = steps.before.take() {
+            steps.builder = before;
+        }
     }
 
     #[pyo3(signature = (node))]
     fn stream_id(&self, py: Python<'_>, node: u32) -> PyResult<String> {
-        let id = self.lock().stream_id(NodeId::from_index(node)).map(str::to_owned);
+        let id = self.lock().builder.stream_id(NodeId::from_index(node)).map(str::to_owned);
         id.map_err(|error| error.into_exception(py))
     }
 
     fn internal_topics(&self) -> Vec<InternalTopic> {
-        self.lock().internal_topics().iter().map(InternalTopic::from).collect()
+        self.lock().builder.internal_topics().iter().map(InternalTopic::from).collect()
     }
 
     fn build(&self, py: Python<'_>) -> PyResult<PyTopology> {
-        let built = self.lock().build();
+        let built = self.lock().builder.build();
         built.map(Arc::new).map(PyTopology).map_err(|error| error.into_exception(py))
     }
 }

@@ -52,6 +52,17 @@ class ProcessingContext:
                 self.topic_manager.declare_internal(internal, stream_id, _store_name(internal), formats)
                 self._declared.add(internal.name)
 
+    def settle(self, stream_id: str, formats: dict[str, Any] | None = None) -> None:
+        """Does what the last step asks for. If that fails the step is undone, so that it can be tried again."""
+        self.changed()
+        declared = set(self._declared)
+        try:
+            self.declare_topics(stream_id, formats)
+        except BaseException:
+            self._declared = declared
+            self.builder.roll_back()
+            raise
+
     def topology(self) -> Topology:
         """The topology as it stands."""
         return self.builder.build()

@@ -61,6 +61,7 @@ const DEFAULT_STORE: &str = "default";
 /// );
 /// # Ok::<(), millstream_engine::TopologyError>(())
 /// ```
+#[derive(Clone)]
 pub struct TopologyBuilder {
     group: String,
     changelogs: bool,
@@ -72,6 +73,7 @@ pub struct TopologyBuilder {
     internal_topics: Vec<InternalTopic>,
 }
 
+#[derive(Clone)]
 struct Draft {
     name: String,
     operator: Arc<Operator>,
@@ -82,6 +84,7 @@ struct Draft {
     cut: bool,
 }
 
+#[derive(Clone)]
 struct DraftSource {
     topic: Arc<str>,
     config: TopicConfig,
@@ -94,6 +97,7 @@ struct DraftSource {
 }
 
 /// What several nodes have in common: the unit that owns state (T-21).
+#[derive(Clone)]
 struct Stream {
     id: Arc<str>,
     /// The topics that feed it: indices of sources.
@@ -279,10 +283,6 @@ impl TopologyBuilder {
         self.add(parent, name, Operator::Assign(Text::from(column), Assigned::Chain(chain)))
     }
 
-    /// `sdf[[columns]]` (D-31).
-    ///
-    /// # Errors
-    /// If the node is not one of this builder's.
     /// The same with a column that is no text, which a host language may have: `assign` is called
     /// with the value and the chain's result ([`Function::call_values`]) and gives the value with
     /// that in it. Its name stands for the column.
@@ -300,6 +300,10 @@ impl TopologyBuilder {
         self.add(parent, name, Operator::AssignByHost(AssignedByHost { chain, assign }))
     }
 
+    /// `sdf[[columns]]` (D-31).
+    ///
+    /// # Errors
+    /// If the node is not one of this builder's.
     pub fn project(&mut self, parent: NodeId, columns: &[&str]) -> Result<NodeId, TopologyError> {
         let name = format!("project {columns:?}");
         self.add(parent, name, Operator::Project(texts(columns)))
