@@ -12,6 +12,7 @@ import subprocess
 import sys
 
 import pytest
+from installation import judge
 
 QUIX = "quixstreams==3.28.1"
 
@@ -39,7 +40,7 @@ def quix_python():
                 capture_output=True, text=True,
             )
             if done.returncode:
-                pytest.skip(f"QUIX STREAMS CANNOT BE INSTALLED: {done.stderr.strip().splitlines()[-1]}")
+                judge(QUIX, done.stderr)
             complete.touch()
     return python
 
