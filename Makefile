@@ -72,9 +72,9 @@ clean: ## Remove what was built in this clone; the cache outside stays
 # ---------------------------------------------------------------------------------------------------
 
 $(STAMPS)/venv:
-	@command -v $(PYTHON) >/dev/null || { echo 'make: there is no `$(PYTHON)` here (3.10 or later is needed)' >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
-	  || { echo 'make: $(PYTHON) is too old: 3.10 or later is needed (make PYTHON=python3.11 ...)' >&2; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo 'make: there is no `$(PYTHON)` here (3.11 or later is needed)' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo 'make: $(PYTHON) is too old: 3.11 or later is needed (make PYTHON=python3.12 ...)' >&2; exit 1; }
 	@echo 'make: virtual environment $(VENV)'
 	@$(PYTHON) -m venv $(VENV)
 	@mkdir -p $(STAMPS) && touch $@

@@ -13,7 +13,11 @@ QUIX = "quixstreams==3.28.1"
 
 
 class NotInstalled(Exception):
-    """The environment could not be made. The message has pip's last words."""
+    """The environment could not be made. The message has pip's last words, `said` all of them."""
+
+    def __init__(self, said):
+        super().__init__(said.splitlines()[-1])
+        self.said = said
 
 
 def cache_folder():
@@ -43,5 +47,4 @@ def interpreter():
 def run(command):
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip() or f"status {done.returncode}").splitlines()
-        raise NotInstalled(said[-1])
+        raise NotInstalled(done.stderr.strip() or done.stdout.strip() or f"status {done.returncode}")

@@ -209,7 +209,7 @@ def main():
 
 def save(options, description, facts, lines, latencies, verdicts):
     options.results.mkdir(parents=True, exist_ok=True)
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     path = options.results / f"{now:%Y%m%dT%H%M%SZ}.json"
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True

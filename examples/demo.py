@@ -186,7 +186,7 @@ def print_tables(windows):
         print(bold(f"\n{title}"))
         print(dim("airport  hour (UTC)        flights  mean delay  worst delay"))
         for row in chosen:
-            hour = datetime.datetime.fromtimestamp(row["start"] / 1000, datetime.timezone.utc)
+            hour = datetime.datetime.fromtimestamp(row["start"] / 1000, datetime.UTC)
             delays = f"{row['mean_delay']:6.1f} min  {row['worst']:7} min"
             print(f"{row['origin']:7}  {hour:%Y-%m-%d %H:%M}  {row['flights']:7}  {delays}")
 

@@ -197,7 +197,10 @@ class Application:
             self._config.auto_create_topics,
         )
         self._context = ProcessingContext(
-            self._config.consumer_group, self._config.use_changelog_topics, self._topic_manager
+            self._config.consumer_group,
+            self._config.use_changelog_topics,
+            self._topic_manager,
+            self._config.rocksdb_options,
         )
         self._runner: Runner | None = None
         # Between `stop()` in one thread and `run()` in another.

@@ -11,6 +11,7 @@ import sys
 
 import pytest
 from brokers import EmbeddedBroker, shared_kafka
+from installation import judge
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "bench"))
 
@@ -23,7 +24,7 @@ def quix_python():
     try:
         return quix.interpreter()
     except quix.NotInstalled as error:
-        pytest.skip(f"QUIX STREAMS CANNOT BE INSTALLED: {error}")
+        judge(quix.QUIX, error.said)
 
 
 @pytest.fixture(scope="session", params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])

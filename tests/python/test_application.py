@@ -216,7 +216,11 @@ class TestRun:
         app, _, _ = self.numbers(broker)
         assert len(app.run(timeout=30, count=2)) == 2
         assert len(app.run(timeout=1, count=100)) == 8
-        assert app.run(timeout=0.5, count=-1) == []
+
+    def test_a_negative_count_is_no_limit(self, broker):
+        """A-54: beside a timeout; alone it is 0, which is none either."""
+        app, _, _ = self.numbers(broker)
+        assert len(app.run(timeout=1, count=-1)) == 10
 
     def test_collect(self, broker):
         """A-55"""

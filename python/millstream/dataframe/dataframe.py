@@ -107,12 +107,12 @@ class StreamingDataFrame:
     # -- Building ------------------------------------------------------------------------------
 
     def _settled(self, formats: dict[str, Any] | None = None) -> None:
-        self._context.changed()
-        self._context.declare_topics(self.stream_id, formats)
+        self._context.settle(self.stream_id, formats)
 
     def _in_place(self, node: int) -> StreamingDataFrame:
-        self._node = node
+        # First: if it fails the node is gone, and this dataframe stays where it was.
         self._settled()
+        self._node = node
         return self
 
     def _new(self, node: int, topics: Iterable[Topic] | None = None) -> StreamingDataFrame:

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::functions::{HeadersFunction, TimestampExtractor};
 use crate::operators::{
-    Assigned, Condition, KeySource, Operator, Repartition, ToTopic, UserFunction,
+    Assigned, AssignedByHost, Condition, KeySource, Operator, Repartition, ToTopic, UserFunction,
 };
 use crate::spec::{
     AssignSource, Emission, FunctionSpec, GroupByKey, GroupBySpec, SinkSpec, SinkTarget,
@@ -61,6 +61,7 @@ const DEFAULT_STORE: &str = "default";
 /// );
 /// # Ok::<(), millstream_engine::TopologyError>(())
 /// ```
+#[derive(Clone)]
 pub struct TopologyBuilder {
     group: String,
     changelogs: bool,
@@ -72,6 +73,7 @@ pub struct TopologyBuilder {
     internal_topics: Vec<InternalTopic>,
 }
 
+#[derive(Clone)]
 struct Draft {
     name: String,
     operator: Arc<Operator>,
@@ -82,6 +84,7 @@ struct Draft {
     cut: bool,
 }
 
+#[derive(Clone)]
 struct DraftSource {
     topic: Arc<str>,
     config: TopicConfig,
@@ -94,6 +97,7 @@ struct DraftSource {
 }
 
 /// What several nodes have in common: the unit that owns state (T-21).
+#[derive(Clone)]
 struct Stream {
     id: Arc<str>,
     /// The topics that feed it: indices of sources.
@@ -277,6 +281,23 @@ impl TopologyBuilder {
         let chain = self.cut_chain(parent, chain)?;
         let name = format!("assign {column:?} = {}", chain_name(&chain));
         self.add(parent, name, Operator::Assign(Text::from(column), Assigned::Chain(chain)))
+    }
+
+    /// The same with a column that is no text, which a host language may have: `assign` is called
+    /// with the value and the chain's result ([`Function::call_values`]) and gives the value with
+    /// that in it. Its name stands for the column.
+    ///
+    /// # Errors
+    /// As [`TopologyBuilder::filter_chain`].
+    pub fn assign_chain_by(
+        &mut self,
+        parent: NodeId,
+        assign: Arc<dyn Function>,
+        chain: NodeId,
+    ) -> Result<NodeId, TopologyError> {
+        let chain = self.cut_chain(parent, chain)?;
+        let name = format!("assign {} = {}", assign.name(), chain_name(&chain));
+        self.add(parent, name, Operator::AssignByHost(AssignedByHost { chain, assign }))
     }
 
     /// `sdf[[columns]]` (D-31).

@@ -540,7 +540,7 @@ fn update(
     };
     if let Some(trigger) = &window.before_update {
         let collected = collected(window, families, place)?;
-        if trigger.fires(columns.aggregated(&entry, &collected, host)?, &mut call)? {
+        if trigger.fires(columns.aggregated(&entry, &[], &collected, host)?, &mut call)? {
             let result = columns.result(&entry, &mut Vec::new(), &collected, bounds, host)?;
             let present = to_collect.is_some();
             if let Some(value) = to_collect {
@@ -560,7 +560,7 @@ fn update(
     let mut result = None;
     if let Some(trigger) = &window.after_update {
         let fired = collected(window, families, place).and_then(|collected| {
-            let aggregated = columns.aggregated(&entry, &collected, host)?;
+            let aggregated = columns.aggregated(&entry, &scratch.fresh, &collected, host)?;
             match trigger.fires(aggregated, &mut call)? {
                 true => {
                     columns.result(&entry, &mut scratch.fresh, &collected, bounds, host).map(Some)
