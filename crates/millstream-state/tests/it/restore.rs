@@ -283,7 +283,7 @@ impl World {
         let expected = expected(self.committed.unwrap_or(0));
         for key in 0..KEYS {
             let key = format!("key {key}").into_bytes();
-            let found = store.get(MessageKey::Bytes(&key), b"state").expect("a read");
+            let found = store.get(MessageKey::Bytes(&key), b"state", 0).expect("a read");
             assert_eq!(
                 found,
                 expected.get(&key).map(Vec::as_slice),
@@ -301,7 +301,7 @@ impl World {
         for offset in from..from + count {
             let (key, value) = operation(offset);
             match value {
-                Some(value) => store.set(MessageKey::Bytes(&key), b"state", &value),
+                Some(value) => store.set(MessageKey::Bytes(&key), b"state", &value, 0),
                 None => store.delete(MessageKey::Bytes(&key), b"state"),
             }
             .expect("it works");
