@@ -7,6 +7,7 @@ needed.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from logging import Logger
 from typing import Any, Final, Literal, final
 
@@ -74,17 +75,33 @@ class Row:
 
 @final
 class State:
-    """A user's state, scoped to the key of the record being processed (ST-01 to ST-05).
+    """A user's state, scoped to the key of the record being processed (ST-01 to ST-05, ST-50 to ST-57).
 
     Valid only while the record it was given for is being processed; later use raises `RuntimeError`.
+
+    A value that is set with a `ttl` reads as missing once the time of the store partition has reached the timestamp of
+    the record that set it, plus the ttl. That time is event time, never the clock's: the greatest timestamp of the
+    records whose functions read or wrote the store since a value was first given a ttl.
     """
 
-    def get(self, key: Any, default: Any = None) -> Any: ...
-    def set(self, key: Any, value: Any, ttl: Any = None) -> None: ...
-    def get_bytes(self, key: Any, default: Any = None) -> Any: ...
-    def set_bytes(self, key: Any, value: bytes, ttl: Any = None) -> None: ...
-    def exists(self, key: Any) -> bool: ...
-    def delete(self, key: Any) -> None: ...
+    def get(self, key: Any, default: Any = None) -> Any:
+        """The value of a key, or `default`."""
+    def set(self, key: Any, value: Any, ttl: timedelta | None = None) -> None:
+        """Sets the value of a key, to expire after `ttl`; without, never.
+
+        Raises:
+            StateSerializationError: the key or the value has no JSON form.
+            ValueError: the ttl is not positive, or leads beyond the year 33658. After either, the checkpoint fails.
+            TypeError: the ttl is no `timedelta`.
+        """
+    def get_bytes(self, key: Any, default: Any = None) -> Any:
+        """The value of a key as it is stored, or `default`."""
+    def set_bytes(self, key: Any, value: bytes, ttl: timedelta | None = None) -> None:
+        """Sets the value of a key to bytes as they are; otherwise as `set`."""
+    def exists(self, key: Any) -> bool:
+        """Whether the key has a value that has not expired."""
+    def delete(self, key: Any) -> None:
+        """Removes a key; fine if it has no value."""
 
 # ----------------------------------------------------------------------------------------------
 # Serializers
@@ -330,8 +347,10 @@ class TopologyBuilder:
         topic: TopicSpec | Callable[[Any, Any, int, Any], TopicSpec],
         key: Callable[[Any], Any] | None = None,
     ) -> int: ...
-    def register_store(self, node: int) -> None:
-        """Registers the default state store of the node's stream."""
+    def set_expiry(self, *, max_evictions_per_flush: int, changelog_tombstones: bool) -> None:
+        """How stores declared from here on remove values that expired (ST-54)."""
+    def register_store(self, node: int, *, in_memory: bool = False) -> None:
+        """Registers the default state store of the node's stream; the first registration counts (ST-41)."""
     def stream_id(self, node: int) -> str: ...
     def internal_topics(self) -> list[InternalTopic]:
         """What must exist for what was declared so far."""

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_engine::{StoreSpec, TaskId, TaskStore};
+use millstream_engine::{StoreMedium, StoreSpec, TaskId, TaskStore};
 use millstream_kafka::{
     Admin, Consumer, ConsumerEvent, FlushId, PartitionStart, ProducerEvent, StartOffset,
 };
@@ -17,7 +17,8 @@ use millstream_state::restore::{
     ChangelogRange, RestoreFacts, RestorePlan, RestoreStep, Restorer, plan,
 };
 use millstream_state::{
-    Backend, CacheSettings, SourceOffsets, StateError, Storage, StoreId, StoreLayout, StoreMark,
+    Backend, CacheSettings, MemoryStorage, SourceOffsets, StateError, Storage, StoreId,
+    StoreLayout, StoreMark,
 };
 use millstream_types::{Clock, Offset, TopicPartition};
 
@@ -318,7 +319,11 @@ fn open(
     if now < at {
         return Ok(());
     }
-    match context.storage.open(&restore.store, &restore.layout) {
+    let storage = match restore.spec.medium {
+        StoreMedium::Disk => context.storage,
+        StoreMedium::Memory => &MemoryStorage,
+    };
+    match storage.open(&restore.store, &restore.layout) {
         Ok(backend) => restore.phase = Phase::Opened(backend),
         Err(error @ StateError::Locked { .. }) => {
             if !told {
