@@ -500,6 +500,11 @@ fn st_54_eviction() {
         assert_eq!(data(&backend), b"af");
         assert_eq!(all_pairs(&*backend, families::USER_EXPIRY).len(), 1);
         assert!(checkpoint(&mut store).is_empty());
+        // What a late record sets has expired at once.
+        store.set_until(SCOPE, b"late", b"1", 0, 50).expect("it works");
+        store.prepare(CheckpointFacts::default()).expect("it works").expect("a tombstone");
+        assert_eq!(store.stats().dirty, 1, "it is not in the index");
+        store.discard().expect("a read");
     }
 }
 
