@@ -269,12 +269,12 @@ impl<F: FamilySet> Store for StorePartition<F> {
             let (store, reason) = (self.id.clone(), reason.clone());
             return Err(StateError::TransactionFailed { store, reason });
         }
-        if let Some(now) = self.greatest_timestamp {
-            if let Err(error) = self.families.expire(now) {
-                // Half of it may be removed.
-                self.fail(&format!("what expired could not be removed: {error}"));
-                return Err(error);
-            }
+        if let Some(now) = self.greatest_timestamp
+            && let Err(error) = self.families.expire(now)
+        {
+            // Half of it may be removed.
+            self.fail(&format!("what expired could not be removed: {error}"));
+            return Err(error);
         }
         let mut batch = Batch::new();
         self.each(|family| family.prepare(&mut batch));

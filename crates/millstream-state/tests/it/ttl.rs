@@ -608,7 +608,8 @@ fn eviction_scans_nothing() {
     let mut store = open(&backend, ExpirySettings::default());
     for round in 0..10 {
         let (visited, read) = (&counting.visited, &counting.read);
-        (visited.store(0, Ordering::SeqCst), read.store(0, Ordering::SeqCst));
+        visited.store(0, Ordering::SeqCst);
+        read.store(0, Ordering::SeqCst);
         store.exists(SCOPE, b"none", 1_002 + round * 3).expect("a read");
         assert_eq!(checkpoint(&mut store).len(), 3);
         let cost = (visited.load(Ordering::SeqCst), read.load(Ordering::SeqCst));
