@@ -7,6 +7,7 @@ needed.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from logging import Logger
 from typing import Any, Final, Literal, final
 
@@ -74,10 +75,14 @@ class Row:
 
 @final
 class State:
-    """A user's state, scoped to the key of the record being processed (ST-01 to ST-05).
+    """A user's state, scoped to the key of the record being processed (ST-01 to ST-05, ST-50 to ST-57).
 
     Functions with `stateful=True` get one as last argument. Keys and values are written as JSON, so a tuple
     comes back as a list (ST-04). It works while the record is being processed; later use raises `RuntimeError`.
+
+    A value that is set with a `ttl` reads as missing once the time of the store partition has reached the timestamp of
+    the record that set it, plus the ttl. That time is event time, never the clock's: the greatest timestamp of the
+    records whose functions read or wrote the store since a value was first given a ttl (ST-50).
 
     >>> from millstream.testing import MemoryApplication
     >>> app = MemoryApplication()
@@ -104,16 +109,18 @@ class State:
         >>> sdf.test({})[0][0]
         'never'
         """
-    def set(self, key: Any, value: Any, ttl: Any = None) -> None:
+    def set(self, key: Any, value: Any, ttl: timedelta | None = None) -> None:
         """Sets the value of a key (ST-02).
 
         Args:
             key, value: anything that JSON has. A key of type `bytes` is taken as it is.
-            ttl: not supported yet; must be `None`.
+            ttl: the value expires that long after the record's timestamp, by event time; `None`: never (ST-50, ST-52).
 
         Raises:
             StateSerializationError: the key or the value has no JSON form. The checkpoint fails then, also if the
                 error is suppressed (ST-04).
+            ValueError: the ttl is not positive, or leads beyond the year 33658. The checkpoint fails as well (ST-51).
+            TypeError: the ttl is no `timedelta`.
 
         >>> from millstream.testing import MemoryApplication
         >>> app = MemoryApplication()
@@ -138,13 +145,13 @@ class State:
         >>> sdf.apply(raw, stateful=True).test({})[0][0]
         b'"Chur"'
         """
-    def set_bytes(self, key: Any, value: bytes, ttl: Any = None) -> None:
+    def set_bytes(self, key: Any, value: bytes, ttl: timedelta | None = None) -> None:
         r"""Sets the value of a key to bytes, as they are (ST-05).
 
         Args:
             key: as in `set()`.
             value: `bytes`.
-            ttl: not supported yet; must be `None`.
+            ttl: the value expires that long after the record's timestamp, by event time; `None`: never (ST-50, ST-52).
 
         Raises:
             StateSerializationError: the value is no `bytes`; as in `set()`.
@@ -431,8 +438,10 @@ class TopologyBuilder:
         topic: TopicSpec | Callable[[Any, Any, int, Any], TopicSpec],
         key: Callable[[Any], Any] | None = None,
     ) -> int: ...
-    def register_store(self, node: int) -> None:
-        """Registers the default state store of the node's stream."""
+    def set_expiry(self, *, max_evictions_per_flush: int, changelog_tombstones: bool) -> None:
+        """How stores declared from here on remove values that expired (ST-54)."""
+    def register_store(self, node: int, *, in_memory: bool = False) -> None:
+        """Registers the default state store of the node's stream; the first registration counts (ST-41)."""
     def roll_back(self) -> None:
         """Undoes the last call that added a node or a store. Once: there is no second step back."""
     def stream_id(self, node: int) -> str: ...

@@ -136,7 +136,7 @@ impl<'a> Run<'a> {
         store: StoreIndex,
         record: &Record,
     ) -> Result<Box<dyn StateAccess>, Failure> {
-        self.state.stores.state(store, &record.key)
+        self.state.stores.state(store, &record.key, record.timestamp)
     }
 
     /// Hands a serialized record to the producer; a refusal goes through

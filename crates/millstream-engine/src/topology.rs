@@ -5,6 +5,7 @@ mod describe;
 
 use std::sync::Arc;
 
+use millstream_state::ExpirySettings;
 use millstream_value::Deserializer;
 
 use crate::TimestampExtractor;
@@ -94,6 +95,16 @@ pub enum StoreKind {
     Window,
 }
 
+/// Where a store is between checkpoints (ST-21).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StoreMedium {
+    /// On disk.
+    #[default]
+    Disk,
+    /// In memory: each start rebuilds it from its changelog.
+    Memory,
+}
+
 /// A store, one partition of it per task.
 #[derive(Clone)]
 pub struct StoreSpec {
@@ -105,6 +116,10 @@ pub struct StoreSpec {
     pub name: Arc<str>,
     /// Its kind.
     pub kind: StoreKind,
+    /// Where it is.
+    pub medium: StoreMedium,
+    /// How values that expired are removed from it, if it is the user's.
+    pub expiry: ExpirySettings,
     /// Number of partitions: those of the stream's topics.
     pub partitions: i32,
     /// Its changelog topic (T-20); `None` where changelogs are switched off.

@@ -1,14 +1,14 @@
-//! `State`: what stateful functions are given (ST-01 to ST-05).
+//! `State`: what stateful functions are given (ST-01 to ST-05, ST-50 to ST-52).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use std::cell::RefCell;
 
 use millstream_value::{Failure, StateAccess};
-use pyo3::exceptions::{PyNotImplementedError, PyRuntimeError};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{PyBytes, PyDelta, PyDeltaAccess, PyString};
 
 use crate::errors::{self, to_exception};
 use crate::json::{self, NoJson, type_name};
@@ -80,12 +80,44 @@ impl State {
         }
     }
 
-    /// A value that cannot be stored fails the store's transaction (ST-04).
-    fn refuse(&self, py: Python<'_>, message: String) -> PyErr {
+    /// What cannot be stored fails the store's transaction (ST-04).
+    fn fail(&self) {
         if let Some(access) = &*self.lock() {
             access.fail();
         }
+    }
+
+    fn refuse(&self, py: Python<'_>, message: String) -> PyErr {
+        self.fail();
         errors::STATE_SERIALIZATION.error(py, message)
+    }
+
+    /// A ttl in ms, rounded up (ST-51).
+    fn ttl_ms(&self, ttl: &Bound<'_, PyAny>) -> PyResult<i64> {
+        let Ok(delta) = ttl.cast::<PyDelta>() else {
+            return Err(PyTypeError::new_err(format!(
+                "ttl is a timedelta, not {}; e.g. timedelta(minutes=5)",
+                type_name(ttl)
+            )));
+        };
+        // Below 10^20 microseconds.
+        let seconds = i128::from(delta.get_days()) * 86_400 + i128::from(delta.get_seconds());
+        let micros = seconds * 1_000_000 + i128::from(delta.get_microseconds());
+        if micros <= 0 {
+            self.fail();
+            return Err(PyValueError::new_err(format!(
+                "ttl must be positive, not {}",
+                delta.repr()?
+            )));
+        }
+        Ok(((micros + 999) / 1000) as i64)
+    }
+
+    fn write(&self, py: Python<'_>, key: &[u8], value: &[u8], ttl_ms: Option<i64>) -> PyResult<()> {
+        self.with(py, |access| match ttl_ms {
+            None => access.set(key, value),
+            Some(ttl_ms) => access.set_expiring(key, value, ttl_ms),
+        })
     }
 
     /// Encodes an argument that is to be written.
@@ -141,11 +173,13 @@ impl State {
     ///
     /// Args:
     ///     key, value: anything that JSON has. A key of type `bytes` is taken as it is.
-    ///     ttl: not supported yet; must be `None`.
+    ///     ttl: the value expires that long after the record's timestamp, by event time; `None`: never (ST-50, ST-52).
     ///
     /// Raises:
     ///     StateSerializationError: the key or the value has no JSON form. The checkpoint fails then, also if the
     ///         error is suppressed (ST-04).
+    ///     ValueError: the ttl is not positive, or leads beyond the year 33658. The checkpoint fails as well (ST-51).
+    ///     TypeError: the ttl is no `timedelta`.
     ///
     /// >>> from millstream.testing import MemoryApplication
     /// >>> app = MemoryApplication()
@@ -164,10 +198,10 @@ impl State {
         value: &Bound<'_, PyAny>,
         ttl: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        no_ttl_yet(ttl)?;
+        let ttl_ms = ttl.map(|ttl| self.ttl_ms(&ttl)).transpose()?;
         let encoded_key = self.key_to_write(key)?;
         let encoded = self.encode_or_fail(value, "value")?;
-        self.with(key.py(), |access| access.set(&encoded_key, &encoded))
+        self.write(key.py(), &encoded_key, &encoded, ttl_ms)
     }
 
     /// The stored bytes of a key, or `default` if it has none (ST-05). Of what `set()` wrote, its JSON.
@@ -198,7 +232,7 @@ impl State {
     /// Args:
     ///     key: as in `set()`.
     ///     value: `bytes`.
-    ///     ttl: not supported yet; must be `None`.
+    ///     ttl: the value expires that long after the record's timestamp, by event time; `None`: never (ST-50, ST-52).
     ///
     /// Raises:
     ///     StateSerializationError: the value is no `bytes`; as in `set()`.
@@ -218,7 +252,7 @@ impl State {
         value: &Bound<'_, PyAny>,
         ttl: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        no_ttl_yet(ttl)?;
+        let ttl_ms = ttl.map(|ttl| self.ttl_ms(&ttl)).transpose()?;
         let encoded_key = self.key_to_write(key)?;
         let Ok(bytes) = value.cast::<PyBytes>() else {
             let message = format!(
@@ -227,7 +261,7 @@ impl State {
             );
             return Err(self.refuse(key.py(), message));
         };
-        self.with(key.py(), |access| access.set(&encoded_key, bytes.as_bytes()))
+        self.write(key.py(), &encoded_key, bytes.as_bytes(), ttl_ms)
     }
 
     /// Whether a key has a value, be it `None` (ST-03).
@@ -363,13 +397,4 @@ fn key_to_read(key: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
         }
         NoJson::Raised(error) => error,
     })
-}
-
-fn no_ttl_yet(ttl: Option<Bound<'_, PyAny>>) -> PyResult<()> {
-    match ttl {
-        None => Ok(()),
-        Some(_) => Err(PyNotImplementedError::new_err(
-            "State entries with a ttl are not supported yet; leave ttl out, and delete() what is old",
-        )),
-    }
 }

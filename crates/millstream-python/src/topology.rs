@@ -4,9 +4,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use millstream_engine::{
     Aggregations, AssignSource, ClosingStrategy, Emission, FunctionSpec, GroupByKey, GroupBySpec,
-    HeadersFunction, LateCallback, NodeId, SinkSpec, SinkTarget, SinkTopic, TopicChooser, Topology,
-    TopologyBuilder, TopologyError, WindowDefinition, WindowSpec, WindowTrigger,
+    HeadersFunction, LateCallback, NodeId, SinkSpec, SinkTarget, SinkTopic, StoreMedium,
+    TopicChooser, Topology, TopologyBuilder, TopologyError, WindowDefinition, WindowSpec,
+    WindowTrigger,
 };
+use millstream_state::ExpirySettings;
 use millstream_value::{Call, Failure, FailureKind, Headers};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -369,10 +371,20 @@ impl PyTopologyBuilder {
         self.add(topic.py(), |builder| builder.to_topic(node(parent), SinkSpec { target, key }))
     }
 
-    #[pyo3(signature = (node))]
-    fn register_store(&self, py: Python<'_>, node: u32) -> PyResult<()> {
-        let registered =
-            self.lock().step(|builder| builder.register_store(NodeId::from_index(node)));
+    #[pyo3(signature = (*, max_evictions_per_flush, changelog_tombstones))]
+    fn set_expiry(&self, max_evictions_per_flush: usize, changelog_tombstones: bool) {
+        self.lock().set_expiry(ExpirySettings {
+            evictions: max_evictions_per_flush,
+            tombstones: changelog_tombstones,
+        });
+    }
+
+    #[pyo3(signature = (node, *, in_memory=false))]
+    fn register_store(&self, py: Python<'_>, node: u32, in_memory: bool) -> PyResult<()> {
+        let medium = if in_memory { StoreMedium::Memory } else { StoreMedium::Disk };
+        let registered = self
+            .lock()
+            .step(|builder| builder.register_store_in(NodeId::from_index(node), medium));
         registered.map(|_| ()).map_err(|error| error.into_exception(py))
     }
 

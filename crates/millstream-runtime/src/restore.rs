@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_engine::{StoreSpec, TaskId, TaskStore};
+use millstream_engine::{StoreMedium, StoreSpec, TaskId, TaskStore};
 use millstream_kafka::{
     Admin, Consumer, ConsumerEvent, FlushId, PartitionStart, ProducerEvent, StartOffset,
 };
@@ -17,7 +17,8 @@ use millstream_state::restore::{
     ChangelogRange, RestoreFacts, RestorePlan, RestoreStep, Restorer, plan,
 };
 use millstream_state::{
-    Backend, CacheSettings, SourceOffsets, StateError, Storage, StoreId, StoreLayout, StoreMark,
+    Backend, CacheSettings, MemoryStorage, SourceOffsets, StateError, Storage, StoreId,
+    StoreLayout, StoreMark,
 };
 use millstream_types::{Clock, Offset, TopicPartition};
 
@@ -344,7 +345,11 @@ fn open(
     if now < at {
         return Ok(());
     }
-    match open_backend(restore, context.storage) {
+    let storage = match restore.spec.medium {
+        StoreMedium::Disk => context.storage,
+        StoreMedium::Memory => &MemoryStorage,
+    };
+    match open_backend(restore, storage) {
         Ok(backend) => restore.phase = Phase::Opened(backend),
         Err(error @ StateError::Locked { .. }) => {
             if !told {

@@ -330,14 +330,6 @@ class TestState:
 
         assert sdf.apply(function, stateful=True).test(1)[0][0] == 1
 
-    def test_ttl_is_not_supported_yet(self, sdf):
-        def function(value, state):
-            state.set("a", 1, ttl=datetime.timedelta(1))
-
-        sdf.update(function, stateful=True)
-        with pytest.raises(NotImplementedError, match="not supported yet"):
-            sdf.test(1)
-
     def test_values_are_fresh(self, sdf):
         """ST-07"""
         def function(value, state):

@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use millstream_state::ExpirySettings;
 use millstream_value::{Deserializer, Expr, Function, Text, Value};
 
 use super::{
     InternalTopic, InternalTopicKind, Node, NodeId, SinkTopicId, Source, StoreIndex, StoreKind,
-    StoreSpec, SubTopology, SubTopologyId, Topology, describe,
+    StoreMedium, StoreSpec, SubTopology, SubTopologyId, Topology, describe,
 };
 use crate::functions::{HeadersFunction, TimestampExtractor};
 use crate::operators::{
@@ -65,6 +66,7 @@ const DEFAULT_STORE: &str = "default";
 pub struct TopologyBuilder {
     group: String,
     changelogs: bool,
+    expiry: ExpirySettings,
     nodes: Vec<Draft>,
     sources: Vec<DraftSource>,
     streams: Vec<Stream>,
@@ -114,6 +116,7 @@ impl TopologyBuilder {
         Self {
             group: consumer_group.into(),
             changelogs: true,
+            expiry: ExpirySettings::default(),
             nodes: Vec::new(),
             sources: Vec::new(),
             streams: Vec::new(),
@@ -128,6 +131,11 @@ impl TopologyBuilder {
     pub fn without_changelogs(mut self) -> Self {
         self.changelogs = false;
         self
+    }
+
+    /// How values of user state that expired are removed (ST-54), of stores declared from here on.
+    pub fn set_expiry(&mut self, settings: ExpirySettings) {
+        self.expiry = settings;
     }
 
     /// A topic that is read.
@@ -569,7 +577,7 @@ impl TopologyBuilder {
             before_update: spec.before_update,
             after_update: spec.after_update,
         });
-        self.add_store(parent, store_name, StoreKind::Window)?;
+        self.add_store(parent, store_name, StoreKind::Window, StoreMedium::Disk)?;
         self.add(parent, name, Operator::Window(window))
     }
 
@@ -595,11 +603,24 @@ impl TopologyBuilder {
     /// # Errors
     /// [`TopologyError::TopicPartitionsMismatch`] (T-25).
     pub fn register_store(&mut self, node: NodeId) -> Result<StoreIndex, TopologyError> {
+        self.register_store_in(node, StoreMedium::Disk)
+    }
+
+    /// [`TopologyBuilder::register_store`] with a place for it (ST-21). Of several registrations
+    /// the first one counts (ST-41).
+    ///
+    /// # Errors
+    /// [`TopologyError::TopicPartitionsMismatch`] (T-25).
+    pub fn register_store_in(
+        &mut self,
+        node: NodeId,
+        medium: StoreMedium,
+    ) -> Result<StoreIndex, TopologyError> {
         let stream = self.stream_of(node)?;
         self.check_co_partitioned(stream)?;
         match self.find_store(&stream.id, DEFAULT_STORE) {
             Some(store) => Ok(store),
-            None => self.add_store(node, DEFAULT_STORE.into(), StoreKind::User),
+            None => self.add_store(node, DEFAULT_STORE.into(), StoreKind::User, medium),
         }
     }
 
@@ -858,6 +879,7 @@ impl TopologyBuilder {
         node: NodeId,
         name: Arc<str>,
         kind: StoreKind,
+        medium: StoreMedium,
     ) -> Result<StoreIndex, TopologyError> {
         let stream = self.stream_of(node)?;
         let derived = self.derived(stream);
@@ -871,7 +893,16 @@ impl TopologyBuilder {
         }));
         let index = StoreIndex(self.stores.len() as u32);
         let partitions = derived.partitions;
-        self.stores.push(StoreSpec { index, stream_id, name, kind, partitions, changelog_topic });
+        self.stores.push(StoreSpec {
+            index,
+            stream_id,
+            name,
+            kind,
+            medium,
+            expiry: self.expiry,
+            partitions,
+            changelog_topic,
+        });
         Ok(index)
     }
 

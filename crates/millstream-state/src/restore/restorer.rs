@@ -10,7 +10,7 @@ use crate::changelog::{Change, ChangelogRecord, Marker, read};
 use crate::mark::next_owner;
 use crate::{
     Backend, Batch, CheckpointMark, FamilyId, Result, SourceOffsets, StoreId, StoreLayout,
-    StoreMark,
+    StoreMark, families, slot,
 };
 
 /// What a [`Restorer`] wants.
@@ -96,6 +96,7 @@ pub struct Restorer {
     target: Target,
     phase: Phase,
     batch: Batch,
+    index_key: Vec<u8>,
     rewrites: Batch,
     rewritten: u64,
     seen: HashSet<Box<[u8]>>,
@@ -188,6 +189,7 @@ impl Restorer {
             target,
             phase: Phase::Done,
             batch: Batch::new(),
+            index_key: Vec::new(),
             rewrites: Batch::new(),
             rewritten: 0,
             seen: HashSet::new(),
@@ -442,7 +444,10 @@ impl Restorer {
         self.records += 1;
         self.bytes += (key.len() + value.map_or(0, <[u8]>::len)) as u64;
         match value {
-            Some(value) => self.batch.put(family, key, value),
+            Some(value) => {
+                self.batch.put(family, key, value);
+                self.index_expiry(family, key, value);
+            }
             None => self.batch.delete(family, key),
         }
         if self.batch.byte_size() >= self.limits.batch_bytes {
@@ -450,6 +455,17 @@ impl Restorer {
             self.write(&StoreMark::Restoring { position, target: self.mark() })?;
         }
         Ok(())
+    }
+
+    /// What expires goes into the index by time, which changelogs do not have (ST-56).
+    fn index_expiry(&mut self, family: FamilyId, key: &[u8], value: &[u8]) {
+        let index = families::expiry_index(family).filter(|at| self.layout.families.contains(at));
+        if let Some(index) = index
+            && let Ok((_, Some(stamp))) = slot::open(value)
+        {
+            let key = families::expiry_key(&mut self.index_key, stamp, key);
+            self.batch.put_with(index, key, |out| slot::begin(out, None));
+        }
     }
 
     /// The position in `Apply` is `position`: ends the phase behind the target.
@@ -495,8 +511,9 @@ impl Restorer {
 }
 
 impl Batch {
-    /// The changes as changelog records.
+    /// The changes as changelog records, local ones left out.
     pub fn records(&self) -> impl Iterator<Item = ChangelogRecord<'_>> {
-        self.iter().map(|op| ChangelogRecord { key: op.record_key, value: op.value })
+        let shared = self.iter().filter(|op| !op.local);
+        shared.map(|op| ChangelogRecord { key: op.record_key, value: op.value })
     }
 }
