@@ -382,9 +382,8 @@ impl PyTopologyBuilder {
     #[pyo3(signature = (node, *, in_memory=false))]
     fn register_store(&self, py: Python<'_>, node: u32, in_memory: bool) -> PyResult<()> {
         let medium = if in_memory { StoreMedium::Memory } else { StoreMedium::Disk };
-        let registered = self
-            .lock()
-            .step(|builder| builder.register_store_in(NodeId::from_index(node), medium));
+        let registered =
+            self.lock().step(|builder| builder.register_store_in(NodeId::from_index(node), medium));
         registered.map(|_| ()).map_err(|error| error.into_exception(py))
     }
 
