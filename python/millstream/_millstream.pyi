@@ -358,7 +358,6 @@ class Topology:
     @property
     def fingerprint(self) -> str: ...
     @property
-    def repartition_found(self, topic: str, partitions: int) -> None: ...
     def internal_topics(self) -> list[InternalTopic]: ...
     @property
     def needs_host(self) -> bool:
@@ -444,6 +443,8 @@ class TopologyBuilder:
         """Registers the default state store of the node's stream; the first registration counts (ST-41)."""
     def roll_back(self) -> None:
         """Undoes the last call that added a node or a store. Once: there is no second step back."""
+    def repartition_found(self, topic: str, partitions: int) -> None:
+        """Tells the size of a repartition topic that was there already (T-10)."""
     def stream_id(self, node: int) -> str: ...
     def internal_topics(self) -> list[InternalTopic]:
         """What must exist for what was declared so far."""

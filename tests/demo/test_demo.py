@@ -43,7 +43,7 @@ def table(printed, title, until):
 
 
 def milliseconds(text):
-    hour = datetime.datetime.strptime(text, "%Y-%m-%d %H:%M").replace(tzinfo=datetime.timezone.utc)
+    hour = datetime.datetime.strptime(text, "%Y-%m-%d %H:%M").replace(tzinfo=datetime.UTC)
     return int(hour.timestamp() * 1000)
 
 

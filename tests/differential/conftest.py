@@ -4,9 +4,7 @@ Quix Streams wants other versions of packages than the tests do, so it lives in 
 that `make` uses; `bench/quix.py` makes it.
 """
 
-import os
 import pathlib
-import subprocess
 import sys
 
 import pytest

@@ -373,7 +373,7 @@ impl PyTopologyBuilder {
 
     #[pyo3(signature = (*, max_evictions_per_flush, changelog_tombstones))]
     fn set_expiry(&self, max_evictions_per_flush: usize, changelog_tombstones: bool) {
-        self.lock().set_expiry(ExpirySettings {
+        self.lock().builder.set_expiry(ExpirySettings {
             evictions: max_evictions_per_flush,
             tombstones: changelog_tombstones,
         });
@@ -401,7 +401,7 @@ impl PyTopologyBuilder {
     }
 
     fn repartition_found(&self, topic: &str, partitions: i32) {
-        self.lock().repartition_found(topic, partitions);
+        self.lock().builder.repartition_found(topic, partitions);
     }
 
     fn internal_topics(&self) -> Vec<InternalTopic> {

@@ -495,9 +495,10 @@ impl<'a> Worker<'a> {
                     || stop.requested().is_some()
                     || produced.get() - before >= room;
             }
+            let due = every > 0 && task.covered() >= every;
             !over
+                && !due
                 && !limits.count_reached()
-                && !(every > 0 && task.covered() >= every)
                 && (ran_here < RUN_AT_LEAST
                     || task.next_timestamp().is_some_and(|next| next <= bound))
         })?;
