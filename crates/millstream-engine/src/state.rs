@@ -199,23 +199,27 @@ impl StateAccess for KeyState {
     }
 
     fn set_expiring(&self, key: &[u8], value: &[u8], ttl_ms: i64) -> Result<(), Failure> {
-        let user = &mut *lock(&self.user);
+        let mut user = lock(&self.user);
+        let scope = self.key.as_message_key();
         user.store.families().map_err(failure)?;
         match expiry_stamp(self.at, ttl_ms) {
             Ok(Some(stamp)) => {
-                let scope = self.key.as_message_key();
                 user.store.set_until(scope, key, value, self.at, stamp).map_err(failure)
             }
             Ok(None) => {
-                if !std::mem::replace(&mut user.warned, true) {
+                user.store.set(scope, key, value, self.at).map_err(failure)?;
+                let first = !std::mem::replace(&mut user.warned, true);
+                let id = first.then(|| user.store.id().clone());
+                // Logging runs code of the host, which may look into the state.
+                drop(user);
+                if let Some(store) = id {
                     tracing::warn!(
-                        "{}: a value was set with a ttl by a record without a timestamp ({}); it \
-                         and others like it are stored without expiry",
-                        user.store.id(),
+                        "{store}: a value was set with a ttl by a record without a timestamp ({}); \
+                         it and others like it are stored without expiry",
                         self.at
                     );
                 }
-                user.store.set(self.key.as_message_key(), key, value, self.at).map_err(failure)
+                Ok(())
             }
             Err(error) => {
                 user.store.fail(&error.to_string());
