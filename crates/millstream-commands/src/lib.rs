@@ -15,6 +15,7 @@ mod when;
 
 use std::ffi::OsString;
 use std::process::Command;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
@@ -75,7 +76,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, program: &Program) -> 
             return error.exit_code();
         }
     };
-    log_to_stderr(arguments.verbose, matches!(arguments.command, Verb::Broker(_)));
+    let _logging = log_to_stderr(arguments.verbose, matches!(arguments.command, Verb::Broker(_)));
     let outcome = match arguments.command {
         Verb::Broker(arguments) => broker::run(arguments),
         Verb::Topics(arguments) => topics::run(arguments, program),
@@ -95,22 +96,28 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, program: &Program) -> 
     }
 }
 
-/// What the crates below have to say goes to standard error. In a process that listens already
-/// (Python's logging) nothing changes.
+/// What the crates below have to say goes to standard error, as long as what this returns is kept.
+/// In a process that listens already (Python's logging), that holds for this thread, on which
+/// clients log; a broker's own thread goes on reporting there.
 ///
 /// A tool reports its own errors, and what its client library warns of is in them; a broker that
 /// runs for days has nobody else to tell of its warnings.
-fn log_to_stderr(verbose: u8, is_broker: bool) {
+fn log_to_stderr(verbose: u8, is_broker: bool) -> Option<tracing::subscriber::DefaultGuard> {
     let level = match verbose {
         0 if is_broker => tracing::Level::WARN,
         0 => tracing::Level::ERROR,
         1 => tracing::Level::INFO,
         _ => tracing::Level::DEBUG,
     };
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .finish();
-    let _ = tracing::subscriber::set_global_default(subscriber);
+    let subscriber: Arc<dyn tracing::Subscriber + Send + Sync> = Arc::new(
+        tracing_subscriber::fmt()
+            .with_max_level(level)
+            .with_writer(std::io::stderr)
+            .with_ansi(false)
+            .finish(),
+    );
+    match tracing::subscriber::set_global_default(Arc::clone(&subscriber)) {
+        Ok(()) => None,
+        Err(_) => Some(tracing::subscriber::set_default(subscriber)),
+    }
 }

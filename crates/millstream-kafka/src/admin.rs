@@ -273,9 +273,12 @@ pub trait Admin: Send {
         let ask = |spec| partitions.iter().map(|tp| (tp.clone(), spec)).collect::<Vec<_>>();
         let low = self.list_offsets(&ask(OffsetSpec::Earliest), timeout)?;
         let high = self.list_offsets(&ask(OffsetSpec::Latest), timeout)?;
+        let known = "every partition has a start and an end";
         low.into_iter()
             .zip(high)
-            .map(|(low, high)| Ok(Watermarks { low: low?.unwrap_or(0), high: high?.unwrap_or(0) }))
+            .map(|(low, high)| {
+                Ok(Watermarks { low: low?.expect(known), high: high?.expect(known) })
+            })
             .collect()
     }
 

@@ -71,6 +71,8 @@ pub mod code {
     pub const OFFSET_OUT_OF_RANGE: i32 = 1;
     /// The topic or partition does not exist (or may not be seen).
     pub const UNKNOWN_TOPIC_OR_PARTITION: i32 = 3;
+    /// The partition has no leader right now, or the client does not know it.
+    pub const LEADER_NOT_AVAILABLE: i32 = 5;
     /// The record is larger than the topic takes.
     pub const MESSAGE_TOO_LARGE: i32 = 10;
     /// The name is not allowed.

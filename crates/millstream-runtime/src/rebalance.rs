@@ -64,12 +64,20 @@ impl Worker<'_> {
                 if may_pass(&error) && now - pending.since < 2 * self.config.request_timeout =>
             {
                 tracing::warn!("the assigned partitions cannot be opened yet: {error}");
+                self.renew_admin()?;
                 let next_try = self.clock.monotonic() + RETRY_EVERY;
                 self.pending = Some(PendingAssignment { next_try, ..pending });
                 Ok(())
             }
             outcome => outcome,
         }
+    }
+
+    /// Begins with a new admin client, which finds out anew who leads what: librdkafka asks the
+    /// leader it knows of, also one that is gone, until its metadata are minutes old.
+    pub(crate) fn renew_admin(&mut self) -> Result<(), RuntimeError> {
+        self.admin = self.clients.admin(&self.config.admin)?;
+        Ok(())
     }
 
     /// When an open assignment is tried again.

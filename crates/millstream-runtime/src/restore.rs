@@ -189,6 +189,11 @@ impl RestoreReader {
         Ok(())
     }
 
+    /// Whether the brokers have just not said how far changelogs reach.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        self.unanswered_since.is_some()
+    }
+
     /// Tells the restores whose rewritten values were waited for.
     pub(crate) fn on_producer_event(
         stores: &mut [&mut StoreRestore],
@@ -397,7 +402,7 @@ fn plan_opened(
     let marks = if changelogs.is_empty() {
         Vec::new()
     } else {
-        match context.admin.watermarks(&changelogs, context.request_timeout) {
+        match context.admin.watermarks(&changelogs, context.request_timeout / 6) {
             Ok(marks) => marks,
             // A leader that moves: asked again in the next turn, while polling goes on.
             Err(error) if may_pass(&error) && context.clock.monotonic() < patience => {

@@ -76,7 +76,7 @@ pub(crate) struct Worker<'a> {
     pub(crate) host: Arc<dyn Host>,
     pub(crate) hooks: &'a mut dyn RunHooks,
     storage: Arc<dyn Storage>,
-    clients: &'a dyn ClientFactory,
+    pub(crate) clients: &'a dyn ClientFactory,
     pub(crate) stop: StopHandle,
     pub(crate) consumer: Box<dyn Consumer>,
     pub(crate) output: ProducerOutput,
@@ -374,6 +374,9 @@ impl<'a> Worker<'a> {
             request_timeout: self.config.request_timeout,
         };
         reader.turn(&mut stores, &mut context, if idle { RESTORE_WAIT } else { Duration::ZERO })?;
+        if reader.is_unanswered() {
+            self.renew_admin()?;
+        }
         self.start_restored()
     }
 

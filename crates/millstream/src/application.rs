@@ -10,18 +10,19 @@ use millstream_engine::{
     InternalTopicKind, LogHooks, SourceSpec, TopologyBuilder, topics::TopicConfig,
 };
 use millstream_kafka::{
-    ClientConfig, ClientFactory, ConsumerConfig, ConsumerSettings, Librdkafka, NewTopic,
+    Admin, ClientConfig, ClientFactory, ConsumerConfig, ConsumerSettings, Librdkafka, NewTopic,
     OffsetReset, Properties, admin_properties, code, consumer_properties, producer_properties,
 };
 use millstream_runtime::{RunConfig, RunLimits, RunParams, RunReport, StopHandle};
 use millstream_state::{
     CacheSettings, LockHolder, MemoryBudget, RocksMemory, RocksOptions, RocksStorage,
 };
-use millstream_types::SystemClock;
+use millstream_types::{Clock, SystemClock};
 use millstream_value::InlineHost;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::dataframe::Sinks;
 use crate::{Dataframe, Error, Topic, embedded};
 
 /// Block cache and write buffers of all stores of the process, unless set otherwise.
@@ -142,6 +143,7 @@ impl ApplicationBuilder {
             settings: self,
             address,
             topology: Rc::new(RefCell::new(builder)),
+            sinks: Sinks::default(),
             stop: StopHandle::new(),
         })
     }
@@ -153,6 +155,7 @@ pub struct Application {
     settings: ApplicationBuilder,
     address: String,
     topology: Rc<RefCell<TopologyBuilder>>,
+    sinks: Sinks,
     stop: StopHandle,
 }
 
@@ -202,7 +205,8 @@ impl Application {
             value_deserializer: topic.value_deserializer.clone(),
             timestamp_extractor: None,
         })?;
-        Ok(Dataframe { topology: self.topology.clone(), node })
+        let (topology, sinks) = (self.topology.clone(), self.sinks.clone());
+        Ok(Dataframe { topology, sinks, node })
     }
 
     /// Makes the topic if it is missing, and reads its size and settings.
@@ -210,34 +214,47 @@ impl Application {
     /// # Errors
     /// [`Error::Kafka`] if the cluster does not answer or refuses.
     pub fn ensure_topic(&self, topic: &Topic) -> Result<TopicConfig, Error> {
+        let wanted = (topic.partitions, topic.replication_factor);
+        self.ensure_topic_named(topic.name.as_str(), wanted)
+    }
+
+    fn ensure_topic_named(
+        &self,
+        name: &str,
+        (partitions, replication_factor): (i32, i16),
+    ) -> Result<TopicConfig, Error> {
         let timeout = self.settings.request_timeout;
         let mut admin = Librdkafka.admin(&self.admin_config())?;
-        let name = topic.name.as_str();
-        let found = match admin.describe_topics(&[name], timeout)?.remove(0) {
-            Err(error) if error.is_topic_missing() => {
-                let mut wanted = NewTopic::new(name);
-                wanted.partitions = Some(topic.partitions);
-                wanted.replication_factor = Some(i32::from(topic.replication_factor));
-                match admin.create_topics(&[wanted], timeout)?.remove(0) {
-                    Err(error) if error.code() != Some(code::TOPIC_ALREADY_EXISTS) => {
-                        return Err(error.into());
-                    }
-                    _ => {}
-                }
-                admin.await_topics(&[name], timeout)?;
-                admin.describe_topics(&[name], timeout)?.remove(0)?
+        match look_up(admin.as_mut(), name, timeout) {
+            Err(Error::Kafka(error)) if error.is_topic_missing() => {}
+            found => return found,
+        }
+        let mut wanted = NewTopic::new(name);
+        wanted.partitions = Some(partitions);
+        wanted.replication_factor = Some(i32::from(replication_factor));
+        match admin.create_topics(&[wanted], timeout)?.remove(0) {
+            Err(error) if error.code() != Some(code::TOPIC_ALREADY_EXISTS) => {
+                return Err(error.into());
             }
-            found => found?,
-        };
-        let settings = admin.describe_configs(&[name], timeout)?.remove(0)?;
-        Ok(TopicConfig {
-            partitions: i32::try_from(found.partitions.len()).unwrap_or(i32::MAX),
-            replication_factor: i16::try_from(found.replication_factor()).unwrap_or(1),
-            settings: ["retention.ms", "retention.bytes", "cleanup.policy"]
-                .into_iter()
-                .filter_map(|name| Some((name.to_owned(), settings.get(name)?.value.clone()?)))
-                .collect(),
-        })
+            _ => {}
+        }
+        let end = SystemClock.monotonic() + timeout;
+        loop {
+            admin.await_topics(&[name], timeout)?;
+            match look_up(admin.as_mut(), name, timeout) {
+                // Brokers learn of a new topic one after the other.
+                Err(Error::Kafka(error))
+                    if error.is_topic_missing() && SystemClock.monotonic() < end =>
+                {
+                    #[expect(
+                        clippy::disallowed_methods,
+                        reason = "a program's set-up, before it runs"
+                    )]
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                found => return found,
+            }
+        }
     }
 
     /// A handle by which any thread ends the run.
@@ -286,7 +303,8 @@ impl Application {
         for topic in topology.sink_topics() {
             let internal = topology.internal_topics().iter().any(|known| known.name == *topic);
             if !internal {
-                self.ensure_topic(&Topic::new(topic))?;
+                let wanted = self.sinks.borrow().get(topic).copied().unwrap_or((1, 1));
+                self.ensure_topic_named(topic, wanted)?;
             }
         }
         let settings = &self.settings;
@@ -377,4 +395,18 @@ impl Application {
         let properties = admin_properties(&self.settings.consumer_extra, &self.connection());
         ClientConfig::new(properties)
     }
+}
+
+/// Size and settings of a topic that is there.
+fn look_up(admin: &mut dyn Admin, name: &str, timeout: Duration) -> Result<TopicConfig, Error> {
+    let found = admin.describe_topics(&[name], timeout)?.remove(0)?;
+    let settings = admin.describe_configs(&[name], timeout)?.remove(0)?;
+    Ok(TopicConfig {
+        partitions: i32::try_from(found.partitions.len()).unwrap_or(i32::MAX),
+        replication_factor: i16::try_from(found.replication_factor()).unwrap_or(1),
+        settings: ["retention.ms", "retention.bytes", "cleanup.policy"]
+            .into_iter()
+            .filter_map(|name| Some((name.to_owned(), settings.get(name)?.value.clone()?)))
+            .collect(),
+    })
 }

@@ -2,6 +2,7 @@
 //! [`crate::Application::run`] (D-01).
 
 use std::cell::{RefCell, RefMut};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +17,15 @@ use millstream_value::Value;
 use crate::window::millis;
 use crate::{Column, Error, Topic, TumblingWindow};
 
+/// Topics that are written to, with the partitions and replicas they are created with (T-11).
+pub(crate) type Sinks = Rc<RefCell<BTreeMap<Arc<str>, (i32, i16)>>>;
+
 /// A stream of records. Cheap to clone; two chains from one dataframe are two branches (D-03).
 #[derive(Clone)]
 pub struct Dataframe {
     pub(crate) topology: Rc<RefCell<TopologyBuilder>>,
+    /// The topics written to, shared by all dataframes of an application.
+    pub(crate) sinks: Sinks,
     pub(crate) node: NodeId,
 }
 
@@ -29,7 +35,7 @@ impl Dataframe {
     }
 
     pub(crate) fn at(&self, node: NodeId) -> Self {
-        Self { topology: self.topology.clone(), node }
+        Self { topology: self.topology.clone(), sinks: self.sinks.clone(), node }
     }
 
     /// Replaces the value by the function's result (D-20).
@@ -167,6 +173,8 @@ impl Dataframe {
             value_serializer: topic.value_serializer.clone(),
         }));
         let node = self.builder().to_topic(self.node, SinkSpec { target, key: None })?;
+        let wanted = (topic.partitions, topic.replication_factor);
+        self.sinks.borrow_mut().insert(topic.name.as_str().into(), wanted);
         Ok(self.at(node))
     }
 }

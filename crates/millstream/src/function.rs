@@ -5,10 +5,13 @@ use std::sync::Arc;
 use millstream_engine::FunctionSpec;
 use millstream_value::{Call, Failure, FailureKind, Function, StateAccess, Value};
 
+type OfValue = dyn Fn(&mut Value) -> Result<Value, Failure> + Send + Sync;
+type OfState = dyn Fn(&mut Value, &dyn StateAccess) -> Result<Value, Failure> + Send + Sync;
+
 /// What a closure is given.
 enum Body {
-    Value(Box<dyn Fn(&mut Value) -> Result<Value, Failure> + Send + Sync>),
-    Stateful(Box<dyn Fn(&mut Value, &dyn StateAccess) -> Result<Value, Failure> + Send + Sync>),
+    Value(Box<OfValue>),
+    Stateful(Box<OfState>),
 }
 
 struct Closure {

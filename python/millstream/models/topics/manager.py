@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any, Literal
 
 from millstream._millstream import InternalTopic
+from millstream.kafka.exceptions import KafkaException
 from millstream.models.serializers import DeserializerType, SerializerType
 
 from .admin import TopicAdmin
@@ -23,6 +25,8 @@ __all__ = ("TopicManager",)
 
 _logger = logging.getLogger(__name__)
 
+# Kafka's code for a topic that the broker does not know, or not yet.
+_UNKNOWN_TOPIC = 3
 # What Kafka sets when nobody says otherwise: 7 days.
 _DEFAULT_RETENTION_MS = 604_800_000
 
@@ -240,12 +244,23 @@ class TopicManager:
                 f"the topic name {topic.name!r} has {len(topic.name)} characters; use at most 249"
             )
         self._admin.create_topics([topic], timeout=self._timeout, finalize_timeout=self._create_timeout)
-        found = self._admin.inspect_topics([topic.name], timeout=self._timeout)[topic.name]
-        if found is None:
-            raise TopicNotFoundError(
-                f"topic {topic.name!r} was created and is gone again; look whether another program deletes it"
-            )
+        # Brokers learn of a new topic one after the other, and this asks whichever is at hand.
+        deadline = time.monotonic() + max(self._create_timeout, 1)
+        while (found := self._look_again(topic.name)) is None:
+            if time.monotonic() > deadline:
+                raise TopicNotFoundError(
+                    f"topic {topic.name!r} was created and is gone again; look whether another program deletes it"
+                )
+            time.sleep(0.1)
         return found
+
+    def _look_again(self, name: str) -> TopicConfig | None:
+        try:
+            return self._admin.inspect_topics([name], timeout=self._timeout)[name]
+        except KafkaException as error:
+            if error.code != _UNKNOWN_TOPIC:
+                raise
+            return None
 
     # -- Rules ---------------------------------------------------------------------------------
 

@@ -561,7 +561,14 @@ fn offsets_found(
             found.insert(partition_of(element), (element.err, element.offset));
         }
     }
-    let answer = |(tp, _): &(TopicPartition, OffsetSpec)| match found.get(tp) {
+    let answer = |(tp, spec): &(TopicPartition, OffsetSpec)| match found.get(tp) {
+        // Every partition has a start and an end. librdkafka says nothing (-1001) and no error
+        // either where the leader it knows of is gone; taken for "empty" that would lose state.
+        Some((0, offset))
+            if *offset < 0 && matches!(spec, OffsetSpec::Earliest | OffsetSpec::Latest) =>
+        {
+            Err(failed(format!("look up an offset of {tp}"), crate::code::LEADER_NOT_AVAILABLE))
+        }
         Some((0, offset)) => Ok((*offset >= 0).then_some(*offset)),
         Some((code, _)) => Err(failed(format!("look up an offset of {tp}"), *code)),
         None => Err(failed(
