@@ -6,6 +6,8 @@
 //! [`Broker::next_deadline`]. Clock, disk and randomness are handed in, so the same sequence of
 //! calls gives the same answers and the same files.
 
+mod ending;
+
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -27,7 +29,9 @@ use crate::log::Recovery;
 use crate::random::Random;
 use crate::settings::{Settings, Values};
 use crate::topics::Topics;
+use crate::transactions::{Now, Transactions};
 use crate::wire::{self, Malformed};
+pub(crate) use ending::OFFSETS_TOPIC;
 
 /// This broker's number in its cluster of one.
 pub(crate) const NODE_ID: i32 = 1;
@@ -81,6 +85,7 @@ pub(crate) struct Broker {
     pub(crate) settings: Settings,
     pub(crate) topics: Topics,
     pub(crate) coordinator: Coordinator,
+    pub(crate) transactions: Transactions,
     pub(crate) fetches: Fetches,
     pub(crate) meta: Journal,
     pub(crate) clock: Arc<dyn Clock>,
@@ -131,6 +136,7 @@ impl Broker {
         let journals = dir.join("journals");
         let mut meta = Journal::open(Arc::clone(&disk), &journals, "meta", sync)?;
         let groups = Journal::open(Arc::clone(&disk), &journals, "groups", sync)?;
+        let transactions = Journal::open(Arc::clone(&disk), &journals, "transactions", sync)?;
         let cluster_id = match meta.get(CLUSTER_KEY) {
             Some(id) => String::from_utf8_lossy(id).into_owned(),
             None => {
@@ -147,10 +153,13 @@ impl Broker {
         // Kafka cannot change it while running either, so it is read once.
         let retention_interval_ms = settings.number("log.retention.check.interval.ms");
         let coordinator = Coordinator::open(groups, now, clock.wall());
+        let both = Now { monotonic: now, wall_ms: clock.wall() };
+        let transactions = Transactions::open(transactions, both)?;
         let mut broker = Self {
             settings,
             topics,
             coordinator,
+            transactions,
             fetches: Fetches::default(),
             meta,
             clock,
@@ -168,6 +177,7 @@ impl Broker {
             disk,
         };
         broker.next_chores = now + broker.chore_interval();
+        broker.recover_transactions();
         Ok(broker)
     }
 
@@ -206,7 +216,7 @@ impl Broker {
 
     /// When [`tick`](Self::tick) must be called at the latest.
     pub(crate) fn next_deadline(&self) -> Duration {
-        [self.coordinator.deadline(), self.fetches.deadline()]
+        [self.coordinator.deadline(), self.transactions.deadline(), self.fetches.deadline()]
             .into_iter()
             .flatten()
             .fold(self.next_chores, Duration::min)
@@ -216,6 +226,7 @@ impl Broker {
     pub(crate) fn tick(&mut self) {
         let now = self.clock.monotonic();
         self.coordinator.tick(now, self.clock.wall());
+        self.tick_transactions();
         self.fetches.expire(now);
         if now >= self.next_chores {
             self.next_chores = now + self.chore_interval();
@@ -330,6 +341,7 @@ impl Broker {
         if let Err(error) = self.coordinator.expire(wall, retention) {
             tracing::error!(%error, "cannot forget old groups");
         }
+        self.expire_transactional_ids();
     }
 }
 

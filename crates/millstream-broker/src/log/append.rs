@@ -6,6 +6,7 @@ use millstream_protocol::{
     Batch, BatchError, BatchHeader, Compression, RecordBatchBuilder, header,
 };
 
+use super::marker::Marker;
 use super::producers::{Refusal, Verdict};
 use super::segment::Segment;
 use super::{LEADER_EPOCH, LogConfig, PartitionLog, TimestampType, UNPACKED_MAX};
@@ -44,9 +45,12 @@ pub(crate) enum AppendError {
     /// Only a broker writes markers.
     #[error("a producer may not write control records")]
     Control,
-    /// Transactions are not supported yet.
-    #[error("transactional record batches are not supported yet")]
-    Transactional,
+    /// A transaction of nobody could never end.
+    #[error("a transactional record batch needs a producer id")]
+    NoProducer,
+    /// A batch outside of the producer's open transaction.
+    #[error("producer {0} has a transaction open here and sent a batch that is not part of it")]
+    OutsideTransaction(i64),
     /// Outside of what `message.timestamp.*.max.ms` allow.
     #[error("record timestamp {0} is too far from the broker's clock (message.timestamp.*.max.ms)")]
     Timestamp(i64),
@@ -100,6 +104,9 @@ impl PartitionLog {
                 }
                 Err(Refusal::OutOfOrder) => return Err(AppendError::OutOfOrder { id, sequence }),
                 Err(Refusal::Fenced) => return Err(AppendError::Fenced { id, epoch }),
+                Err(Refusal::OutsideTransaction) => {
+                    return Err(AppendError::OutsideTransaction(id));
+                }
             }
         }
         let mut bytes = repack(&batch, config, scratch)?;
@@ -118,7 +125,13 @@ impl PartitionLog {
         Ok(Appended { base_offset, log_append_time, bytes: bytes.len() })
     }
 
-    fn write(&mut self, config: &LogConfig, now_ms: i64, bytes: &[u8]) -> io::Result<()> {
+    /// Writes a batch whose offset is set at the end of the log.
+    pub(super) fn write(
+        &mut self,
+        config: &LogConfig,
+        now_ms: i64,
+        bytes: &[u8],
+    ) -> io::Result<()> {
         let header = BatchHeader::parse(bytes).map_err(io::Error::other)?;
         self.roll_if_due(config, now_ms, &header)?;
         let segment = self.segments.last_mut().expect("a log has at least one segment");
@@ -131,11 +144,12 @@ impl PartitionLog {
             return Err(error);
         }
         self.end_offset = header.next_offset();
-        self.producers.note(&header, now_ms);
         // The batch is in the log. An index that cannot be written is only slower.
         if let Err(error) = segment.note(&header, now_ms, config.index_interval_bytes) {
             tracing::warn!(dir = %self.dir.display(), %error, "cannot write an index");
         }
+        let marker = header.attributes.is_control().then(|| Marker::parse(bytes)).flatten();
+        self.note_producer(self.segments.len() - 1, &header, marker, now_ms, true);
         self.unflushed += header.record_count as u64;
         if self.unflushed >= config.flush_messages {
             self.flush(now_ms)?;
@@ -204,8 +218,8 @@ fn check_batch(
     if attributes.is_control() {
         return Err(AppendError::Control);
     }
-    if attributes.is_transactional() {
-        return Err(AppendError::Transactional);
+    if attributes.is_transactional() && !batch.header().has_producer() {
+        return Err(AppendError::NoProducer);
     }
     let stamped = config.timestamp_type == TimestampType::LogAppendTime;
     let earliest = now_ms.saturating_sub(config.timestamp_before_max_ms);
@@ -241,6 +255,9 @@ fn repack(
     let mut builder = RecordBatchBuilder::new(wanted);
     if sent.has_producer() {
         builder = builder.producer(sent.producer_id, sent.producer_epoch, sent.base_sequence);
+    }
+    if sent.attributes.is_transactional() {
+        builder = builder.transactional();
     }
     for record in batch.records(scratch, UNPACKED_MAX).map_err(AppendError::Invalid)? {
         let record = record.map_err(AppendError::Invalid)?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use millstream_protocol::{Batch, BatchError, BatchHeader, HEADER_LEN};
 
+use super::marker::Marker;
 use super::producers::Producers;
 use super::segment::Segment;
 use super::{LogConfig, PartitionLog, read, snapshot_path};
@@ -57,23 +58,25 @@ impl PartitionLog {
             unflushed: 0,
             last_flush_ms: 0,
         };
-        log.open_segments(&bases, config, recovery)?;
+        let scanned = log.open_segments(&bases, config, recovery)?;
         if log.segments.is_empty() {
             log.segments.push(Segment::create(&*log.disk, dir, start_offset)?);
             log.end_offset = start_offset;
         }
         let first = log.segments[0].base;
         log.start_offset = start_offset.max(first).min(log.end_offset);
-        log.load_producers(&snapshots)?;
+        log.load_producers(&snapshots, &scanned)?;
         Ok(log)
     }
 
+    /// Opens the segments and returns the first offsets of those that were read anew.
     fn open_segments(
         &mut self,
         bases: &[i64],
         config: &LogConfig,
         recovery: Recovery,
-    ) -> io::Result<()> {
+    ) -> io::Result<Vec<i64>> {
+        let mut scanned = Vec::new();
         for (number, base) in bases.iter().enumerate() {
             let is_last = number + 1 == bases.len();
             let scan = match recovery {
@@ -95,6 +98,7 @@ impl PartitionLog {
             let (segment, end_offset, whole) = scan_segment(&*self.disk, &self.dir, *base, config)?;
             self.end_offset = end_offset;
             self.segments.push(segment);
+            scanned.push(*base);
             if !whole && !is_last {
                 // What follows a hole has no place in the log any more.
                 for later in &bases[number + 1..] {
@@ -104,13 +108,19 @@ impl PartitionLog {
                 break;
             }
         }
-        Ok(())
+        Ok(scanned)
     }
 
     /// Takes the newest snapshot that is not beyond the end and replays the headers behind it.
-    fn load_producers(&mut self, snapshots: &[i64]) -> io::Result<()> {
+    /// The index of aborted transactions of a segment in `scanned` is empty and is filled by the
+    /// replay, which must not begin behind that segment's start then.
+    fn load_producers(&mut self, snapshots: &[i64], scanned: &[i64]) -> io::Result<()> {
         let mut from = self.segments[0].base;
+        let latest = scanned.first().copied().unwrap_or(self.end_offset);
         for offset in snapshots.iter().rev() {
+            if (latest + 1..=self.end_offset).contains(offset) {
+                continue;
+            }
             let path = snapshot_path(&self.dir, *offset);
             let file = self.disk.file(&path);
             let mut bytes = vec![0; file.size()? as usize];
@@ -124,11 +134,19 @@ impl PartitionLog {
             }
             self.disk.remove_file(&path)?;
         }
-        let first = self.segment_of(from);
-        for segment in &self.segments[first..] {
+        for number in self.segment_of(from)..self.segments.len() {
+            let segment = &self.segments[number];
+            let index = scanned.contains(&segment.base);
             let Some((mut place, mut header)) = read::find_batch(segment, from)? else { continue };
             loop {
-                self.producers.note(&header, header.max_timestamp.max(segment.last_append_ms));
+                let segment = &self.segments[number];
+                let at_ms = header.max_timestamp.max(segment.last_append_ms);
+                let marker = match header.attributes.is_control() {
+                    true => Marker::parse(&segment.batch_at(place, &header)?),
+                    false => None,
+                };
+                self.note_producer(number, &header, marker, at_ms, index);
+                let segment = &self.segments[number];
                 place += header.size() as u64;
                 if place >= segment.size {
                     break;
