@@ -103,6 +103,19 @@ def kcat():
 
 
 @pytest.fixture(scope="session")
+def kafka_program(kafka_tool):
+    """Runs a Java source file with Apache Kafka's client: kafka_program(path, argument, ...)."""
+
+    def run(path, *arguments):
+        command = [*KAFKA_TOOL, "java", str(path), *arguments]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, f"{path} {arguments}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
 def kafka_tool():
     """Runs one of Apache Kafka's own tools: kafka_tool("topics", "--list", ...)."""
     checked = subprocess.run([*KAFKA_TOOL, "classpath"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
