@@ -1,3 +1,5 @@
+mod transactions;
+
 use millstream_protocol::{Batch, BatchIter, Compression, RecordBatchBuilder};
 use proptest::prelude::*;
 

@@ -1,6 +1,7 @@
 //! Transactions as clients see them: every request, every refusal, both versions of the protocol.
 
 mod crash;
+mod offsets;
 mod refusals;
 
 use kafka_protocol::messages::*;
