@@ -1,11 +1,14 @@
 """Apache Kafka's own command-line tools (the Java clients) against the embedded broker."""
 
+import concurrent.futures
 import pathlib
+import time
 
 import pytest
 
 pytestmark = pytest.mark.slow
 TRANSACTIONS = pathlib.Path(__file__).with_name("Transactions.java")
+WORD_COUNT = pathlib.Path(__file__).with_name("WordCount.java")
 
 
 @pytest.fixture
@@ -120,6 +123,49 @@ def test_a_java_program_that_is_exactly_once(kafka_program, tool, address, topic
     assert out.splitlines() == [*lines, "last"]
     row, = (line.split() for line in tool("transactions", "list").splitlines() if target in line)
     assert row[0] == target and row[3] == "CompleteCommit"
+
+
+def test_kafka_streams_counts_each_word_once_over_a_kill_of_the_broker(kafka_program, own_broker, topic, tmp_path):
+    """An unmodified Kafka Streams application, exactly_once_v2, while the broker dies and comes back."""
+    confluent_kafka = pytest.importorskip("confluent_kafka")
+    from confluent_kafka.admin import AdminClient, NewTopic
+
+    address, source, target = own_broker.address, f"{topic}-in", f"{topic}-out"
+    admin = AdminClient({"bootstrap.servers": address})
+    for made in admin.create_topics([NewTopic(source, 2, 1), NewTopic(target, 1, 1)]).values():
+        made.result(60)
+    producer = confluent_kafka.Producer({"bootstrap.servers": address, "enable.idempotence": True})
+
+    def write(count):
+        for number in range(count):
+            producer.produce(source, b"alpha beta gamma" if number % 2 else b"alpha delta", partition=number % 2)
+        assert producer.flush(60) == 0
+
+    def counts():
+        reader = confluent_kafka.Consumer({
+            "bootstrap.servers": address, "group.id": "reader", "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+        })
+        reader.assign([confluent_kafka.TopicPartition(target, 0, 0)])
+        latest = {}
+        while (message := reader.poll(3)) is not None:
+            if not message.error():
+                latest[message.key().decode()] = int(message.value())
+        reader.close()
+        return latest
+
+    write(200)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        running = pool.submit(kafka_program, WORD_COUNT, address, source, target, str(tmp_path / "state"), "40")
+        until = time.monotonic() + 30
+        while not counts() and time.monotonic() < until:
+            pass
+        write(100)
+        own_broker.kill()
+        own_broker.start()
+        write(100)
+        assert running.result(120).split()[-1] == "RUNNING"
+    assert counts() == {"alpha": 400, "beta": 200, "gamma": 200, "delta": 200}
 
 
 def test_transactions_are_listed_described_and_aborted(tool, address, topic):

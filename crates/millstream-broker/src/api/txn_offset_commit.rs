@@ -96,10 +96,7 @@ fn check(
     if request.transactional_id.is_empty() {
         return Err(ResponseError::InvalidRequest);
     }
-    let (now, wall) = (broker.clock.monotonic(), broker.clock.wall());
-    let key = MemberKey { id: &request.member_id, instance: request.group_instance_id.as_deref() };
-    let (group, generation) = (&request.group_id, request.generation_id);
-    broker.coordinator.check_transactional_commit(group, &key, generation, now, wall)?;
+    // The transaction first: who is not allowed to must not make a group either.
     let caller = Caller { producer_id: request.producer_id.0, epoch: request.producer_epoch };
     let offsets = (OFFSETS_TOPIC.to_owned(), 0);
     let id = &request.transactional_id;
@@ -116,5 +113,9 @@ fn check(
             ResponseError::InvalidTxnState
         }
         code => code,
-    })
+    })?;
+    let (now, wall) = (broker.clock.monotonic(), broker.clock.wall());
+    let key = MemberKey { id: &request.member_id, instance: request.group_instance_id.as_deref() };
+    let (group, generation) = (&request.group_id, request.generation_id);
+    broker.coordinator.check_transactional_commit(group, &key, generation, now, wall)
 }

@@ -125,7 +125,9 @@ impl PartitionLog {
             let file = self.disk.file(&path);
             let mut bytes = vec![0; file.size()? as usize];
             let read = file.read_at(&mut bytes, 0)?;
-            if *offset <= self.end_offset
+            // One from before the first segment may know of a transaction whose marker has been
+            // deleted with its records.
+            if (from..=self.end_offset).contains(offset)
                 && let Some(producers) = Producers::decode(&bytes[..read])
             {
                 self.producers = producers;

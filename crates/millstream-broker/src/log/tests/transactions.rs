@@ -176,3 +176,24 @@ fn an_open_transaction_outlives_its_producers_expiry() {
     log.tick(&config, NOW + 9000).unwrap();
     assert_eq!(log.active_producers().count(), 0);
 }
+
+#[test]
+fn a_snapshot_older_than_the_log_says_nothing() {
+    let disk = MemoryDisk::default();
+    let config = LogConfig { producer_expiration_ms: 1000, ..LogConfig::default() };
+    let mut log = open(&disk, &config, Recovery::Clean);
+    append(&mut log, &config, &transactional(1, 0, 0)).unwrap();
+    append(&mut log, &config, &transactional(1, 0, 1)).unwrap();
+    log.close().unwrap();
+    let mut log = open(&disk, &config, Recovery::Clean);
+    log.write_marker(&config, NOW, &marker(1, 0, true)).unwrap();
+    log.delete_below(3).unwrap();
+    append(&mut log, &config, &batch(&[NOW], b"v", Compression::None)).unwrap();
+    log.tick(&config, NOW + 5000).unwrap();
+    assert_eq!(log.active_producers().count(), 0, "so the next stop writes no snapshot");
+    log.close().unwrap();
+    disk.remove_file(&Path::new(DIR).join("00000000000000000003.snapshot")).unwrap();
+    let log = open(&disk, &config, Recovery::Clean);
+    assert_eq!(log.last_stable_offset(), 4);
+    assert!(log.open_transactions().is_empty());
+}

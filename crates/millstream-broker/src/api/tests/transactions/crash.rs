@@ -101,6 +101,7 @@ fn check(bench: &mut Bench, known: &Known, what: &str) -> Vec<usize> {
         assert_eq!(offset, last, "offsets go with the records {what}: {known:?}");
     } else {
         assert_eq!(code, ResponseError::UnstableOffsetCommit.code());
+        assert_eq!(bench.state("tx"), TransactionState::Ongoing, "{what}: pending for ever");
     }
     expected
 }
