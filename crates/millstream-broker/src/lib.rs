@@ -10,7 +10,7 @@
 //!  broker        requests and time in, answers out: no I/O of its own
 //!  api           one module per request, one table
 //!  topics  coordinator  transactions  fetches    what there is: logs, groups, transactional
-//!                                   ids, waiting fetches
+//!                                                ids, waiting fetches
 //!  log  group  journal  settings    one partition, one group, one durable map, the tables
 //!  disk  wire                       files behind a trait; frames, checked before decoding
 //! ```

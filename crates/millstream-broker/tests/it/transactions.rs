@@ -28,6 +28,7 @@ fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
+#[expect(clippy::disallowed_methods, reason = "Apache Kafka says by no event when it is ready")]
 fn until_decided(mut ask: impl FnMut() -> i16) -> i16 {
     let end = SystemClock.monotonic() + PATIENCE;
     loop {
