@@ -27,7 +27,7 @@ NATIVE_ENV := $(STAMPS)/native.env
 WITH_NATIVE := . $(NATIVE_ENV) &&
 # Directories count too: a deleted file changes the time of its folder. The Python layer is not here, for it is
 # installed as a link into the clone.
-RUST_SOURCES := $(shell find crates -name target -prune -o \( -name '*.rs' -o -name Cargo.toml -o -type d \) -print)
+RUST_SOURCES := $(shell find crates -name target -prune -o \( -name '*.rs' -o -name '*.tsv' -o -name Cargo.toml -o -type d \) -print)
 MODULE := $(wildcard python/millstream/_millstream*.so)
 
 .PHONY: help
@@ -57,14 +57,7 @@ bench: build ## Measure against librdkafka and Quix Streams (ARGS=--help)
 
 .PHONY: lint
 lint: $(STAMPS)/test-tools $(STAMPS)/built ## Formatting, clippy, dependencies, types, the stub against the module
-	cargo fmt --all --check
-	$(WITH_NATIVE) cargo clippy --workspace --all-targets --locked --features "$$MILLSTREAM_CARGO_FEATURES" -- -D warnings
-	$(WITH_NATIVE) cargo test --quiet --locked -p xtask
-	@if command -v cargo-deny >/dev/null; then cargo deny --locked check; \
-	else echo 'SKIPPED: cargo deny is not installed (cargo install cargo-deny)'; fi
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m mypy.stubtest millstream._millstream
+	@$(WITH_NATIVE) $(VENV)/bin/python tools/lint.py
 
 .PHONY: kafka
 kafka: ## A real Apache Kafka on loopback (ARGS="start", "stop", "status", "run topics ...")
@@ -79,9 +72,9 @@ clean: ## Remove what was built in this clone; the cache outside stays
 # ---------------------------------------------------------------------------------------------------
 
 $(STAMPS)/venv:
-	@command -v $(PYTHON) >/dev/null || { echo 'make: there is no `$(PYTHON)` here (3.10 or later is needed)' >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
-	  || { echo 'make: $(PYTHON) is too old: 3.10 or later is needed (make PYTHON=python3.11 ...)' >&2; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo 'make: there is no `$(PYTHON)` here (3.11 or later is needed)' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo 'make: $(PYTHON) is too old: 3.11 or later is needed (make PYTHON=python3.12 ...)' >&2; exit 1; }
 	@echo 'make: virtual environment $(VENV)'
 	@$(PYTHON) -m venv $(VENV)
 	@mkdir -p $(STAMPS) && touch $@
@@ -103,7 +96,7 @@ native: $(STAMPS)/venv
 	@$(VENV)/bin/python tools/native/prepare.py --env-file $(NATIVE_ENV)
 $(NATIVE_ENV): native ;
 
-$(STAMPS)/built: $(STAMPS)/build-tools $(NATIVE_ENV) $(RUST_SOURCES) Cargo.toml Cargo.lock pyproject.toml $(if $(MODULE),,module-is-missing)
+$(STAMPS)/built: $(STAMPS)/build-tools $(NATIVE_ENV) $(RUST_SOURCES) Cargo.toml Cargo.lock pyproject.toml rust-toolchain.toml .cargo/config.toml $(if $(MODULE),,module-is-missing)
 	@echo 'make: the Python module (cargo, release profile)'
 	@$(WITH_NATIVE) VIRTUAL_ENV=$(CURDIR)/$(VENV) PATH="$(CURDIR)/$(VENV)/bin:$$PATH" maturin develop --release --locked \
 	  $${MILLSTREAM_CARGO_FEATURES:+--features "$$MILLSTREAM_CARGO_FEATURES"}

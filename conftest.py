@@ -10,5 +10,4 @@ collect_ignore_glob = [
     "python/millstream/models/serializers/schema_registry.py",
     "python/millstream/sinks/*",
     "python/millstream/sources/*",
-    "python/millstream/state/memory.py",
 ]

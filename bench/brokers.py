@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import uuid
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 KAFKA_TOOL = [sys.executable, str(ROOT / "tools" / "kafka")]
@@ -67,8 +68,8 @@ class Topics:
 
     def __init__(self, address):
         self.address = address
-        self.prefix = f"bench-{os.getpid()}"
-        self.made = []
+        self.prefix = f"bench-{uuid.uuid4().hex[:8]}"
+        self.made = 0
 
     def millstream(self, *arguments):
         done = subprocess.run(
@@ -80,10 +81,10 @@ class Topics:
         return done.stdout
 
     def create(self, name):
+        full = f"{self.prefix}-{name}-{self.made}"
+        self.made += 1
         # Records have the time of a fixed day, which the usual retention would delete as they come.
-        full = f"{self.prefix}-{name}-{len(self.made)}"
         self.millstream("create", full, "--partitions", "1", "--config", "retention.ms=-1")
-        self.made.append(full)
         return full
 
     def count(self, name):
@@ -91,10 +92,15 @@ class Topics:
         return sum(partition["end_offset"] for partition in described["partitions"])
 
     def delete(self, name):
-        self.made.remove(name)
         self.millstream("delete", name)
 
     def delete_all(self):
-        if self.made:
-            self.millstream("delete", *self.made, "--if-exists")
-        self.made = []
+        """Those that were created here, and the changelog topics of pipelines, which bear the name of their input."""
+        try:
+            listed = [json.loads(line)["topic"] for line in self.millstream("list", "--json").splitlines()]
+            mine = [name for name in listed if self.prefix in name]
+            if mine:
+                self.millstream("delete", *mine, "--if-exists")
+        except SystemExit as error:
+            # Said here, for why the run ended must stay the last word.
+            print(f"{error}\nbench: topics with {self.prefix} in their names may be left on {self.address}", flush=True)

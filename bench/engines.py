@@ -1,6 +1,8 @@
 """What is measured: how each engine is started, what it must write, and what a process cost."""
 
+import contextlib
 import dataclasses
+import json
 import os
 import pathlib
 import subprocess
@@ -10,7 +12,6 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PIPELINE = ROOT / "bench" / "pipeline.py"
-QUIX = "quixstreams==3.28.1"
 
 # As bench/raw/src/records.rs makes the records: keys, filter, distance in time.
 KEYS, BELOW_FILTER_OF_100, WINDOW_MS = 100, 1, 1000
@@ -32,6 +33,8 @@ class Cost:
     cpu_s: float
     wall_s: float
     peak_mb: float
+    first_s: float | None = None
+    """From starting the process until its first record stood in the output topic."""
 
 
 def outputs(workload, records):
@@ -47,31 +50,18 @@ def outputs(workload, records):
     return records // 100 * (100 - BELOW_FILTER_OF_100)
 
 
-def build_raw(target_dir, features):
+def build_raw():
     """The program bench-raw, in the release profile."""
-    command = ["cargo", "build", "--release", "--locked", "-p", "bench-raw"]
-    if features:
-        # The feature is of another crate; here it is of the library itself.
-        command += ["--features", "rdkafka-sys/ssl"]
-    if subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL).returncode:
+    # With the package of the Python module, though only the one program is built: with it, librdkafka and what it needs
+    # have the same features as in `make build`, and are there already.
+    command = ["cargo", "build", "--release", "--locked", "-p", "bench-raw", "-p", "millstream-python", "--bin", "bench-raw"]
+    command += ["--message-format", "json-render-diagnostics"]
+    if features := os.environ.get("MILLSTREAM_CARGO_FEATURES"):
+        command += ["--features", features]
+    done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
         sys.exit("bench: bench/raw does not build; cargo's message stands above")
-    return pathlib.Path(target_dir) / "release" / "bench-raw"
-
-
-def quix_python(cache):
-    """The interpreter of an environment with Quix Streams, or None if PyPI cannot be reached."""
-    home = pathlib.Path(cache) / f"bench-{QUIX.replace('==', '-')}-{sys.version_info[0]}.{sys.version_info[1]}"
-    python = home / "bin" / "python"
-    if not (home / ".complete").exists():
-        print(f"bench: installing {QUIX} into {home}", flush=True)
-        steps = (
-            [sys.executable, "-m", "venv", "--clear", str(home)],
-            [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", QUIX],
-        )
-        if any(subprocess.run(step, stdin=subprocess.DEVNULL).returncode for step in steps):
-            return None
-        (home / ".complete").touch()
-    return python
+    return next(found for line in done.stdout.splitlines() if (found := json.loads(line).get("executable")))
 
 
 def pipeline(python, package, workload, broker, source, sink, directory, count=0):
@@ -82,16 +72,85 @@ def pipeline(python, package, workload, broker, source, sink, directory, count=0
     return command + (["--count", str(count)] if count else [])
 
 
+def start(command, log):
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+
+
+def end_of(log):
+    log.seek(0)
+    return log.read().decode(errors="replace")[-3000:]
+
+
+def fail(command, status, *logs):
+    said = "\n".join(end_of(log) for log in logs)
+    sys.exit(f"bench: {' '.join(map(str, command))}\nended with {status}:\n{said}")
+
+
 def measure(command):
     """Runs a process to its end. The cost is the kernel's own account, of all its threads."""
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as log:
         started = time.monotonic()
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
+        process = start(command, log)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
         wall = time.monotonic() - started
         process.returncode = os.waitstatus_to_exitcode(status)
-        said.seek(0)
-        text = said.read().decode(errors="replace")
-    if process.returncode:
-        sys.exit(f"bench: {' '.join(map(str, command))}\nended with {process.returncode}:\n{text[-3000:]}")
-    return Cost(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss / 1024), text
+        if process.returncode:
+            fail(command, process.returncode, log)
+        return Cost(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss / 1024), end_of(log)
+
+
+@contextlib.contextmanager
+def first_record(raw, address, topic):
+    """Yields a function that returns when the topic got its first record, in seconds since 1970.
+
+    A process of its own waits for that record, and has its connection before the block begins.
+    """
+    command = [raw, "first", address, topic]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+
+    def line():
+        said = process.stdout.readline()
+        if not said:
+            sys.exit(f"bench: {' '.join(command)} saw no record; its message stands above")
+        return said.strip()
+
+    try:
+        line()  # "waiting"
+        yield lambda: float(line())
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def latency(probe, program=None):
+    """What the command `probe` says, while `program` runs beside it. Whichever fails shows the end of what both said."""
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as log:
+        beside = start(program, log) if program else None
+        prober = start(probe, said)
+        try:
+            while prober.poll() is None:
+                if beside and beside.poll() is not None:
+                    fail(program, beside.returncode, log)
+                time.sleep(0.1)
+            if prober.returncode:
+                fail(probe, prober.returncode, said, log)
+        finally:
+            for process in (prober, beside):
+                if process:
+                    stop(process)
+        return json.loads(end_of(said).splitlines()[-1])
+
+
+def stop(process):
+    process.terminate()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -12,6 +12,12 @@ TARGETS = [
 ]
 LATENCY_TARGET_MS = 20.0
 
+COLUMNS = """\
+CPU us/record, records/CPU-s, records/s: what the records beyond the first 2,000 took, so without start and stop
+peak MB: the greatest of all runs
+first output: seconds from starting the process until its first record stood in the output topic"""
+TOO_FEW = "* starting and stopping took longer than the records did: give more of them (--records)"
+
 
 @dataclasses.dataclass
 class Line:
@@ -22,12 +28,19 @@ class Line:
     records: int
     cpu_us: list
     """CPU microseconds per record, run by run, without what starting and stopping costs."""
-    wall_s: list
-    """Wall time of each run, with start and stop."""
+    wall_us: list
+    """The same of the time that passed; not above zero if a short run was over before a small one."""
     peak_mb: float
-    start_s: float
-    """Wall time of a run over 2,000 records: start, join, stop."""
+    first_s: list
+    """From starting the process to its first output, run by run; empty if the workload has no output."""
     start_cpu_s: float
+    """CPU seconds of a run over 2,000 records."""
+    start_wall_s: float
+    """The same of the time that passed."""
+    too_few: bool
+    """Starting and stopping took more CPU time than the records did."""
+    too_short: bool
+    """Starting and stopping took more of the time that passed than the records did."""
 
     @property
     def cost(self):
@@ -39,20 +52,33 @@ class Line:
 
     @property
     def per_second(self):
-        return self.records / statistics.median(self.wall_s)
+        each = statistics.median(self.wall_us)
+        return 1e6 / each if each > 0 else None
+
+    @property
+    def first_output(self):
+        return statistics.median(self.first_s) if self.first_s else None
 
 
 def line(workload, engine, records, small_records, full, small):
     """Subtracts the cost of a small run from each full one, so that only what a record costs is left."""
-    more = records - small_records
     base_cpu = statistics.median(cost.cpu_s for cost in small)
+    base_wall = statistics.median(cost.wall_s for cost in small)
+
+    def per_record(seconds):
+        return seconds / (records - small_records) * 1e6
+
     return Line(
         workload, engine, records,
-        cpu_us=[max(cost.cpu_s - base_cpu, 1e-9) / more * 1e6 for cost in full],
-        wall_s=[cost.wall_s for cost in full],
+        # A cost is never nothing, though a run may be too short to be told from a small one.
+        cpu_us=[per_record(max(cost.cpu_s - base_cpu, 1e-6)) for cost in full],
+        wall_us=[per_record(cost.wall_s - base_wall) for cost in full],
         peak_mb=max(cost.peak_mb for cost in full),
-        start_s=statistics.median(cost.wall_s for cost in small),
+        first_s=[cost.first_s for cost in small if cost.first_s is not None],
         start_cpu_s=base_cpu,
+        start_wall_s=base_wall,
+        too_few=statistics.median(cost.cpu_s for cost in full) < 2 * base_cpu,
+        too_short=statistics.median(cost.wall_s for cost in full) < 2 * base_wall,
     )
 
 
@@ -62,35 +88,46 @@ def find(lines, workload, engine):
     return next((found for found in lines if (found.workload, found.engine) == (workload, engine)), None)
 
 
-def ratio(lines, workload, other):
-    """How many times as many records per CPU-second Millstream does."""
-    ours, theirs = find(lines, workload, "millstream"), find(lines, workload, other)
-    return theirs.cost / ours.cost if ours and theirs else None
+def star(doubtful):
+    return "*" if doubtful else " "
 
 
 def table(lines):
     head = (
-        f"{'workload':<12} {'engine':<12} {'CPU us/record':>24} {'records/CPU-s':>14} {'records/s':>11}"
-        f" {'peak MB':>8} {'start+stop':>11}"
+        f"{'workload':<12} {'engine':<12} {'CPU us/record':>24} {'records/CPU-s':>15} {'records/s':>12}"
+        f" {'peak MB':>8} {'first output':>13}"
     )
     rows = [head, "-" * len(head)]
     for found in lines:
         cost = f"{found.cost:.2f} ({min(found.cpu_us):.2f} to {max(found.cpu_us):.2f})"
+        first = "-" if found.first_output is None else f"{found.first_output:.2f} s"
+        rate = "-" if found.per_second is None else f"{found.per_second:,.0f}"
         rows.append(
-            f"{found.workload:<12} {found.engine:<12} {cost:>24} {found.per_cpu_second:>14,.0f} {found.per_second:>11,.0f}"
-            f" {found.peak_mb:>8.0f} {found.start_s:>9.2f} s"
+            f"{found.workload:<12} {found.engine:<12} {cost:>24} {found.per_cpu_second:>14,.0f}{star(found.too_few)}"
+            f" {rate:>11}{star(found.too_short)} {found.peak_mb:>8.0f} {first:>13}"
         )
+    rows += ["", COLUMNS] + ([TOO_FEW] if any(found.too_few or found.too_short for found in lines) else [])
     return "\n".join(rows)
+
+
+def verdict(lines, workload, other, wanted):
+    """How many times as many records per CPU-second Millstream does, and whether that is enough."""
+    ours, theirs = find(lines, workload, "millstream"), find(lines, workload, other)
+    if not ours or not theirs:
+        return "not measured"
+    ratio = theirs.cost / ours.cost
+    if ours.too_few or theirs.too_few:
+        return f"{ratio:.2f} (too few records to tell)"
+    return f"{ratio:.2f} ({'reached' if ratio >= wanted else 'MISSED'})"
 
 
 def verdicts(lines, latencies):
     """The targets, each with what was measured."""
     said = []
     for workload, other, wanted in TARGETS:
-        found = ratio(lines, workload, other)
         name = "librdkafka consume + produce" if other == "copy" else "Quix Streams"
-        text = "not measured" if found is None else f"{found:.2f} ({'reached' if found >= wanted else 'MISSED'})"
-        said.append(f"{workload}: records per CPU-second as a multiple of {name}: {text}, to reach: {wanted}")
+        found = verdict(lines, workload, other, wanted)
+        said.append(f"{workload}: records per CPU-second as a multiple of {name}: {found}, to reach: {wanted}")
     ours = next((found for found in latencies if found["engine"] == "millstream"), None)
     text = "not measured" if not ours else (
         f"{ours['p99_ms']:.1f} ms ({'reached' if ours['p99_ms'] < LATENCY_TARGET_MS else 'MISSED'})"
@@ -99,8 +136,15 @@ def verdicts(lines, latencies):
     return said
 
 
+def latency(engine, runs):
+    """Medians over the runs of one engine, and the runs themselves."""
+    names = ("p50_ms", "p99_ms", "max_ms")
+    return {"engine": engine} | {name: statistics.median(run[name] for run in runs) for name in names} | {"runs": runs}
+
+
 def latency_table(latencies):
-    rows = [f"{'latency':<12} {'p50 ms':>8} {'p99 ms':>8} {'max ms':>8}"]
+    rows = [f"{'engine':<12} {'p50 ms':>8} {'p99 ms':>8} {'max ms':>8}   p99 of each run"]
     for found in latencies:
-        rows.append(f"{found['engine']:<12} {found['p50_ms']:>8.2f} {found['p99_ms']:>8.2f} {found['max_ms']:>8.2f}")
+        each = " ".join(f"{run['p99_ms']:.2f}" for run in found["runs"])
+        rows.append(f"{found['engine']:<12} {found['p50_ms']:>8.2f} {found['p99_ms']:>8.2f} {found['max_ms']:>8.2f}   {each}")
     return "\n".join(rows)

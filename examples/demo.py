@@ -29,6 +29,7 @@ PARTITIONS = 3
 # The program never ends by itself. Once everything was read and nothing new was written for this long, it is done.
 QUIET_SECONDS = 1.5
 PATIENCE_SECONDS = 180
+END_SECONDS = 60
 
 
 def main():
@@ -74,13 +75,20 @@ def empty(folder):
 
 
 def end_broker(data_dir):
-    """Ends the broker of an earlier demo, if it is still there: its command line has the folder's name."""
+    """Ends the broker of an earlier demo, if it is still there.
+
+    The command that started it gave it the folder's name or, as it ran there, only `.millstream`.
+    """
     for entry in pathlib.Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
-            if "broker" in words and str(data_dir) in words:
+            where = (entry / "cwd").readlink()
+            if "broker" in words and any(where / word == data_dir for word in words):
                 os.kill(int(entry.name), signal.SIGTERM)
-                while (entry / "cmdline").exists() and (entry / "cmdline").read_bytes():
+                deadline = time.monotonic() + END_SECONDS
+                while (entry / "cmdline").read_bytes():
+                    if time.monotonic() > deadline:
+                        sys.exit(f"demo: the broker of an earlier demo (process {entry.name}) does not end")
                     time.sleep(0.05)
 
 
@@ -123,12 +131,13 @@ def run_program(folder):
     expected = departed()
     started = last_change = time.monotonic()
     topic, seen, worked = None, (0, 0), 0.0
-    with open(folder / "flights.log", "wb") as log:
+    path = folder / "flights.log"
+    with open(path, "wb") as log:
         program = subprocess.Popen([sys.executable, PROGRAM], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
             while True:
                 if program.poll() is not None:
-                    sys.exit(f"\ndemo: the program ended by itself:\n{(folder / 'flights.log').read_text()[-3000:]}")
+                    sys.exit(f"\ndemo: the program ended by itself (status {program.returncode}):\n{end_of(path)}")
                 topic = topic or regrouped_topic()
                 now = (end_offsets(topic) if topic else 0, end_offsets(OUTPUT))
                 if now != seen:
@@ -139,13 +148,23 @@ def run_program(folder):
                 if seen[0] >= expected and seen[1] and time.monotonic() - last_change > QUIET_SECONDS:
                     break
                 if time.monotonic() - last_change > PATIENCE_SECONDS:
-                    sys.exit(f"\ndemo: nothing moved for {PATIENCE_SECONDS} s; see {folder / 'flights.log'}")
+                    sys.exit(f"\ndemo: nothing moved for {PATIENCE_SECONDS} s; the program said:\n{end_of(path)}")
                 time.sleep(0.1)
-        finally:
             program.send_signal(signal.SIGINT)
-            program.wait(30)
+            status = program.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            sys.exit(f"\ndemo: the program did not end within {END_SECONDS} s of Ctrl-C:\n{end_of(path)}")
+        finally:
+            program.kill()
+            program.wait()
     print()
+    if status:
+        sys.exit(f"demo: the program did its work, but ended with status {status}:\n{end_of(path)}")
     return worked
+
+
+def end_of(log):
+    return log.read_text(errors="replace")[-3000:]
 
 
 def read_windows():
@@ -167,7 +186,7 @@ def print_tables(windows):
         print(bold(f"\n{title}"))
         print(dim("airport  hour (UTC)        flights  mean delay  worst delay"))
         for row in chosen:
-            hour = datetime.datetime.fromtimestamp(row["start"] / 1000, datetime.timezone.utc)
+            hour = datetime.datetime.fromtimestamp(row["start"] / 1000, datetime.UTC)
             delays = f"{row['mean_delay']:6.1f} min  {row['worst']:7} min"
             print(f"{row['origin']:7}  {hour:%Y-%m-%d %H:%M}  {row['flights']:7}  {delays}")
 

@@ -7,6 +7,7 @@ needed.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from logging import Logger
 from typing import Any, Final, Literal, final
 
@@ -74,17 +75,123 @@ class Row:
 
 @final
 class State:
-    """A user's state, scoped to the key of the record being processed (ST-01 to ST-05).
+    """A user's state, scoped to the key of the record being processed (ST-01 to ST-05, ST-50 to ST-57).
 
-    Valid only while the record it was given for is being processed; later use raises `RuntimeError`.
+    Functions with `stateful=True` get one as last argument. Keys and values are written as JSON, so a tuple
+    comes back as a list (ST-04). It works while the record is being processed; later use raises `RuntimeError`.
+
+    A value that is set with a `ttl` reads as missing once the time of the store partition has reached the timestamp of
+    the record that set it, plus the ttl. That time is event time, never the clock's: the greatest timestamp of the
+    records whose functions read or wrote the store since a value was first given a ttl (ST-50).
+
+    >>> from millstream.testing import MemoryApplication
+    >>> app = MemoryApplication()
+    >>> sdf = app.dataframe(app.topic("visits"))
+    >>> def count(value, state):
+    ...     total = state.get("total", 0) + 1
+    ...     state.set("total", total)
+    ...     return total
+    >>> sdf = sdf.apply(count, stateful=True)
+    >>> [sdf.test({}, key=key)[0][0] for key in (b"ann", b"bob", b"ann")]
+    [1, 1, 2]
     """
 
-    def get(self, key: Any, default: Any = None) -> Any: ...
-    def set(self, key: Any, value: Any, ttl: Any = None) -> None: ...
-    def get_bytes(self, key: Any, default: Any = None) -> Any: ...
-    def set_bytes(self, key: Any, value: bytes, ttl: Any = None) -> None: ...
-    def exists(self, key: Any) -> bool: ...
-    def delete(self, key: Any) -> None: ...
+    def get(self, key: Any, default: Any = None) -> Any:
+        """The value of a key, or `default` if it has none. A stored `None` is a value (ST-01).
+
+        Raises:
+            StateSerializationError: the key has no JSON form, or the stored bytes are no JSON.
+
+        >>> from millstream.testing import MemoryApplication
+        >>> app = MemoryApplication()
+        >>> sdf = app.dataframe(app.topic("visits"))
+        >>> sdf = sdf.apply(lambda value, state: state.get("seen", "never"), stateful=True)
+        >>> sdf.test({})[0][0]
+        'never'
+        """
+    def set(self, key: Any, value: Any, ttl: timedelta | None = None) -> None:
+        """Sets the value of a key (ST-02).
+
+        Args:
+            key, value: anything that JSON has. A key of type `bytes` is taken as it is.
+            ttl: the value expires that long after the record's timestamp, by event time; `None`: never (ST-50, ST-52).
+
+        Raises:
+            StateSerializationError: the key or the value has no JSON form. The checkpoint fails then, also if the
+                error is suppressed (ST-04).
+            ValueError: the ttl is not positive, or leads beyond the year 33658. The checkpoint fails as well (ST-51).
+            TypeError: the ttl is no `timedelta`.
+
+        >>> from millstream.testing import MemoryApplication
+        >>> app = MemoryApplication()
+        >>> sdf = app.dataframe(app.topic("visits"))
+        >>> def swap(value, state):
+        ...     before = state.get("city")
+        ...     state.set("city", value["city"])
+        ...     return before
+        >>> sdf = sdf.apply(swap, stateful=True)
+        >>> [sdf.test({"city": city})[0][0] for city in ("Bern", "Chur")]
+        [None, 'Bern']
+        """
+    def get_bytes(self, key: Any, default: Any = None) -> Any:
+        """The stored bytes of a key, or `default` if it has none (ST-05). Of what `set()` wrote, its JSON.
+
+        >>> from millstream.testing import MemoryApplication
+        >>> app = MemoryApplication()
+        >>> sdf = app.dataframe(app.topic("visits"))
+        >>> def raw(value, state):
+        ...     state.set("city", "Chur")
+        ...     return state.get_bytes("city")
+        >>> sdf.apply(raw, stateful=True).test({})[0][0]
+        b'"Chur"'
+        """
+    def set_bytes(self, key: Any, value: bytes, ttl: timedelta | None = None) -> None:
+        r"""Sets the value of a key to bytes, as they are (ST-05).
+
+        Args:
+            key: as in `set()`.
+            value: `bytes`.
+            ttl: the value expires that long after the record's timestamp, by event time; `None`: never (ST-50, ST-52).
+
+        Raises:
+            StateSerializationError: the value is no `bytes`; as in `set()`.
+
+        >>> from millstream.testing import MemoryApplication
+        >>> app = MemoryApplication()
+        >>> sdf = app.dataframe(app.topic("visits"))
+        >>> def keep(value, state):
+        ...     state.set_bytes("image", bytes([0, 255]))
+        ...     return state.get_bytes("image")
+        >>> sdf.apply(keep, stateful=True).test({})[0][0]
+        b'\x00\xff'
+        """
+    def exists(self, key: Any) -> bool:
+        """Whether a key has a value, be it `None` (ST-03).
+
+        >>> from millstream.testing import MemoryApplication
+        >>> app = MemoryApplication()
+        >>> sdf = app.dataframe(app.topic("visits"))
+        >>> def first(value, state):
+        ...     known = state.exists("known")
+        ...     state.set("known", None)
+        ...     return not known
+        >>> sdf = sdf.filter(first, stateful=True)
+        >>> len(sdf.test({})), len(sdf.test({}))
+        (1, 0)
+        """
+    def delete(self, key: Any) -> None:
+        """Removes a key and its value; fine if there is none (ST-03).
+
+        >>> from millstream.testing import MemoryApplication
+        >>> app = MemoryApplication()
+        >>> sdf = app.dataframe(app.topic("visits"))
+        >>> def forget(value, state):
+        ...     state.set("city", "Chur")
+        ...     state.delete("city")
+        ...     return state.get("city")
+        >>> sdf.apply(forget, stateful=True).test({})[0][0] is None
+        True
+        """
 
 # ----------------------------------------------------------------------------------------------
 # Serializers
@@ -330,8 +437,14 @@ class TopologyBuilder:
         topic: TopicSpec | Callable[[Any, Any, int, Any], TopicSpec],
         key: Callable[[Any], Any] | None = None,
     ) -> int: ...
-    def register_store(self, node: int) -> None:
-        """Registers the default state store of the node's stream."""
+    def set_expiry(self, *, max_evictions_per_flush: int, changelog_tombstones: bool) -> None:
+        """How stores declared from here on remove values that expired (ST-54)."""
+    def register_store(self, node: int, *, in_memory: bool = False) -> None:
+        """Registers the default state store of the node's stream; the first registration counts (ST-41)."""
+    def roll_back(self) -> None:
+        """Undoes the last call that added a node or a store. Once: there is no second step back."""
+    def repartition_found(self, topic: str, partitions: int) -> None:
+        """Tells the size of a repartition topic that was there already (T-10)."""
     def stream_id(self, node: int) -> str: ...
     def internal_topics(self) -> list[InternalTopic]:
         """What must exist for what was declared so far."""
@@ -395,7 +508,10 @@ class TestDriver:
         on_processing_error: Callable[[Exception, Row | None, Logger], bool] | None = None,
         on_producer_error: Callable[[Exception, Row | None, Logger], bool] | None = None,
         on_message_processed: Callable[[str, int, int], None] | None = None,
-    ) -> TestDriver: ...
+        dumps: Callable[[Any], bytes | str] | None = None,
+        loads: Callable[[bytes], Any] | None = None,
+    ) -> TestDriver:
+        """`dumps` and `loads` stand for JSON in `State` (ST-06)."""
     def process(
         self,
         topic: str,
@@ -575,10 +691,10 @@ class KafkaAdmin:
 # The process
 # ----------------------------------------------------------------------------------------------
 
-def ensure_broker(data_dir: str, command: Sequence[str], timeout: float = 30.0) -> str:
+def ensure_broker(data_dir: str, command: Sequence[str]) -> str:
     """Finds or starts the embedded broker of that data directory, as a process of its own, and returns its
-    address. `command` starts it, e.g. `[sys.executable, "-m", "millstream", "broker"]`; the data directory and
-    the listener are appended."""
+    address. `command` starts it, e.g. `[sys.executable, "-m", "millstream", "broker"]`; the options that make it
+    the embedded one are appended. It has 60 s to answer."""
 
 def cli_main(argv: Sequence[str]) -> int:
     """The command line program; `argv` without the program's name. Returns the exit status."""

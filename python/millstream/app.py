@@ -197,8 +197,18 @@ class Application:
             self._config.auto_create_topics,
         )
         self._context = ProcessingContext(
-            self._config.consumer_group, self._config.use_changelog_topics, self._topic_manager
+            self._config.consumer_group,
+            self._config.use_changelog_topics,
+            self._topic_manager,
+            self._config.rocksdb_options,
         )
+        options = self._config.rocksdb_options or RocksDBOptions()
+        self._context.builder.set_expiry(
+            max_evictions_per_flush=options.max_evictions_per_flush,
+            changelog_tombstones=options.ttl_changelog_tombstones,
+        )
+        if options._without_effect():
+            _logger.warning("Without effect in Millstream: rocksdb_options %s", ", ".join(options._without_effect()))
         self._runner: Runner | None = None
         # Between `stop()` in one thread and `run()` in another.
         self._lock = threading.Lock()

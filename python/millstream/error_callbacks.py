@@ -22,7 +22,7 @@ __all__ = (
 ConsumerErrorCallback = Callable[[Exception, RawConfluentKafkaMessageProto | None, logging.Logger], bool]
 """Reading or deserializing failed; the message is `None` for failures of the poll itself (E-01)."""
 ProcessingErrorCallback = Callable[[Exception, Row | None, logging.Logger], bool]
-"""A step of the pipeline failed for a record (E-02)."""
+"""A step of the pipeline failed for a record (E-02). The row is the record as it was read."""
 ProducerErrorCallback = Callable[[Exception, Row | None, logging.Logger], bool]
 """Writing failed; the row is `None` for a delivery that failed later (E-03)."""
 

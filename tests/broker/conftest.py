@@ -1,67 +1,19 @@
-"""The embedded broker as a process, and the foreign clients that talk to it.
+"""The embedded broker as a process, and the foreign clients that talk to it."""
 
-The command comes from MILLSTREAM_BROKER_CMD (default: the repository's `.venv/bin/millstream broker`); it must take
-`--data-dir` and `--listen` and print the address it listens on.
-"""
-
-import os
-import pathlib
-import re
-import shlex
 import shutil
-import signal
 import subprocess
-import sys
 import uuid
 
+import brokers
 import pytest
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-DEFAULT = shlex.join([str(ROOT / ".venv" / "bin" / "millstream"), "broker"])
-COMMAND = shlex.split(os.environ.get("MILLSTREAM_BROKER_CMD") or DEFAULT)
-KAFKA_TOOL = [sys.executable, str(ROOT / "tools" / "kafka")]
-CANNOT_RUN_HERE = 3
-
-
-class Broker:
-    """One broker process on a data directory that outlives it."""
-
-    def __init__(self, data_dir, log):
-        self.data_dir = data_dir
-        self.log = log
-        self.address = None
-        self.process = None
-
-    def start(self, *options):
-        # The same port again after a restart: clients keep their bootstrap address.
-        listen = self.address or "127.0.0.1:0"
-        self.process = subprocess.Popen(
-            [*COMMAND, "--data-dir", str(self.data_dir), "--listen", listen, *options],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=open(self.log, "ab"), text=True,
-        )
-        line = self.process.stdout.readline()
-        found = re.search(r"127\.0\.0\.1:\d+", line)
-        assert found, f"the broker did not say where it listens: {line!r}\n{self.log.read_text()}"
-        self.address = found[0]
-        return self
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            self.process.wait(30)
+from brokers import EmbeddedBroker
 
 
 @pytest.fixture(scope="session")
 def shared_broker(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("broker")
-    broker = Broker(folder / "data", folder / "broker.log").start()
-    yield broker
-    assert broker.process.poll() is None, f"the broker has ended:\n{broker.log.read_text()[-3000:]}"
-    broker.stop()
+    with EmbeddedBroker(tmp_path_factory.mktemp("broker")) as broker:
+        yield broker
+        assert broker.is_alive(), f"the broker has ended:\n{broker.last_words()}"
 
 
 @pytest.fixture
@@ -72,9 +24,8 @@ def address(shared_broker):
 @pytest.fixture
 def own_broker(tmp_path):
     """A broker for one test, which may kill and restart it."""
-    broker = Broker(tmp_path / "data", tmp_path / "broker.log").start()
-    yield broker
-    broker.stop()
+    with EmbeddedBroker(tmp_path) as broker:
+        yield broker
 
 
 @pytest.fixture
@@ -107,8 +58,7 @@ def kafka_program(kafka_tool):
     """Runs a Java source file with Apache Kafka's client: kafka_program(path, argument, ...)."""
 
     def run(path, *arguments):
-        command = [*KAFKA_TOOL, "java", str(path), *arguments]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+        done = brokers.kafka_tool("java", str(path), *arguments, seconds=120)
         assert done.returncode == 0, f"{path} {arguments}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
@@ -118,15 +68,11 @@ def kafka_program(kafka_tool):
 @pytest.fixture(scope="session")
 def kafka_tool():
     """Runs one of Apache Kafka's own tools: kafka_tool("topics", "--list", ...)."""
-    checked = subprocess.run([*KAFKA_TOOL, "classpath"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    if checked.returncode == CANNOT_RUN_HERE:
-        pytest.skip(f"NO KAFKA TOOLS HERE: {checked.stderr.strip()}")
+    checked = brokers.kafka_tool("classpath", seconds=brokers.KAFKA_START_SECONDS)
     assert checked.returncode == 0, checked.stderr
 
     def run(name, *arguments, text="", check=True):
-        done = subprocess.run(
-            [*KAFKA_TOOL, "run", name, *arguments], input=text, capture_output=True, text=True, timeout=120
-        )
+        done = brokers.kafka_tool("run", name, *arguments, text=text, seconds=120)
         if check:
             assert done.returncode == 0, f"{name} {arguments}\n{done.stdout}\n{done.stderr}"
         return done.stdout

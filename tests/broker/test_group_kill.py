@@ -4,9 +4,9 @@ import pathlib
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
+from brokers import wait_for
 
 pytest.importorskip("confluent_kafka")
 from confluent_kafka import Producer  # noqa: E402
@@ -39,13 +39,6 @@ class Process:
         self.process.kill()
         self.process.wait()
         self.reader.join()
-
-
-def wait_for(condition, what):
-    until = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < until, f"never came true: {what}"
-        time.sleep(0.05)
 
 
 def test_two_take_over_from_a_killed_third(address, topic, group):

@@ -1,6 +1,7 @@
 """Apache Kafka's own command-line tools (the Java clients) against the embedded broker."""
 
 import concurrent.futures
+import json
 import pathlib
 import time
 
@@ -92,7 +93,7 @@ def test_records_are_deleted_and_offsets_listed(tool, topic, tmp_path):
     tool("topics", "--create", "--topic", topic)
     tool("console-producer", "--topic", topic, text="x\n" * 10)
     plan = tmp_path / "plan.json"
-    plan.write_text('{"version": 1, "partitions": [{"topic": "%s", "partition": 0, "offset": 6}]}' % topic)
+    plan.write_text(json.dumps({"version": 1, "partitions": [{"topic": topic, "partition": 0, "offset": 6}]}))
     tool("delete-records", "--offset-json-file", str(plan))
     assert f"{topic}:0:6" in tool("get-offsets", "--topic", topic, "--time", "earliest")
     assert f"{topic}:0:10" in tool("get-offsets", "--topic", topic, "--time", "latest")

@@ -1,10 +1,10 @@
 """Transactions by confluent-kafka (librdkafka), on the embedded broker and on a real Apache Kafka."""
 
-import os
 import threading
 import time
 
 import pytest
+from brokers import shared_kafka
 
 confluent_kafka = pytest.importorskip("confluent_kafka")
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition  # noqa: E402
@@ -18,10 +18,7 @@ def brokers(request):
     """The address of either broker: what holds on one must hold on the other."""
     if request.param == "embedded":
         return request.getfixturevalue("address")
-    address = os.environ.get("MILLSTREAM_TEST_KAFKA")
-    if not address:
-        pytest.skip("NO REAL KAFKA: MILLSTREAM_TEST_KAFKA is not set (make test sets it)")
-    return address
+    return shared_kafka()
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ def main():
     parser.add_argument("--broker", required=True)
     parser.add_argument("--state-dir", required=True)
     parser.add_argument("--group", default="crash")
+    parser.add_argument("--commit-interval", type=float, default=0.5)
     arguments = parser.parse_args()
 
     app = Application(
@@ -34,7 +35,7 @@ def main():
         consumer_group=arguments.group,
         auto_offset_reset="earliest",
         state_dir=arguments.state_dir,
-        commit_interval=0.5,
+        commit_interval=arguments.commit_interval,
         consumer_extra_config={"session.timeout.ms": 6000, "heartbeat.interval.ms": 1000},
         loglevel="INFO",
     )

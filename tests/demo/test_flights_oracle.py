@@ -6,99 +6,25 @@ the counts are exact, no record was dropped as late, although three partitions a
 to W-48; the stream time behind `group_by`).
 """
 
-import contextlib
 import json
 import os
-import pathlib
-import re
 import signal
 import subprocess
 import sys
 import time
 
-import polars
 import pytest
+from brokers import MILLSTREAM, ROOT, own_broker
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
-MILLSTREAM = [sys.executable, "-m", "millstream"]
-HOUR_MS = GRACE_MS = 3_600_000
+HOUR_MS = 3_600_000
 PATIENCE_SECONDS = 300
 
 
-@pytest.fixture(scope="session")
-def flights():
-    """The path of the JSON lines that are fed."""
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / "flights_data.py"],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True,
-    )
-    return pathlib.Path(done.stdout.split()[-1])
-
-
-@pytest.fixture(scope="session")
-def oracle(flights):
-    """(origin, start) -> (flights, mean delay, worst), of the windows that later records of the same origin close."""
-    table = (
-        polars.read_csv(flights.with_suffix(".csv"), null_values="NA")
-        .filter(polars.col("dep_delay").is_not_null())
-        .with_columns(
-            departure=polars.col("time_hour").str.to_datetime("%Y-%m-%dT%H:%M:%SZ").dt.epoch("ms")
-            + polars.col("minute") * 60_000
-        )
-        .with_columns(start=polars.col("departure") // HOUR_MS * HOUR_MS)
-    )
-    stream_time = table.group_by("origin").agg(stream_time=polars.col("departure").max())
-    closed = (
-        table.group_by("origin", "start")
-        .agg(
-            flights=polars.len(),
-            mean_delay=polars.col("dep_delay").cast(polars.Float64).mean(),
-            worst=polars.col("dep_delay").max(),
-        )
-        .join(stream_time, on="origin")
-        .filter(polars.col("start") + HOUR_MS + GRACE_MS <= polars.col("stream_time"))
-    )
-    columns = ("origin", "start", "flights", "mean_delay", "worst")
-    return {(origin, start): rest for origin, start, *rest in closed.select(columns).iter_rows()}
-
-
-@contextlib.contextmanager
-def embedded(folder):
-    with open(folder / "broker.log", "wb") as log:
-        broker = subprocess.Popen(
-            [*MILLSTREAM, "broker", "--data-dir", folder / "broker", "--listen", "127.0.0.1:0"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
-        )
-    try:
-        said = broker.stdout.readline()
-        found = re.search(r"127\.0\.0\.1:\d+", said)
-        assert found, f"the broker did not say where it listens: {said!r}"
-        yield found[0]
-    finally:
-        broker.terminate()
-        broker.wait(30)
-
-
-@contextlib.contextmanager
-def kafka(folder):
-    tool, name = [sys.executable, ROOT / "tools" / "kafka"], f"oracle-{os.getpid()}"
-    done = subprocess.run([*tool, "start", "--name", name], stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if done.returncode == 3:
-        pytest.skip(f"NO REAL KAFKA HERE: {done.stderr.strip()}")
-    assert done.returncode == 0, done.stderr
-    try:
-        yield done.stdout.split()[-1]
-    finally:
-        subprocess.run([*tool, "destroy", "--name", name], stdin=subprocess.DEVNULL, check=False)
-
-
-@pytest.fixture(
-    params=[pytest.param(embedded, id="embedded"), pytest.param(kafka, id="kafka", marks=pytest.mark.kafka)]
-)
+@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
 def broker(request, tmp_path):
-    with request.param(tmp_path) as address:
-        yield address
+    with own_broker(request.param, tmp_path) as broker:
+        yield broker.address
 
 
 def millstream(broker, *arguments):

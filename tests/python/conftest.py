@@ -7,8 +7,9 @@ if MILLSTREAM_TEST_KAFKA names one. `broker` is for tests that need a broker: em
 import os
 
 import pytest
+from brokers import EmbeddedBroker, shared_kafka
 
-from platforms import BrokerPlatform, DriverPlatform, EmbeddedBroker
+from platforms import BrokerPlatform, DriverPlatform
 
 REAL = pytest.param("kafka", marks=pytest.mark.kafka)
 
@@ -16,18 +17,12 @@ REAL = pytest.param("kafka", marks=pytest.mark.kafka)
 @pytest.fixture(scope="session")
 def embedded_broker(tmp_path_factory):
     """The address of an embedded broker for the whole session."""
-    broker = EmbeddedBroker(tmp_path_factory.mktemp("broker"))
-    yield broker.address
-    broker.stop()
+    with EmbeddedBroker(tmp_path_factory.mktemp("broker")) as broker:
+        yield broker.address
 
 
 def address_of(kind, request):
-    if kind == "embedded":
-        return request.getfixturevalue("embedded_broker")
-    address = os.environ.get("MILLSTREAM_TEST_KAFKA")
-    if not address:
-        pytest.skip("NO REAL KAFKA: MILLSTREAM_TEST_KAFKA is not set (make test sets it)")
-    return address
+    return request.getfixturevalue("embedded_broker") if kind == "embedded" else shared_kafka()
 
 
 @pytest.fixture(params=["driver", "embedded", REAL])
@@ -42,12 +37,6 @@ def platform(request, tmp_path):
 def broker(request, tmp_path):
     """A platform with a broker."""
     return BrokerPlatform(tmp_path, address_of(request.param, request))
-
-
-@pytest.fixture
-def embedded(request, tmp_path):
-    """A platform with the embedded broker, for what does not depend on the kind of broker."""
-    return BrokerPlatform(tmp_path, address_of("embedded", request))
 
 
 @pytest.fixture(autouse=True)

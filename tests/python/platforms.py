@@ -1,9 +1,6 @@
 """The same pipeline on the test driver and on brokers."""
 
 import dataclasses
-import re
-import subprocess
-import sys
 import time
 import uuid
 from typing import Any
@@ -45,27 +42,6 @@ class Output:
     partition: int
     raw_key: bytes | None
     raw_value: bytes | None
-
-
-class EmbeddedBroker:
-    """A broker process of its own, on a free port."""
-
-    def __init__(self, directory, *more):
-        self._log = open(directory / "broker.log", "wb")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "millstream", "broker", "--data-dir", str(directory / "data"),
-             "--listen", "127.0.0.1:0", *more],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._log, text=True,
-        )
-        line = self.process.stdout.readline()
-        found = re.search(r"127\.0\.0\.1:\d+", line)
-        assert found, f"the broker did not say where it listens: {line!r}"
-        self.address = found[0]
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(30)
-        self._log.close()
 
 
 class DriverPlatform:

@@ -578,7 +578,6 @@ class TestRefused:
             lambda sdf: sdf.tumbling_count_window(10),
             lambda sdf: sdf.hopping_count_window(10, 5),
             lambda sdf: sdf.sliding_count_window(10),
-            lambda sdf: sdf.register_store(store_type=object()),
         ],
     )
     def test_not_supported_yet(self, sdf, step):

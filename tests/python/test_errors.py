@@ -14,10 +14,10 @@ import subprocess
 import sys
 
 import pytest
+from brokers import EmbeddedBroker, read_line
 
 from millstream import Application
 from millstream.models import TopicConfig
-from platforms import EmbeddedBroker
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
@@ -37,7 +37,7 @@ class Place:
 
     def __init__(self, directory):
         self.directory = directory
-        self.broker = EmbeddedBroker(directory)
+        self.broker = EmbeddedBroker(directory).start()
         self.environment = {**os.environ, "Quix__Broker__Address": self.broker.address}
         self.app = Application(self.broker.address, loglevel=None)
         self.app.topic("readings")
@@ -103,7 +103,7 @@ def hold_the_state(place, blocks):
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )
     place.children.append(child)
-    assert child.stdout.readline() == "held\n"
+    assert read_line(child, "the first process to hold the state") == "held\n"
     child.send_signal(signal.SIGSTOP)
     return {kind: text.replace("PID", str(child.pid)) for kind, text in blocks.items()}
 

@@ -96,7 +96,6 @@ def test_exceptions_have_one_base():
         "from millstream.models.serializers import SchemaRegistryClientConfig",
         "from millstream.models.serializers.schema_registry import SchemaRegistryClientConfig",
         "from millstream.platforms.quix import QuixKafkaConfigsBuilder",
-        "from millstream.state.memory import MemoryStore",
     ],
 )
 def test_what_is_not_built_yet_says_so(statement):

@@ -69,22 +69,22 @@ def test_a_wrong_level_for_state():
     assert any("is no log level; use one of DEBUG" in line for line in found)
 
 
-def test_a_run_says_what_it_does(embedded, caplog):
+def test_a_run_says_what_it_does(broker, caplog):
     """E-23"""
-    app = embedded.application()
-    topic = embedded.topic("in")
+    app = broker.application()
+    topic = broker.topic("in")
     app.dataframe(topic)
     with caplog.at_level(logging.INFO, "millstream"):
         app.run(timeout=0.5)
     said = "\n".join(record.getMessage() for record in caplog.records if record.name.startswith("millstream"))
-    assert embedded.address in said and topic.name in said
+    assert broker.address in said and topic.name in said
     assert "assigned" in said.lower()
 
 
-def test_events_of_the_native_part_arrive(embedded, caplog):
+def test_events_of_the_native_part_arrive(broker, caplog):
     """E-22"""
-    app = embedded.application()
-    app.dataframe(embedded.topic("in"))
+    app = broker.application()
+    app.dataframe(broker.topic("in"))
     with caplog.at_level(logging.DEBUG, "millstream"):
         app.run(timeout=0.5)
     names = {record.name for record in caplog.records}

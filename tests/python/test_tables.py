@@ -120,11 +120,11 @@ def test_sizes():
         Table(0, None, 5, None, None)
 
 
-def test_in_a_run(embedded, capsys):
-    app = embedded.application()
-    topic = embedded.topic("in")
+def test_in_a_run(broker, capsys):
+    app = broker.application()
+    topic = broker.topic("in")
     app.dataframe(topic).print_table(size=2, metadata=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        embedded.run(*(Input(topic, {"a": n}, b"k", 5) for n in range(3)))
+        broker.run(*(Input(topic, {"a": n}, b"k", 5) for n in range(3)))
     assert capsys.readouterr().out.count("│ a │") == 2

@@ -66,7 +66,7 @@ def start(name, brokers, port, heap, secure, overrides):
     try:
         quorum = ",".join(f"{node.number}@127.0.0.1:{node.facts['controller_port']}" for node in made)
         key_store = make_certificate(folder) if secure else None
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+        cluster_id = new_cluster_id()
         for node in made:
             node.write_settings(quorum, min(3, brokers), key_store, overrides)
             node.format(cluster_id)
@@ -81,6 +81,13 @@ def start(name, brokers, port, heap, secure, overrides):
             shutil.rmtree(folder, ignore_errors=True)
         raise
     return addresses(name)
+
+
+def new_cluster_id():
+    """An id as Kafka makes them: never with a dash in front, which its own tools would take for an option."""
+    while (text := base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()).startswith("-"):
+        pass
+    return text
 
 
 def restart(name, number):

@@ -92,15 +92,17 @@ def cache_folder():
 
 def crates():
     """Name -> (version, folder) of the native crates, fetched by cargo if they are not here yet."""
+    # A source distribution has fewer members than the clone, and so not quite its lock file.
+    locked = ["--locked"] if (ROOT / "xtask").is_dir() else []
     # Our own environment may point somewhere stale; metadata does not need it.
     result = subprocess.run(
-        ["cargo", "metadata", "--format-version", "1", "--locked"],
+        ["cargo", "metadata", "--format-version", "1", *locked],
         cwd=ROOT,
         capture_output=True,
         text=True,
     )
     if result.returncode:
-        say("`cargo metadata --locked` failed:\n" + result.stderr.rstrip())
+        say("`cargo metadata` failed:\n" + result.stderr.rstrip())
         sys.exit(1)
     wanted = {"librocksdb-sys", *CODECS}
     found = {}

@@ -61,6 +61,8 @@ impl Reader {
                 ("bootstrap.servers", address),
                 ("group.id", "bench-raw"),
                 ("enable.auto.commit", "false"),
+                // As Millstream's consumer has it: librdkafka's own second is a pause at full speed.
+                ("fetch.queue.backoff.ms", "100"),
             ],
         );
         let name = c_string(topic);

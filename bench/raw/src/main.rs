@@ -4,19 +4,20 @@
 //! bench-raw fill    ADDRESS TOPIC COUNT           write COUNT records of 151 bytes
 //! bench-raw consume ADDRESS TOPIC COUNT           read them and look at none
 //! bench-raw copy    ADDRESS TOPIC COUNT OUTPUT    read them and write each to OUTPUT
+//! bench-raw first   ADDRESS TOPIC                 say "waiting", wait for the first record, say when it came
 //! bench-raw latency ADDRESS TOPIC COUNT OUTPUT RATE
 //!                                                 write RATE per second, and time how long until each comes out of OUTPUT
 //! ```
 //!
 //! All topics have one partition. Reading is by the batch call on a partition's queue, the fastest way librdkafka has;
-//! writing is with the settings that Millstream's producer has. Nothing here is hardened: it measures.
+//! the settings are those of Millstream's clients. Nothing here is hardened: it measures.
 #![expect(clippy::disallowed_methods, reason = "a program that measures reads the clock")]
 
 mod client;
 mod records;
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use client::{Reader, Writer};
 
@@ -27,6 +28,7 @@ fn main() {
         ["fill", address, topic, count] => fill(address, topic, number(count)),
         ["consume", address, topic, count] => consume(address, topic, number(count)),
         ["copy", address, topic, count, output] => copy(address, topic, number(count), output),
+        ["first", address, topic] => first(address, topic),
         ["latency", address, topic, count, output, rate] => {
             latency(address, topic, number(count), output, number(rate));
         }
@@ -83,17 +85,61 @@ pub(crate) enum Start {
     End,
 }
 
+/// How long nothing may come before something must be wrong.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn give_up(why: &str) -> ! {
+    eprintln!("bench-raw: {why}, then nothing for {} s", PATIENCE.as_secs());
+    std::process::exit(1);
+}
+
+fn first(address: &str, topic: &str) {
+    let mut reader = Reader::new(address, topic, Start::End);
+    println!("waiting");
+    let (begin, mut came) = (Instant::now(), None);
+    while came.is_none() {
+        reader.read(Duration::from_secs(1), |_, _, _| {
+            came.get_or_insert_with(SystemTime::now);
+        });
+        if begin.elapsed() > PATIENCE {
+            give_up("waited for a first record");
+        }
+    }
+    let since =
+        came.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).expect("a time after 1970");
+    println!("{:.6}", since.as_secs_f64());
+}
+
+/// Writes a record now and then until one comes out, and waits for the rest of them: from then on the pipeline runs.
+fn wait_for_pipeline(reader: &mut Reader, writer: &mut Writer) {
+    const EVERY: Duration = Duration::from_millis(100);
+    let (begin, mut sent, mut arrived) = (Instant::now(), 0, 0);
+    let mut value = String::new();
+    while arrived == 0 || arrived < sent {
+        if arrived == 0 && begin.elapsed() >= EVERY * sent {
+            let key = records::write_that_passes(u64::from(sent), &mut value);
+            writer.write(key.as_bytes(), value.as_bytes(), records::timestamp_ms(u64::from(sent)));
+            sent += 1;
+        }
+        reader.read(EVERY / 10, |_, _, _| arrived += 1);
+        writer.serve();
+        if begin.elapsed() > PATIENCE {
+            give_up(&format!("{arrived} of {sent} probes came out"));
+        }
+    }
+}
+
 fn latency(address: &str, topic: &str, count: u64, output: &str, rate: u64) {
     // What comes out keeps the order of what went in, so the oldest record under way is the next to arrive.
     let mut reader = Reader::new(address, output, Start::End);
     let mut writer = Writer::new(address, topic, &[("linger.ms", "0")]);
-    // The first tenth warms up both sides, and the pipeline may only now be joining its group.
+    wait_for_pipeline(&mut reader, &mut writer);
+    // The first tenth warms up both sides.
     let warm_up = count / 10;
     let mut under_way: VecDeque<Instant> = VecDeque::new();
     let mut times: Vec<Duration> = Vec::new();
     let (begin, mut sent, mut arrived) = (Instant::now(), 0, 0);
     let mut value = String::new();
-    let patience = Duration::from_secs(60);
     while arrived < count {
         let due = begin + Duration::from_nanos(sent * 1_000_000_000 / rate);
         let now = Instant::now();
@@ -106,7 +152,7 @@ fn latency(address: &str, topic: &str, count: u64, output: &str, rate: u64) {
         let wait = if sent < count {
             due.saturating_duration_since(now).min(Duration::from_millis(1))
         } else {
-            patience
+            PATIENCE
         };
         reader.read(wait, |_, _, _| {
             let since = under_way.pop_front().expect("nothing comes out that did not go in");
@@ -116,12 +162,8 @@ fn latency(address: &str, topic: &str, count: u64, output: &str, rate: u64) {
             }
         });
         writer.serve();
-        if under_way.front().is_some_and(|oldest| oldest.elapsed() > patience) {
-            eprintln!(
-                "bench-raw: {arrived} of {sent} records came out, then nothing for {} s",
-                patience.as_secs()
-            );
-            std::process::exit(1);
+        if under_way.front().is_some_and(|oldest| oldest.elapsed() > PATIENCE) {
+            give_up(&format!("{arrived} of {sent} records came out"));
         }
     }
     times.sort();

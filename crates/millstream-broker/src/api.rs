@@ -42,6 +42,9 @@ pub(crate) mod sync_group;
 pub(crate) mod txn_offset_commit;
 pub(crate) mod write_txn_markers;
 
+use std::collections::HashSet;
+use std::hash::Hash;
+
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{ApiKey, BrokerId, TopicName};
@@ -155,6 +158,16 @@ impl Context {
     pub(crate) fn reply<R: Encodable + HeaderVersion>(&self, response: &R) -> Reply {
         Reply::Now(self.frame(response))
     }
+}
+
+/// Things that one request may ask to have described with all their settings.
+pub(crate) const DESCRIBED_MAX: usize = 5_000;
+
+/// Leaves the first of each. A request may name a thing some hundred thousand times, and what is
+/// said about it is far larger than its name: the answers together would not fit into memory.
+pub(crate) fn distinct<T, K: Eq + Hash>(items: &mut Vec<T>, key: impl Fn(&T) -> K) {
+    let mut seen = HashSet::with_capacity(items.len());
+    items.retain(|item| seen.insert(key(item)));
 }
 
 /// A protocol string.

@@ -24,7 +24,7 @@ use crate::coordinator::Coordinator;
 use crate::disk::Disk;
 use crate::fetches::Fetches;
 use crate::group::{GroupSettings, Output, Ticket};
-use crate::journal::{Fields, Journal};
+use crate::journal::{Durability, Fields, Journal};
 use crate::log::Recovery;
 use crate::random::Random;
 use crate::settings::{Settings, Values};
@@ -37,11 +37,19 @@ pub(crate) use ending::OFFSETS_TOPIC;
 pub(crate) const NODE_ID: i32 = 1;
 /// Producer ids are taken from the journal in blocks of this size.
 const PRODUCER_ID_BLOCK: i64 = 1000;
+/// No broker gives out so many: a producer that claims such an id has made it up, and must not
+/// use up the ids of the others.
+const PRODUCER_ID_MAX: i64 = 1 << 62;
 /// Logs are not flushed by time more often than this, in milliseconds.
 const FLUSH_MS_MIN: i64 = 10;
+/// A tick that comes later than this tells that the broker itself was held up.
+const LATE_MIN: Duration = Duration::from_millis(50);
+/// So long it takes at most to read what has gathered in the sockets meanwhile.
+const CATCH_UP: Duration = Duration::from_secs(1);
 /// Present after a clean stop; removed at the start.
 const CLEAN_STOP: &str = "clean-stop";
-/// Holds the machine's boot id of the last run.
+/// Holds the machine's boot id of the last run that got through its recovery: until then the old
+/// one stands, so that a recovery that was interrupted begins anew.
 const BOOT_ID: &str = "boot-id";
 const CLUSTER_KEY: &[u8] = b"c";
 const PRODUCER_KEY: &[u8] = b"p";
@@ -132,11 +140,18 @@ impl Broker {
         settings.set_static("advertised.listeners", advertised);
         settings.set_static("log.dirs", dir.join("topics").display().to_string());
         let recovery = recovery_needed(&*disk, &dir, boot_id)?;
-        let sync = settings.number("log.flush.interval.messages") == 1;
         let journals = dir.join("journals");
-        let mut meta = Journal::open(Arc::clone(&disk), &journals, "meta", sync)?;
-        let groups = Journal::open(Arc::clone(&disk), &journals, "groups", sync)?;
-        let transactions = Journal::open(Arc::clone(&disk), &journals, "transactions", sync)?;
+        // Changes of topics and settings are rare, and much is lost with one of them.
+        let mut meta = Journal::open(Arc::clone(&disk), &journals, "meta", Durability::Synced)?;
+        settings.dynamic = setting_entries(&meta, BROKER_SETTING_KEY);
+        settings.dynamic_default = setting_entries(&meta, ALL_BROKERS_SETTING_KEY);
+        let durability = match (syncs_offsets(&settings), recovery) {
+            (true, _) => Durability::Synced,
+            (false, Recovery::MachineCrash) => Durability::CachedAndLost,
+            (false, _) => Durability::Cached,
+        };
+        let groups = Journal::open(Arc::clone(&disk), &journals, "groups", durability)?;
+        let transactions = Journal::open(Arc::clone(&disk), &journals, "transactions", durability)?;
         let cluster_id = match meta.get(CLUSTER_KEY) {
             Some(id) => String::from_utf8_lossy(id).into_owned(),
             None => {
@@ -145,16 +160,22 @@ impl Broker {
                 id
             }
         };
-        settings.dynamic = setting_entries(&meta, BROKER_SETTING_KEY);
-        settings.dynamic_default = setting_entries(&meta, ALL_BROKERS_SETTING_KEY);
+        // From here on files change that a clean stop vouched for.
+        disk.remove_file(&dir.join(CLEAN_STOP))?;
+        disk.sync_dir(&dir)?;
         let topics =
             Topics::open(Arc::clone(&disk), dir.join("topics"), &meta, &settings, recovery)?;
+        note_boot(&*disk, &dir, boot_id)?;
         let now = clock.monotonic();
         // Kafka cannot change it while running either, so it is read once.
         let retention_interval_ms = settings.number("log.retention.check.interval.ms");
         let coordinator = Coordinator::open(groups, now, clock.wall());
         let both = Now { monotonic: now, wall_ms: clock.wall() };
         let transactions = Transactions::open(transactions, both)?;
+        // An id whose reservation was lost with the machine, or with the journal, must not be
+        // given out again: its new owner's records would be taken for repetitions.
+        let in_logs = topics.highest_producer_id(PRODUCER_ID_MAX);
+        let seen = in_logs.max(transactions.highest_producer_id()).map_or(0, |id| id + 1);
         let mut broker = Self {
             settings,
             topics,
@@ -168,7 +189,7 @@ impl Broker {
             endpoint,
             data_dir: dir,
             scratch: Vec::new(),
-            producer_ids: 0..0,
+            producer_ids: seen..seen,
             waiting: HashMap::new(),
             answers: Vec::new(),
             next_ticket: 1,
@@ -225,6 +246,14 @@ impl Broker {
     /// Does what is due.
     pub(crate) fn tick(&mut self) {
         let now = self.clock.monotonic();
+        let late = now.saturating_sub(self.next_deadline());
+        if late > LATE_MIN {
+            // Heartbeats of that time lie unread in the sockets: nobody's session ends for it.
+            // Transactions get no time back: their time-outs run by the wall clock, also over a
+            // restart.
+            tracing::warn!(?late, "the broker was held up; groups get that time back");
+            self.coordinator.put_off(late + CATCH_UP);
+        }
         self.coordinator.tick(now, self.clock.wall());
         self.tick_transactions();
         self.fetches.expire(now);
@@ -241,7 +270,13 @@ impl Broker {
     /// What the disk says; the next start will scan then.
     pub(crate) fn close(&mut self) -> io::Result<()> {
         self.topics.close()?;
-        self.disk.file(&self.data_dir.join(CLEAN_STOP)).write_at(b"1", 0)
+        self.coordinator.make_durable()?;
+        self.transactions.make_durable()?;
+        self.meta.sync()?;
+        let note = self.disk.file(&self.data_dir.join(CLEAN_STOP));
+        note.write_at(b"1", 0)?;
+        note.sync()?;
+        self.disk.sync_dir(&self.data_dir)
     }
 
     /// Parks a JoinGroup or SyncGroup until its group answers.
@@ -270,7 +305,7 @@ impl Broker {
     pub(crate) fn new_producer_id(&mut self) -> io::Result<i64> {
         if self.producer_ids.is_empty() {
             let from = self.meta.get(PRODUCER_KEY).and_then(|value| Fields(value).i64());
-            let from = from.unwrap_or(0);
+            let from = from.unwrap_or(0).max(self.producer_ids.end);
             let to = from + PRODUCER_ID_BLOCK;
             self.meta.commit(vec![(PRODUCER_KEY.to_vec(), Some(to.to_be_bytes().to_vec()))])?;
             self.producer_ids = from..to;
@@ -296,6 +331,8 @@ impl Broker {
             self.settings.dynamic = values;
         }
         self.topics.settings_changed(&self.settings);
+        self.coordinator.set_sync(syncs_offsets(&self.settings));
+        self.transactions.set_sync(syncs_offsets(&self.settings));
         Ok(())
     }
 
@@ -345,27 +382,39 @@ impl Broker {
     }
 }
 
+/// Whether a commit of offsets, and each step of a transaction, waits for the medium.
+fn syncs_offsets(settings: &Settings) -> bool {
+    settings.number("log.flush.interval.messages") == 1
+}
+
 fn setting_entries(meta: &Journal, kind: u8) -> Values {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     meta.scan(&[kind]).map(|(key, value)| (text(&key[1..]), text(value))).collect()
 }
 
-/// Finds out how the last run ended, and marks this one as running.
+/// Finds out how the last run ended. Changes nothing: if this start comes to no end, the next one
+/// must find the same.
 fn recovery_needed(disk: &dyn Disk, dir: &Path, boot_id: &str) -> io::Result<Recovery> {
     disk.create_dir_all(dir)?;
     let clean = disk.file(&dir.join(CLEAN_STOP)).size()? > 0;
-    disk.remove_file(&dir.join(CLEAN_STOP))?;
     let file = disk.file(&dir.join(BOOT_ID));
     let mut last_boot = vec![0; usize::try_from(file.size()?).unwrap_or(0).min(1024)];
     if !last_boot.is_empty() {
         file.read_at(&mut last_boot, 0)?;
     }
     let same_boot = !boot_id.is_empty() && last_boot == boot_id.as_bytes();
-    file.truncate(0)?;
-    file.write_at(boot_id.as_bytes(), 0)?;
     Ok(match (clean, same_boot) {
-        (true, _) => Recovery::Clean,
-        (false, true) => Recovery::ProcessCrash,
+        (true, true) => Recovery::Clean,
+        // All was synced, but the newest indexes were not.
+        (true, false) | (false, true) => Recovery::ProcessCrash,
         (false, false) => Recovery::MachineCrash,
     })
+}
+
+/// Notes that all logs are in order as far as this run of the machine goes. A torn note is no
+/// boot id, so that the next start checks everything.
+fn note_boot(disk: &dyn Disk, dir: &Path, boot_id: &str) -> io::Result<()> {
+    let file = disk.file(&dir.join(BOOT_ID));
+    file.truncate(0)?;
+    file.write_at(boot_id.as_bytes(), 0)
 }

@@ -20,7 +20,7 @@ pub struct BrokerConfig {
     /// Address to listen on; port 0 lets the system pick one.
     pub listen: SocketAddr,
     /// Host and port that clients are told to connect to, if not the one listened on (port 0
-    /// stands for that one's).
+    /// stands for that one's). Needed if that is a wildcard such as 0.0.0.0.
     pub advertised: Option<(String, u16)>,
     /// Broker settings by Kafka's names, such as `log.retention.ms`.
     pub settings: BTreeMap<String, String>,
@@ -44,6 +44,13 @@ impl BrokerConfig {
     #[must_use]
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.listen = address;
+        self
+    }
+
+    /// Tells clients to connect to that host and port; see [`advertised`](Self::advertised).
+    #[must_use]
+    pub fn advertise(mut self, host: &str, port: u16) -> Self {
+        self.advertised = Some((host.to_owned(), port));
         self
     }
 

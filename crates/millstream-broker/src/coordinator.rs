@@ -291,9 +291,34 @@ impl Coordinator {
         Ok(())
     }
 
+    /// Lets every commit from now on wait for the medium, or not.
+    pub(crate) fn set_sync(&mut self, sync: bool) {
+        self.journal.set_sync(sync);
+    }
+
+    /// Waits until all groups and offsets are on the medium.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub(crate) fn make_durable(&mut self) -> io::Result<()> {
+        self.journal.sync()
+    }
+
     /// When [`tick`](Self::tick) has something to do.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// Moves every deadline of every group away.
+    pub(crate) fn put_off(&mut self, by: Duration) {
+        let mut names = Vec::with_capacity(self.groups.len());
+        for (name, group) in &mut self.groups {
+            group.put_off(by);
+            names.push(name.clone());
+        }
+        for name in names {
+            self.watch(&name);
+        }
     }
 
     /// Lets time pass.

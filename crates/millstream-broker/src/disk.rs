@@ -46,6 +46,12 @@ pub trait Disk: Send + Sync {
     /// What the file system says.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
+    /// Waits until the names in a folder (made, renamed, removed) are on the medium.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
     /// A handle on a file, which need not exist yet: the first write makes it.
     fn file(&self, path: &Path) -> Box<dyn DiskFile>;
 }

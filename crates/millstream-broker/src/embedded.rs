@@ -16,6 +16,7 @@
 
 mod lock;
 
+use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -30,6 +31,8 @@ use lock::{LockFile, read_address};
 
 /// How long a broker may take to answer after it was started; recovery of large logs included.
 const START_LIMIT: Duration = Duration::from_secs(60);
+/// How long an embedded broker outlives its last client.
+pub const IDLE_EXIT: Duration = Duration::from_secs(60);
 /// How often files are looked at while waiting.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -79,9 +82,22 @@ pub enum EmbeddedError {
     },
 }
 
+/// The options of `millstream broker` that make it the embedded broker of `data_dir`: on a free
+/// port of loopback, found through the data directory, and gone by itself.
+pub fn options(data_dir: &Path) -> [OsString; 6] {
+    [
+        "--data-dir".into(),
+        data_dir.into(),
+        "--listen".into(),
+        "127.0.0.1:0".into(),
+        "--idle-exit".into(),
+        IDLE_EXIT.as_secs().to_string().into(),
+    ]
+}
+
 /// Returns the address of the broker that runs on `data_dir`, starting one with the command that
-/// `command` makes if there is none. The command must run a broker on that directory (for
-/// example `millstream broker --data-dir DIR --idle-exit 60`); it gets a session of its own, and
+/// `command` makes if there is none. The command must run a broker on that directory (such as
+/// `millstream broker` with [`options`]); it gets a session of its own, and
 /// its output goes to `broker.log`.
 ///
 /// # Errors

@@ -29,6 +29,15 @@ pub enum BrokerError {
         /// What the system says.
         source: io::Error,
     },
+    /// Clients would be told to connect to no place at all.
+    #[error(
+        "clients cannot connect to {address}: \
+         say with --advertise HOST:PORT under which name or address they reach this broker"
+    )]
+    Advertise {
+        /// What they would be told.
+        address: String,
+    },
     /// A setting that does not exist, or a value that is not allowed.
     #[error("{0}")]
     Setting(String),

@@ -45,8 +45,11 @@ impl Fetches {
         fetch: Fetch,
         deadline: Duration,
         missing: usize,
-        partitions: Vec<(Uuid, i32)>,
+        mut partitions: Vec<(Uuid, i32)>,
     ) {
+        // A partition that is named twice must not count an append twice.
+        partitions.sort_unstable();
+        partitions.dedup();
         let ticket = fetch.context.ticket;
         for partition in &partitions {
             self.watching.entry(*partition).or_default().push(ticket);

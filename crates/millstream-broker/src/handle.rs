@@ -1,6 +1,6 @@
 //! A broker on a thread of its own.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -34,9 +34,10 @@ impl BrokerHandle {
     /// fails.
     pub fn start(config: BrokerConfig, clock: Arc<dyn Clock>) -> Result<Self, BrokerError> {
         Settings::new(&config.settings).map_err(BrokerError::Setting)?;
+        check_advertised(&config)?;
         let lock = DataDirLock::acquire(&config.data_dir)?;
         let listen_error = |source| BrokerError::Listen { address: config.listen, source };
-        let listener = TcpListener::bind(config.listen).map_err(listen_error)?;
+        let listener = listen(&config, lock.last_address()).map_err(listen_error)?;
         listener.set_nonblocking(true).map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
         let data_dir_error = |source| BrokerError::DataDir { dir: config.data_dir.clone(), source };
@@ -126,6 +127,29 @@ impl Drop for BrokerHandle {
             tracing::error!(%error, "the broker did not end well");
         }
     }
+}
+
+/// Listens. Where any port will do, that of a broker which was killed here is tried first: its
+/// clients go on connecting to it.
+fn listen(config: &BrokerConfig, last: Option<SocketAddr>) -> std::io::Result<TcpListener> {
+    let again = last.filter(|last| config.listen.port() == 0 && last.ip() == config.listen.ip());
+    match again.map(TcpListener::bind) {
+        Some(Ok(listener)) => Ok(listener),
+        _ => TcpListener::bind(config.listen),
+    }
+}
+
+/// Clients connect to what they are told at the first connection; a wildcard leads each of them to
+/// its own machine, or nowhere.
+fn check_advertised(config: &BrokerConfig) -> Result<(), BrokerError> {
+    let leads_nowhere = |host: &str| {
+        host.is_empty() || host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified())
+    };
+    let (host, address) = match &config.advertised {
+        Some((host, port)) => (host.clone(), format!("{host}:{port}")),
+        None => (config.listen.ip().to_string(), config.listen.to_string()),
+    };
+    if leads_nowhere(&host) { Err(BrokerError::Advertise { address }) } else { Ok(()) }
 }
 
 /// What tells one run of the machine from the next; empty where the system does not say, which

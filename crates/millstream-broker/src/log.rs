@@ -16,7 +16,8 @@
 //!
 //! *What an acknowledgement means:* the batch has been handed to the operating system with a
 //! completed `write`. It survives the end of the process by any means, not a power loss. The
-//! settings `flush.messages` and `flush.ms` (Kafka's own) make the log wait for the medium.
+//! settings `flush.messages` and `flush.ms` (Kafka's own) make the log wait for the medium; a
+//! segment that is complete has been waited for in any case.
 //!
 //! *Invariants:* offsets in the file grow; `start_offset <= end_offset`; the last segment takes
 //! the appends; after a crash the last segment is cut at the first batch whose checksum fails.
@@ -64,6 +65,10 @@ pub(crate) struct PartitionLog {
     places: read::Places,
     unflushed: u64,
     last_flush_ms: i64,
+    /// Whether files were made whose names may not be on the medium.
+    names_unsynced: bool,
+    /// A snapshot in the middle of a segment, as a stop leaves it; the next one replaces it.
+    loose_snapshot: Option<i64>,
 }
 
 impl PartitionLog {
@@ -94,6 +99,11 @@ impl PartitionLog {
         self.producers.iter()
     }
 
+    /// The highest producer id below `limit` that the log remembers.
+    pub(crate) fn highest_producer_id(&self, limit: i64) -> Option<i64> {
+        self.producers.highest_id(limit)
+    }
+
     fn last(&mut self) -> &mut Segment {
         self.segments.last_mut().expect("a log has at least one segment")
     }
@@ -108,23 +118,31 @@ impl PartitionLog {
     pub(crate) fn close(&mut self) -> io::Result<()> {
         if self.last().size > 0 {
             self.last().flush_index()?;
-            self.last().sync()?;
         }
         // The next start believes it, even if the machine goes down right after the stop.
         for segment in &self.segments {
             segment.aborted.sync()?;
         }
+        self.flush(self.last_flush_ms)?;
         self.write_producer_snapshot()
     }
 
-    fn write_producer_snapshot(&self) -> io::Result<()> {
-        if self.producers.is_empty() {
+    /// Notes the producers' state, also if there are none: without a snapshot a start would have
+    /// to look at every batch to know that.
+    fn write_producer_snapshot(&mut self) -> io::Result<()> {
+        if self.producers.is_empty() && self.size() == 0 {
             return Ok(());
         }
         let path = snapshot_path(&self.dir, self.end_offset);
         let file = self.disk.file(&path);
         file.truncate(0)?;
-        file.write_at(&self.producers.encode(), 0)
+        file.write_at(&self.producers.encode(), 0)?;
+        match self.loose_snapshot.take() {
+            Some(old) if old != self.end_offset => {
+                self.disk.remove_file(&snapshot_path(&self.dir, old))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -133,10 +133,12 @@ pub(crate) fn run(
 }
 
 async fn accept(shared: &Rc<Shared>, listener: &TcpListener) {
-    let connections_max = shared.broker.borrow().settings.number("max.connections") as usize;
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
+                // Looked up each time: it can be changed while the broker runs.
+                let connections_max =
+                    shared.broker.borrow().settings.number("max.connections") as usize;
                 if shared.control.connections.load(Ordering::Relaxed) >= connections_max {
                     tracing::warn!(%peer, "refused a connection: max.connections is reached");
                     continue;

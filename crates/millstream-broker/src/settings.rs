@@ -68,6 +68,28 @@ const OWN_DEFAULTS: [(&str, &str); 13] = [
     ("group.coordinator.rebalance.protocols", "classic"),
 ];
 
+/// Settings that something else decides, and what: set as a setting they would have no effect.
+const DECIDED_ELSEWHERE: [(&str, &str); 7] = [
+    ("listeners", "the address to listen on is given with --listen"),
+    ("advertised.listeners", "what clients connect to is given with --advertise"),
+    ("log.dirs", "where data is kept is given with --data-dir"),
+    ("log.dir", "where data is kept is given with --data-dir"),
+    ("node.id", "the broker is alone in its cluster and always has the number 1"),
+    ("broker.id", "the broker is alone in its cluster and always has the number 1"),
+    ("process.roles", "the broker is alone in its cluster and has all roles"),
+];
+
+/// Refuses a broker setting that something else decides.
+///
+/// # Errors
+/// A text for the user.
+pub(crate) fn check_settable(name: &str) -> Result<(), String> {
+    match DECIDED_ELSEWHERE.iter().find(|(other, _)| *other == name) {
+        Some((_, advice)) => Err(format!("the broker setting `{name}` cannot be set: {advice}")),
+        None => Ok(()),
+    }
+}
+
 impl Settings {
     /// Settings as given at the start, over our own defaults, over Kafka's.
     ///
@@ -82,6 +104,7 @@ impl Settings {
                     "unknown broker setting `{name}`; the names are those of Apache Kafka's broker"
                 )
             })?;
+            check_settable(name)?;
             row.check(value)?;
             statics.insert(name.clone(), value.clone());
         }
@@ -192,12 +215,15 @@ impl Settings {
         let number = |name: &str| -> i64 {
             text(name).parse().expect("values were checked when they were set")
         };
+        let cleans_by =
+            |wanted: &str| text("cleanup.policy").split(',').any(|policy| policy.trim() == wanted);
         LogConfig {
             segment_bytes: number("segment.bytes") as u64,
             segment_ms: number("segment.ms"),
             retention_ms: number("retention.ms"),
             retention_bytes: number("retention.bytes"),
-            delete: text("cleanup.policy").split(',').any(|policy| policy.trim() == "delete"),
+            delete: cleans_by("delete"),
+            compact: cleans_by("compact"),
             max_message_bytes: number("max.message.bytes") as usize,
             timestamp_type: match text("message.timestamp.type") {
                 "LogAppendTime" => TimestampType::LogAppendTime,
@@ -315,6 +341,20 @@ mod tests {
     fn kafkas_defaults_give_the_default_log_config() {
         let given = Settings::new(&Values::new()).unwrap().log_config(&Values::new());
         assert_eq!(format!("{given:?}"), format!("{:?}", LogConfig::default()));
+    }
+
+    #[test]
+    fn what_an_option_decides_is_refused_with_advice() {
+        for (name, value, advice) in [
+            ("listeners", "PLAINTEXT://:1", "--listen"),
+            ("advertised.listeners", "PLAINTEXT://kafka:9092", "--advertise"),
+            ("log.dirs", "/tmp", "--data-dir"),
+            ("node.id", "7", "number 1"),
+        ] {
+            let error = Settings::new(&values(&[(name, value)])).unwrap_err();
+            assert!(error.contains(advice), "{error}");
+        }
+        assert!(DECIDED_ELSEWHERE.iter().all(|(name, _)| table::broker(name).is_some()));
     }
 
     #[test]

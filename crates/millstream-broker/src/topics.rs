@@ -1,10 +1,12 @@
 //! The topics: names, ids, settings and the logs of their partitions.
 //!
 //! What must survive lies in the *meta* [`Journal`]: per topic its id, number of partitions and
-//! own settings; per partition where deleted records end. Logs lie in
-//! `DATA/topics/<topic id>/<partition>/`: an id is never used twice, so what a half-done
-//! deletion leaves can never be taken for the data of a new topic of the same name; it is swept
-//! away at the next start.
+//! own settings; per partition where deleted records end; the ids of topics that are being
+//! deleted. Logs lie in `DATA/topics/<topic id>/<partition>/`: an id is never used twice, so what
+//! a half-done deletion leaves can never be taken for the data of a new topic of the same name.
+//! The next start sweeps it away. A folder that *meta* does not know is somebody's data, and stays.
+
+mod stored;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -15,9 +17,13 @@ use kafka_protocol::ResponseError;
 use uuid::Uuid;
 
 use crate::disk::Disk;
-use crate::journal::{Fields, Journal, put_bytes};
+use crate::journal::{Fields, Journal};
 use crate::log::{LogConfig, PartitionLog, Recovery};
 use crate::settings::{Settings, Values};
+use stored::{
+    DELETING_KEY, START_KEY, TOPIC_KEY, decode_topic, deleting_key, encode_topic, start_key,
+    topic_key,
+};
 
 /// Longest name of a topic, as in Kafka.
 const NAME_MAX: usize = 249;
@@ -62,13 +68,12 @@ pub(crate) struct Topics {
     by_name: BTreeMap<Arc<str>, Topic>,
     names: HashMap<Uuid, Arc<str>>,
     shortest_flush_ms: i64,
+    /// Deleted topics whose files are gone: their entries in *meta* go with the next deletion.
+    swept: Vec<Uuid>,
 }
 
-const TOPIC_KEY: u8 = b't';
-const START_KEY: u8 = b's';
-
 impl Topics {
-    /// Opens all logs that `meta` knows and removes the folders that it does not.
+    /// Opens all logs that `meta` knows and ends the deletions that it says were begun.
     pub(crate) fn open(
         disk: Arc<dyn Disk>,
         dir: PathBuf,
@@ -82,6 +87,7 @@ impl Topics {
             by_name: BTreeMap::new(),
             names: HashMap::new(),
             shortest_flush_ms: i64::MAX,
+            swept: Vec::new(),
         };
         let mut starts: HashMap<(Uuid, i32), i64> = HashMap::new();
         for (key, value) in meta.scan(&[START_KEY]) {
@@ -108,14 +114,31 @@ impl Topics {
             topics.names.insert(id, Arc::clone(&name));
             topics.by_name.insert(Arc::clone(&name), Topic { name, id, partitions, own, config });
         }
-        for folder in topics.disk.list(&topics.dir)? {
-            let known = Uuid::try_parse(&folder).is_ok_and(|id| topics.names.contains_key(&id));
-            if !known {
-                topics.disk.remove_dir_all(&topics.dir.join(folder))?;
-            }
-        }
+        topics.sweep(meta)?;
         topics.note_flush_ms();
         Ok(topics)
+    }
+
+    /// Removes what half-done deletions have left, and nothing else.
+    fn sweep(&mut self, meta: &Journal) -> io::Result<()> {
+        for (key, _) in meta.scan(&[DELETING_KEY]) {
+            if let Some(id) = Fields(&key[1..]).fixed().map(Uuid::from_bytes) {
+                self.disk.remove_dir_all(&self.topic_dir(id))?;
+                self.swept.push(id);
+            }
+        }
+        let mut foreign = self.disk.list(&self.dir)?;
+        foreign.retain(|name| !Uuid::try_parse(name).is_ok_and(|id| self.names.contains_key(&id)));
+        if !foreign.is_empty() {
+            foreign.sort_unstable();
+            tracing::warn!(
+                dir = %self.dir.display(),
+                ?foreign,
+                "no topic of this broker owns these; they are left alone. If `journals` beside \
+                 that folder was lost, put it back; if not, they can be removed"
+            );
+        }
+        Ok(())
     }
 
     fn open_log(
@@ -152,6 +175,12 @@ impl Topics {
     /// All topics, to change.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Topic> {
         self.by_name.values_mut()
+    }
+
+    /// The highest producer id below `limit` that any log remembers.
+    pub(crate) fn highest_producer_id(&self, limit: i64) -> Option<i64> {
+        let logs = self.iter().flat_map(|topic| &topic.partitions);
+        logs.filter_map(|log| log.highest_producer_id(limit)).max()
     }
 
     /// The topic of that name.
@@ -236,7 +265,8 @@ impl Topics {
     pub(crate) fn delete(&mut self, meta: &mut Journal, name: &str) -> Result<Uuid, Refused> {
         let topic = self.by_name.get(name).ok_or_else(|| unknown_topic(name))?;
         let id = topic.id;
-        let mut changes = vec![(topic_key(name), None)];
+        let mut changes = vec![(topic_key(name), None), (deleting_key(id), Some(Vec::new()))];
+        changes.extend(self.swept.iter().map(|id| (deleting_key(*id), None)));
         for partition in 0..topic.partitions.len() {
             let key = start_key(id, partition as i32);
             if meta.get(&key).is_some() {
@@ -244,10 +274,14 @@ impl Topics {
             }
         }
         meta.commit(changes)?;
+        self.swept.clear();
         self.by_name.remove(name);
         self.names.remove(&id);
-        if let Err(error) = self.disk.remove_dir_all(&self.topic_dir(id)) {
-            tracing::warn!(topic = name, %error, "cannot remove a deleted topic's files; the next start will");
+        match self.disk.remove_dir_all(&self.topic_dir(id)) {
+            Ok(()) => self.swept.push(id),
+            Err(error) => {
+                tracing::warn!(topic = name, %error, "cannot remove a deleted topic's files; the next start will");
+            }
         }
         Ok(id)
     }
@@ -314,8 +348,9 @@ impl Topics {
         self.note_flush_ms();
     }
 
-    /// Makes the records of a partition below `offset` unreadable for good; -1 stands for the
-    /// high watermark. Returns the first offset that is left.
+    /// Makes the records of a partition below `offset` unreadable; -1 stands for the high
+    /// watermark. Returns the first offset that is left. It is for good once `meta` is synced,
+    /// which the caller does for all partitions at once.
     ///
     /// # Errors
     /// Kafka's code and a text.
@@ -338,7 +373,10 @@ impl Topics {
             return Err(Refused::new(ResponseError::OffsetOutOfRange, message));
         }
         if offset > log.start_offset() {
-            meta.commit(vec![(start_key(id, partition), Some(offset.to_be_bytes().to_vec()))])?;
+            meta.commit_cached(vec![(
+                start_key(id, partition),
+                Some(offset.to_be_bytes().to_vec()),
+            )])?;
             log.delete_below(offset)?;
         }
         Ok(log.start_offset())
@@ -390,37 +428,4 @@ pub(crate) fn check_name(name: &str) -> Result<(), Refused> {
         return Ok(());
     };
     Err(Refused::new(ResponseError::InvalidTopicException, problem))
-}
-
-fn topic_key(name: &str) -> Vec<u8> {
-    [&[TOPIC_KEY], name.as_bytes()].concat()
-}
-
-fn start_key(id: Uuid, partition: i32) -> Vec<u8> {
-    [&[START_KEY], &id.as_bytes()[..], &partition.to_be_bytes()].concat()
-}
-
-fn encode_topic(id: Uuid, partitions: i32, own: &Values) -> Vec<u8> {
-    let mut out = vec![1];
-    out.extend_from_slice(id.as_bytes());
-    out.extend_from_slice(&partitions.to_be_bytes());
-    for (name, value) in own {
-        put_bytes(&mut out, name.as_bytes());
-        put_bytes(&mut out, value.as_bytes());
-    }
-    out
-}
-
-fn decode_topic(bytes: &[u8]) -> Option<(Uuid, i32, Values)> {
-    let mut fields = Fields(bytes);
-    if fields.fixed()? != [1] {
-        return None;
-    }
-    let id = Uuid::from_bytes(fields.fixed()?);
-    let partitions = fields.i32()?;
-    let mut own = Values::new();
-    while !fields.0.is_empty() {
-        own.insert(fields.string()?, fields.string()?);
-    }
-    Some((id, partitions, own))
 }

@@ -170,6 +170,27 @@ impl Transactions {
         })
     }
 
+    /// The highest producer id among all.
+    pub(crate) fn highest_producer_id(&self) -> Option<i64> {
+        self.by_id
+            .values()
+            .map(|transaction| transaction.producer_id.max(transaction.next_id))
+            .max()
+    }
+
+    /// Lets every step from now on wait for the medium, or not.
+    pub(crate) fn set_sync(&mut self, sync: bool) {
+        self.journal.set_sync(sync);
+    }
+
+    /// Waits until all steps are on the medium.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub(crate) fn make_durable(&mut self) -> io::Result<()> {
+        self.journal.sync()
+    }
+
     /// When [`take_due`](Self::take_due) has something.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         self.deadlines.first().map(|(deadline, _)| *deadline)

@@ -1,39 +1,38 @@
 //! Which broker a command talks to.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use millstream_broker::{embedded, ensure_running};
 use millstream_kafka::{
     Admin, ClientConfig, ClientFactory, Consumer, ConsumerConfig, ConsumerSettings, Error,
-    Librdkafka, Producer, Properties, admin_properties, consumer_properties, producer_properties,
+    KafkaError, Librdkafka, Producer, Properties, TopicDescription, admin_properties, code,
+    consumer_properties, producer_properties,
 };
 
 use crate::{CommandError, Program};
 
 /// Options shared by all commands that talk to a broker.
 #[derive(Args)]
+#[command(next_help_heading = "Which broker")]
 pub(crate) struct Connection {
-    /// Broker address; without it the embedded broker of this directory is used
-    #[arg(
-        long,
-        short = 'b',
-        value_name = "HOST:PORT",
-        env = "Quix__Broker__Address",
-        hide_env_values = true
-    )]
+    /// Address of a broker; without one it is the embedded broker [env: Quix__Broker__Address]
+    #[arg(long, short = 'b', value_name = "HOST:PORT", conflicts_with = "data_dir")]
     broker: Option<String>,
-    /// Data directory of the embedded broker
-    #[arg(long, value_name = "DIR", default_value = ".millstream", conflicts_with = "broker")]
-    data_dir: PathBuf,
+    /// Data directory of the embedded broker, which is started if it is not running [env:
+    /// MILLSTREAM_DATA_DIR] [default: .millstream]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
     /// A client setting by librdkafka's name, such as security.protocol=ssl; may be given several
-    /// times. Passwords are better kept in a file: see --settings-file
+    /// times. Passwords do not belong on a command line: see --settings-file
     #[arg(long = "setting", short = 'X', value_name = "KEY=VALUE", value_parser = setting)]
     settings: Vec<(String, String)>,
     /// A file of client settings, one KEY=VALUE per line, # begins a comment
     #[arg(long, value_name = "FILE")]
     settings_file: Option<PathBuf>,
-    /// How long to wait for the broker's answers
+    /// How long to wait for an answer of the broker
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     timeout: u64,
 }
@@ -41,6 +40,47 @@ pub(crate) struct Connection {
 fn setting(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("KEY=VALUE is wanted")?;
     Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+/// Which broker is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Target {
+    Address(String),
+    Embedded(PathBuf),
+}
+
+impl Target {
+    /// What stands on the command line goes before the environment, so that an exported address
+    /// does not stand in the way of `--data-dir`; an empty variable counts as not set.
+    fn choose(
+        broker: Option<String>,
+        data_dir: Option<PathBuf>,
+        environment: impl Fn(&str) -> Option<OsString>,
+    ) -> Self {
+        let address = match (broker, &data_dir) {
+            (None, None) => environment(BROKER_VARIABLE).and_then(|text| text.into_string().ok()),
+            (said, _) => said,
+        };
+        match address.filter(|address| !address.is_empty() && address != EMBEDDED) {
+            Some(address) => Self::Address(address),
+            None => Self::Embedded(data_dir_or(data_dir, environment)),
+        }
+    }
+}
+
+/// The variable with the address of the broker, as Quix Streams has it.
+const BROKER_VARIABLE: &str = "Quix__Broker__Address";
+/// What asks for the embedded broker where an address is wanted.
+const EMBEDDED: &str = "embedded";
+
+/// The data directory of the embedded broker: the one that was said, else the variable's, else
+/// that of the current directory.
+pub(crate) fn data_dir_or(
+    said: Option<PathBuf>,
+    environment: impl Fn(&str) -> Option<OsString>,
+) -> PathBuf {
+    said.or_else(|| environment("MILLSTREAM_DATA_DIR").filter(|d| !d.is_empty()).map(Into::into))
+        .unwrap_or_else(|| ".millstream".into())
 }
 
 /// A broker's address and the settings to reach it with.
@@ -62,35 +102,19 @@ impl Connection {
         for (key, value) in &self.settings {
             extra.set(key, value.as_str());
         }
-        let address = match self.broker.filter(|address| !address.is_empty()) {
-            Some(address) => address,
-            None => millstream_broker::ensure_running(&self.data_dir, || {
-                let mut command = (program.again)();
-                command.args(embedded_arguments(&self.data_dir));
-                command
-            })
-            .map_err(|error| CommandError::Failed { what: error.to_string(), hint: None })?
-            .to_string(),
-        };
+        let address =
+            match Target::choose(self.broker, self.data_dir, |name| std::env::var_os(name)) {
+                Target::Address(address) => address,
+                Target::Embedded(data_dir) => ensure_running(&data_dir, || {
+                    let mut command = (program.again)();
+                    command.arg("broker").args(embedded::options(&data_dir));
+                    command
+                })
+                .map_err(|error| CommandError::Failed { what: error.to_string(), hint: None })?
+                .to_string(),
+            };
         Ok(Cluster { address, extra, timeout: Duration::from_secs(self.timeout) })
     }
-}
-
-/// How long the embedded broker outlives its last client.
-const IDLE_EXIT: &str = "60";
-
-/// The command line of an embedded broker: a free port of loopback, found through the data
-/// directory, and gone by itself.
-fn embedded_arguments(data_dir: &std::path::Path) -> [std::ffi::OsString; 7] {
-    [
-        "broker".into(),
-        "--data-dir".into(),
-        data_dir.into(),
-        "--listen".into(),
-        "127.0.0.1:0".into(),
-        "--idle-exit".into(),
-        IDLE_EXIT.into(),
-    ]
 }
 
 fn read_settings(path: &std::path::Path) -> Result<Vec<(String, String)>, CommandError> {
@@ -154,8 +178,80 @@ impl Cluster {
             Error::Config { .. } => {
                 Some("Client settings have the names that librdkafka gives them.".to_owned())
             }
-            _ => None,
+            Error::TopicNameTooLong { .. } => Some(NAMING_RULE.to_owned()),
+            error => error.kafka().and_then(|error| self.advice(error)),
         };
         CommandError::Failed { what, hint }
+    }
+
+    fn advice(&self, error: &KafkaError) -> Option<String> {
+        let address = &self.address;
+        Some(match error.code {
+            code::INVALID_TOPIC => NAMING_RULE.to_owned(),
+            code::INVALID_REPLICATION_FACTOR => {
+                format!("Give --replication-factor no more than there are brokers at {address}.")
+            }
+            code::ALL_BROKERS_DOWN => {
+                format!("Is a broker running at {address}? `millstream broker` starts one.")
+            }
+            _ if error.is_authentication() => {
+                "Check security.protocol and the credentials; --settings-file keeps them in a file."
+                    .to_owned()
+            }
+            _ if error.is_authorization() => {
+                "The credentials do not allow it; ask for the right, or use others.".to_owned()
+            }
+            _ => return None,
+        })
+    }
+
+    /// The error for a partition that a topic does not have.
+    pub(crate) fn no_partition(&self, topic: &TopicDescription, wanted: i32) -> CommandError {
+        CommandError::new(
+            format!("topic {:?} has no partition {wanted}", topic.name),
+            format!("It has {} partition(s), numbered from 0.", topic.partitions.len()),
+        )
+    }
+
+    /// A cluster that nobody asks anything of.
+    #[cfg(test)]
+    pub(crate) fn of_test(address: &str, timeout: Duration) -> Self {
+        Self { address: address.to_owned(), extra: Properties::new(), timeout }
+    }
+}
+
+/// Which names topics may have.
+const NAMING_RULE: &str = "Kafka does not allow this name; use at most 249 letters (a-z, A-Z), \
+     digits, '.', '_' and '-', and not '.' or '..' alone.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(broker: &str, data_dir: &str, environment: &[(&str, &str)]) -> Target {
+        let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        Target::choose(some(broker), some(data_dir).map(PathBuf::from), |name| {
+            environment.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into())
+        })
+    }
+
+    #[test]
+    fn what_is_said_goes_before_the_environment() {
+        const ADDRESS: (&str, &str) = ("Quix__Broker__Address", "kafka:9092");
+        const DIR: (&str, &str) = ("MILLSTREAM_DATA_DIR", "/data");
+        let address = |text: &str| Target::Address(text.to_owned());
+        let embedded = |dir: &str| Target::Embedded(dir.into());
+        assert_eq!(chosen("", "", &[]), embedded(".millstream"));
+        assert_eq!(chosen("", "", &[DIR]), embedded("/data"));
+        assert_eq!(chosen("", "", &[ADDRESS, DIR]), address("kafka:9092"));
+        assert_eq!(chosen("b:1", "", &[ADDRESS, DIR]), address("b:1"));
+        assert_eq!(chosen("", "here", &[ADDRESS, DIR]), embedded("here"));
+        assert_eq!(chosen("embedded", "", &[ADDRESS, DIR]), embedded("/data"));
+        assert_eq!(
+            chosen("", "", &[("Quix__Broker__Address", "embedded")]),
+            embedded(".millstream")
+        );
+        let empty = [("Quix__Broker__Address", ""), ("MILLSTREAM_DATA_DIR", "")];
+        assert_eq!(chosen("", "", &empty), embedded(".millstream"));
     }
 }

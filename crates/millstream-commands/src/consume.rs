@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 use millstream_kafka::{ConsumerEvent, OffsetSpec, PartitionStart, StartOffset};
-use millstream_types::TopicPartition;
+use millstream_types::{Clock, SystemClock, TopicPartition};
 
 use crate::connection::{Cluster, Connection};
 use crate::interrupt::Interrupt;
@@ -26,15 +26,14 @@ use start::Start;
     millstream consume orders --limit 5\n  \
     millstream consume orders --from end --follow --format json\n  \
     millstream consume orders --from -10 --partition 2\n  \
-    millstream consume orders --from @1357016400000 --format key-value"
+    millstream consume orders --from @2013-01-01T05:00:00Z --format key-value\n  \
+    millstream consume orders --from @-15m | jq .user"
 )]
 pub(crate) struct Arguments {
-    #[command(flatten)]
-    connection: Connection,
     /// The topic
     topic: String,
-    /// Where to begin: beginning, end, OFFSET, -N (the last N of each partition), or @MILLISECONDS
-    /// (the first record at or after that time)
+    /// Where to begin: beginning, end, OFFSET, -N (the last N of each partition), or @TIME (the
+    /// first record at or after it: milliseconds since the epoch, ISO 8601, or a time ago as @-2h)
     #[arg(long, value_name = "WHERE", default_value = "beginning", allow_hyphen_values = true)]
     from: Start,
     /// Only this partition; may be given several times
@@ -49,10 +48,12 @@ pub(crate) struct Arguments {
     /// How to print
     #[arg(long, value_enum, default_value_t = Format::Value)]
     format: Format,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 pub(crate) fn run(arguments: Arguments, program: &Program) -> Result<(), CommandError> {
-    let interrupt = Interrupt::new();
+    let interrupt = Interrupt::new()?;
     let cluster = arguments.connection.open(program)?;
     let ranges = ranges(&cluster, &arguments.topic, &arguments.partition, arguments.from)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
@@ -68,6 +69,7 @@ pub(crate) fn run(arguments: Arguments, program: &Program) -> Result<(), Command
         .collect();
     let mut left = arguments.limit.unwrap_or(u64::MAX);
     let mut consumer = cluster.consumer()?;
+    interrupt.finish_in_order();
     consumer.assign(&starts).map_err(|e| cluster.explain(&e))?;
     let mut events = Vec::new();
     while left > 0 && !open.is_empty() && !interrupt.came() {
@@ -141,14 +143,10 @@ fn ranges(
         .describe_topics(&[topic], cluster.timeout)
         .and_then(|mut answers| answers.remove(0))
         .map_err(|e| cluster.explain(&e))?;
-    let count = described.partitions.len();
     if let Some(unknown) =
         only.iter().find(|n| !described.partitions.iter().any(|p| p.partition == **n))
     {
-        return Err(CommandError::new(
-            format!("topic {topic:?} has no partition {unknown}"),
-            format!("It has {count} partition(s), numbered from 0."),
-        ));
+        return Err(cluster.no_partition(&described, *unknown));
     }
     let partitions: Vec<TopicPartition> = described
         .partitions
@@ -158,7 +156,8 @@ fn ranges(
         .collect();
     let marks = admin.watermarks(&partitions, cluster.timeout).map_err(|e| cluster.explain(&e))?;
     let times = match from {
-        Start::Time(at) => {
+        Start::Time(when) => {
+            let at = when.resolve(SystemClock.wall());
             let asked: Vec<_> =
                 partitions.iter().map(|p| (p.clone(), OffsetSpec::AtOrAfter(at))).collect();
             admin.list_offsets(&asked, cluster.timeout).map_err(|e| cluster.explain(&e))?

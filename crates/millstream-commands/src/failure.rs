@@ -9,6 +9,9 @@ pub enum CommandError {
     /// Standard output could not be written.
     #[error("cannot write to standard output: {0}")]
     Output(#[source] std::io::Error),
+    /// Some of several things failed, and each was told when it did.
+    #[error("not everything could be done")]
+    Told,
     /// Anything else: one sentence on what failed, one on what to do.
     #[error("{what}")]
     Failed {
@@ -29,7 +32,15 @@ impl CommandError {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Failed { hint, .. } => hint.as_deref(),
-            Self::Interrupted | Self::Output(_) => None,
+            Self::Interrupted | Self::Output(_) | Self::Told => None,
+        }
+    }
+
+    /// Writes it to standard error, what to do about it behind it.
+    pub(crate) fn tell(&self) {
+        eprintln!("error: {self}");
+        if let Some(hint) = self.hint() {
+            eprintln!("{hint}");
         }
     }
 }

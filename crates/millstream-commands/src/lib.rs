@@ -11,6 +11,7 @@ mod failure;
 mod interrupt;
 mod produce;
 mod topics;
+mod when;
 
 use std::ffi::OsString;
 use std::process::Command;
@@ -33,19 +34,23 @@ pub struct Program {
     about = "Stream processing for Apache Kafka",
     long_about = "Stream processing for Apache Kafka: the embedded broker, and tools to look at topics.\n\n\
         Commands talk to the broker of --broker, else of the environment variable \
-        Quix__Broker__Address, else to the embedded broker of this directory (.millstream/), \
-        which is started if it is not running.",
-    after_help = "Examples:\n  \
-        millstream topics list\n  \
+        Quix__Broker__Address, else to the embedded broker of --data-dir, of MILLSTREAM_DATA_DIR, \
+        or of this directory (.millstream/), which is started if it is not running and ends by \
+        itself. An application without a broker address uses the same one.",
+    after_help = "A first round:\n  \
         millstream topics create orders --partitions 3\n  \
-        echo '{\"id\": 1}' | millstream produce orders\n  \
-        millstream consume orders --from beginning --limit 10\n\n\
-        `millstream COMMAND --help` tells more of each command.",
+        echo '{\"id\": 1, \"user\": \"ann\"}' | millstream produce orders --key-field user\n  \
+        millstream consume orders\n  \
+        millstream topics list\n\n\
+        On a cluster:\n  \
+        millstream topics list --broker kafka-1:9092 --settings-file client.properties\n\n\
+        `millstream COMMAND --help` has examples of each command. Exit status: 0 done, 1 failed,\n\
+        2 asked wrongly, 130 interrupted.",
     disable_help_subcommand = true
 )]
 struct Arguments {
     /// Say more on standard error: once for what is done, twice for how
-    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    #[arg(short, long, action = clap::ArgAction::Count, global = true, display_order = 900)]
     verbose: u8,
     #[command(subcommand)]
     command: Verb,
@@ -82,11 +87,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, program: &Program) -> 
         Err(CommandError::Interrupted) => 130,
         // The reader of our output went away (`millstream consume t | head`): nothing is wrong.
         Err(CommandError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => 0,
+        Err(CommandError::Told) => 1,
         Err(error) => {
-            eprintln!("error: {error}");
-            if let Some(hint) = error.hint() {
-                eprintln!("{hint}");
-            }
+            error.tell();
             1
         }
     }

@@ -1,6 +1,6 @@
 //! `millstream topics`: list, create, describe and delete topics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
 use clap::{Args, Subcommand};
@@ -13,6 +13,11 @@ use crate::{CommandError, Program};
 
 /// List, create, describe and delete topics
 #[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    millstream topics list\n  \
+    millstream topics create orders payments --partitions 3\n  \
+    millstream topics describe orders\n  \
+    millstream topics delete orders payments")]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     verb: Verb,
@@ -21,31 +26,41 @@ pub(crate) struct Arguments {
 #[derive(Subcommand)]
 enum Verb {
     /// Topics with their partitions and how many records they hold
-    #[command(after_help = "Example:\n  millstream topics list --broker localhost:9092 --json")]
+    #[command(
+        after_help = "RECORDS is the distance between first and end offset; compacted topics hold fewer.\n\n\
+        Examples:\n  \
+        millstream topics list\n  \
+        millstream topics list --internal --broker localhost:9092\n  \
+        millstream topics list --json | jq -r .topic"
+    )]
     List {
-        #[command(flatten)]
-        connection: Connection,
         /// Kafka's own topics as well
         #[arg(long)]
         internal: bool,
         /// One JSON object per topic
         #[arg(long)]
         json: bool,
-    },
-    /// Create topics
-    #[command(after_help = "Example:\n  \
-        millstream topics create orders --partitions 3 --config retention.ms=-1")]
-    Create {
         #[command(flatten)]
         connection: Connection,
+    },
+    /// Create topics
+    #[command(
+        after_help = "Each topic is tried; one that is refused does not keep the others from being made. \
+        Settings\nhave Kafka's names; retention.ms=-1 keeps records for ever.\n\n\
+        Examples:\n  \
+        millstream topics create orders\n  \
+        millstream topics create orders payments --partitions 3 --if-not-exists\n  \
+        millstream topics create clicks --config retention.ms=3600000 --config segment.bytes=16777216"
+    )]
+    Create {
         /// Names of the topics
-        #[arg(required = true)]
+        #[arg(required = true, value_name = "TOPIC")]
         names: Vec<String>,
         /// Number of partitions
-        #[arg(long, short = 'p', default_value_t = 1)]
+        #[arg(long, short = 'p', value_name = "COUNT", default_value_t = 1)]
         partitions: i32,
         /// Copies of each partition; the embedded broker has one
-        #[arg(long, short = 'r', default_value_t = 1)]
+        #[arg(long, short = 'r', value_name = "COUNT", default_value_t = 1)]
         replication_factor: i32,
         /// A topic setting; may be given several times
         #[arg(long = "config", short = 'c', value_name = "KEY=VALUE", value_parser = setting)]
@@ -53,13 +68,17 @@ enum Verb {
         /// Do nothing for topics that are there already
         #[arg(long)]
         if_not_exists: bool,
-    },
-    /// Partitions with their offsets, and the settings that differ from the defaults
-    Describe {
         #[command(flatten)]
         connection: Connection,
+    },
+    /// Partitions with their offsets, and the settings that differ from the defaults
+    #[command(after_help = "Examples:\n  \
+        millstream topics describe orders\n  \
+        millstream topics describe orders payments --json\n  \
+        millstream topics describe orders --all | grep retention")]
+    Describe {
         /// Names of the topics
-        #[arg(required = true)]
+        #[arg(required = true, value_name = "TOPIC")]
         names: Vec<String>,
         /// All settings, not only those that were set
         #[arg(long)]
@@ -67,17 +86,23 @@ enum Verb {
         /// One JSON object per topic
         #[arg(long)]
         json: bool,
-    },
-    /// Delete topics with all their records
-    Delete {
         #[command(flatten)]
         connection: Connection,
+    },
+    /// Delete topics with all their records
+    #[command(after_help = "There is no question first, and no way back.\n\n\
+        Examples:\n  \
+        millstream topics delete orders\n  \
+        millstream topics delete orders payments --if-exists")]
+    Delete {
         /// Names of the topics
-        #[arg(required = true)]
+        #[arg(required = true, value_name = "TOPIC")]
         names: Vec<String>,
         /// Do nothing for topics that are not there
         #[arg(long)]
         if_exists: bool,
+        #[command(flatten)]
+        connection: Connection,
     },
 }
 
@@ -100,7 +125,7 @@ pub(crate) fn run(arguments: Arguments, program: &Program) -> Result<(), Command
             if_not_exists,
         } => {
             let config: BTreeMap<String, String> = config.into_iter().collect();
-            let topics: Vec<NewTopic> = names
+            let topics: Vec<NewTopic> = once(names)
                 .into_iter()
                 .map(|name| NewTopic {
                     name,
@@ -112,10 +137,10 @@ pub(crate) fn run(arguments: Arguments, program: &Program) -> Result<(), Command
             create(&connection.open(program)?, &topics, if_not_exists)
         }
         Verb::Describe { connection, names, all, json } => {
-            describe(&connection.open(program)?, &names, all, json)
+            describe(&connection.open(program)?, &once(names), all, json)
         }
         Verb::Delete { connection, names, if_exists } => {
-            delete(&connection.open(program)?, &names, if_exists)
+            delete(&connection.open(program)?, &once(names), if_exists)
         }
     }
 }
@@ -163,27 +188,59 @@ fn ranges(
     Ok(found.into_iter().map(|w| (w.low, w.high)).collect())
 }
 
+/// What went wrong with some of several topics: each is told at once, the others go on.
+#[derive(Default)]
+struct Refusals(usize);
+
+impl Refusals {
+    fn tell(&mut self, error: &CommandError) {
+        error.tell();
+        self.0 += 1;
+    }
+
+    fn outcome(self) -> Result<(), CommandError> {
+        if self.0 == 0 { Ok(()) } else { Err(CommandError::Told) }
+    }
+}
+
+/// Names in the order given, each once.
+fn once(mut names: Vec<String>) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    names
+}
+
 fn create(cluster: &Cluster, topics: &[NewTopic], if_not_exists: bool) -> Result<(), CommandError> {
     let mut admin = cluster.admin()?;
     let answers = admin.create_topics(topics, cluster.timeout).map_err(|e| cluster.explain(&e))?;
+    let mut refusals = Refusals::default();
+    let mut there = Vec::new();
     for (topic, answer) in topics.iter().zip(answers) {
+        let name = topic.name.as_str();
         match answer {
-            Ok(()) => eprintln!("Created {}.", topic.name),
+            Ok(()) => {
+                eprintln!("Created {name}.");
+                there.push(name);
+            }
             Err(error) if error.code() == Some(code::TOPIC_ALREADY_EXISTS) => {
-                if !if_not_exists {
-                    return Err(CommandError::new(
-                        format!("topic {:?} exists already", topic.name),
+                if if_not_exists {
+                    eprintln!("{name} exists already.");
+                    there.push(name);
+                } else {
+                    refusals.tell(&CommandError::new(
+                        format!("topic {name:?} exists already"),
                         "Use --if-not-exists to leave it as it is, or `millstream topics \
                          describe` to look at it.",
                     ));
                 }
-                eprintln!("{} exists already.", topic.name);
             }
-            Err(error) => return Err(cluster.explain(&error)),
+            Err(error) => refusals.tell(&cluster.explain(&error)),
         }
     }
-    let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
-    admin.await_topics(&names, cluster.timeout).map_err(|e| cluster.explain(&e))
+    if !there.is_empty() {
+        admin.await_topics(&there, cluster.timeout).map_err(|e| cluster.explain(&e))?;
+    }
+    refusals.outcome()
 }
 
 fn describe(
@@ -198,10 +255,16 @@ fn describe(
     let configs =
         admin.describe_configs(&names, cluster.timeout).map_err(|e| cluster.explain(&e))?;
     let mut out = std::io::stdout().lock();
-    for (topic, settings) in topics.into_iter().zip(configs) {
-        let topic = topic.map_err(|e| cluster.explain(&e))?;
+    let mut refusals = Refusals::default();
+    for answers in topics.into_iter().zip(configs) {
+        let (topic, settings) = match answers {
+            (Ok(topic), Ok(settings)) => (topic, settings),
+            (Err(error), _) | (_, Err(error)) => {
+                refusals.tell(&cluster.explain(&error));
+                continue;
+            }
+        };
         let settings: BTreeMap<String, String> = settings
-            .map_err(|e| cluster.explain(&e))?
             .into_iter()
             .filter(|(_, entry)| all || !entry.is_default)
             .map(|(name, entry)| (name, entry.value.unwrap_or_else(|| "(secret)".to_owned())))
@@ -223,7 +286,7 @@ fn describe(
             print_topic(&mut out, &topic, &ranges, &settings).map_err(CommandError::Output)?;
         }
     }
-    Ok(())
+    refusals.outcome()
 }
 
 fn print_topic(
@@ -250,14 +313,23 @@ fn delete(cluster: &Cluster, names: &[String], if_exists: bool) -> Result<(), Co
     let mut admin = cluster.admin()?;
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let answers = admin.delete_topics(&names, cluster.timeout).map_err(|e| cluster.explain(&e))?;
+    let mut refusals = Refusals::default();
     for (name, answer) in names.iter().zip(answers) {
         match answer {
             Ok(()) => eprintln!("Deleted {name}."),
-            Err(error) if if_exists && error.is_topic_missing() => {
-                eprintln!("{name} does not exist.");
+            Err(error) if error.is_topic_missing() => {
+                if if_exists {
+                    eprintln!("{name} does not exist.");
+                } else {
+                    refusals.tell(&CommandError::new(
+                        format!("topic {name:?} does not exist"),
+                        "Use --if-exists to do nothing for such topics; `millstream topics list` \
+                         shows what is there.",
+                    ));
+                }
             }
-            Err(error) => return Err(cluster.explain(&error)),
+            Err(error) => refusals.tell(&cluster.explain(&error)),
         }
     }
-    Ok(())
+    refusals.outcome()
 }

@@ -49,6 +49,6 @@ pub use state::TaskStore;
 pub use task::{Injected, Position, Ran, Step, Task};
 pub use topology::{
     InternalTopic, InternalTopicKind, NodeId, SinkTopicId, Source, StoreIndex, StoreKind,
-    StoreSpec, SubTopology, SubTopologyId, TaskId, Topology, TopologyBuilder,
+    StoreMedium, StoreSpec, SubTopology, SubTopologyId, TaskId, Topology, TopologyBuilder,
 };
 pub use windows::{Aggregation, Aggregator, Collector};

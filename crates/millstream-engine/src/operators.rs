@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use millstream_value::{Expr, Failure, Function, Text, Value};
 
-pub(crate) use assign::Assigned;
+pub(crate) use assign::{Assigned, AssignedByHost};
 pub(crate) use filter::Condition;
 pub use group_by::IDLE_AFTER_MS;
 pub(crate) use group_by::{KeySource, Repartition, RepartitionTime};
@@ -59,6 +59,7 @@ pub(crate) enum Operator {
     Filter(Condition),
     Select(Expr),
     Assign(Text, Assigned),
+    AssignByHost(AssignedByHost),
     Project(Vec<Text>),
     Drop {
         columns: Vec<Text>,
@@ -92,6 +93,7 @@ impl Operator {
             Operator::Filter(condition) => filter::run(condition, node, record, run),
             Operator::Select(expr) => select::run(expr, node, record, run),
             Operator::Assign(column, source) => assign::run(column, source, node, record, run),
+            Operator::AssignByHost(assigned) => assigned.run(node, record, run),
             Operator::Project(columns) => project::run(columns, node, record, run),
             Operator::Drop { columns, ignore_missing } => {
                 drop::run(columns, *ignore_missing, node, record, run)
@@ -119,6 +121,7 @@ impl Operator {
             Operator::Filter(condition) => condition.needs_host(),
             Operator::Select(expr) => expr.needs_host(),
             Operator::Assign(_, source) => source.needs_host(),
+            Operator::AssignByHost(assigned) => assigned.needs_host(),
             Operator::Fill(columns) => {
                 columns.iter().any(|(_, value)| matches!(value, Value::Host(_)))
             }

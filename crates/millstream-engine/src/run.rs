@@ -12,7 +12,7 @@ use crate::record::Record;
 use crate::state::Stores;
 use crate::topology::{Node, NodeId, StoreIndex, Topology};
 use crate::windows::Scratch;
-use crate::{RecordError, Stage};
+use crate::{RecordError, Stage, TaskError};
 
 /// What changes while a task runs, apart from its queues and positions.
 #[derive(Default)]
@@ -52,6 +52,9 @@ pub(crate) struct Run<'a> {
     pub(crate) outputs: u64,
     /// The operator that failed.
     pub(crate) failed_at: Option<NodeId>,
+    /// A failure that the callbacks were asked about and did not suppress: it ends the run as it
+    /// is, and nobody is asked again on its way up.
+    pub(crate) verdict: Option<TaskError>,
 }
 
 impl<'a> Run<'a> {
@@ -133,7 +136,7 @@ impl<'a> Run<'a> {
         store: StoreIndex,
         record: &Record,
     ) -> Result<Box<dyn StateAccess>, Failure> {
-        self.state.stores.state(store, &record.key)
+        self.state.stores.state(store, &record.key, record.timestamp)
     }
 
     /// Hands a serialized record to the producer; a refusal goes through
@@ -154,6 +157,46 @@ impl<'a> Run<'a> {
                 self.producer_failure(operator, failure)
             }
         }
+    }
+
+    /// Asks what to do about a failed result of an operator that has several at once (E-02), so
+    /// that one of them does not take the others along. `Ok`: it is left out, and the next one
+    /// is due. `Err` must be handed up without doing anything more.
+    #[cold]
+    pub(crate) fn processing_failure(
+        &mut self,
+        node: &Node,
+        failure: Failure,
+    ) -> Result<(), Failure> {
+        if self.verdict.is_some() || failure.kind == millstream_value::FailureKind::Interrupt {
+            return Err(failure);
+        }
+        let operator = match self.failed_at.take() {
+            Some(inner) => &self.topology.nodes[inner.at()].name,
+            None => &node.name,
+        };
+        let mut error = RecordError {
+            stage: Stage::Process,
+            failure,
+            topic_partition: self.context.topic_partition.clone(),
+            offset: self.context.offset,
+            operator: Arc::clone(operator),
+        };
+        let row = Row { record: (self.reread)(), context: self.context };
+        let said = self.hooks.on_processing_error(&mut error, row);
+        let (verdict, text) = match said {
+            Ok(true) => return Ok(()),
+            Ok(false) => {
+                let text = error.failure.message.clone();
+                (TaskError::Record(Box::new(error)), text)
+            }
+            Err(raised) => {
+                let text = raised.message.clone();
+                (TaskError::Hook(raised), text)
+            }
+        };
+        self.verdict = Some(verdict);
+        Err(Failure::new(millstream_value::FailureKind::Host, text))
     }
 
     /// Asks what to do about an output that could not be serialized or produced (E-03). `Ok`: it

@@ -1,12 +1,14 @@
-//! A task's stores, and `State` for user functions (parity rows ST-01 to ST-12).
+//! A task's stores, and `State` for user functions (parity rows ST-01 to ST-12, ST-50 to
+//! ST-57).
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use millstream_state::{
     Backend, CacheSettings, FamilySet, StateError, Store, StoreId, StoreLayout, UserFamilies,
-    UserStore,
+    UserStore, expiry_stamp,
 };
+use millstream_types::Timestamp;
 use millstream_value::{Failure, FailureKind, StateAccess};
 
 use crate::keys::OwnedKey;
@@ -21,8 +23,15 @@ enum Kind {
     /// Shared, because a generator of a user function (`expand=True`) may hold its `State` while
     /// operators behind it use the same store (D-20). The lock is never contended: a task runs
     /// on one thread at a time, and it is taken per access of `State`, not per record.
-    User(Arc<Mutex<UserStore>>),
+    User(Arc<Mutex<User>>),
     Window(Box<WindowStorePartition>),
+}
+
+/// A store of user state.
+struct User {
+    store: UserStore,
+    /// The user was told that values of records without a timestamp do not expire.
+    warned: bool,
 }
 
 impl fmt::Debug for TaskStore {
@@ -61,7 +70,9 @@ impl StoreSpec {
         let id = self.id(partition);
         Ok(TaskStore(match self.kind {
             StoreKind::User => {
-                Kind::User(Arc::new(Mutex::new(UserStore::open(id, backend, cache)?)))
+                let mut store = UserStore::open(id, backend, cache)?;
+                store.set_expiry(self.expiry)?;
+                Kind::User(Arc::new(Mutex::new(User { store, warned: false })))
             }
             StoreKind::Window => {
                 Kind::Window(Box::new(WindowStorePartition::open(id, backend, cache)?))
@@ -74,15 +85,15 @@ impl TaskStore {
     /// Runs `body` with the store as checkpoints see it.
     pub fn with<R>(&mut self, body: impl FnOnce(&mut dyn Store) -> R) -> R {
         match &mut self.0 {
-            Kind::User(store) => body(&mut *lock(store)),
+            Kind::User(user) => body(&mut lock(user).store),
             Kind::Window(store) => body(&mut **store),
         }
     }
 }
 
-fn lock(store: &Mutex<UserStore>) -> MutexGuard<'_, UserStore> {
+fn lock(user: &Mutex<User>) -> MutexGuard<'_, User> {
     // A panic in the middle of an access leaves the cache as it was or changed, never torn.
-    store.lock().unwrap_or_else(PoisonError::into_inner)
+    user.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The stores of a task by their number in the topology.
@@ -115,17 +126,18 @@ impl Stores {
         }
     }
 
-    /// `State` of one message key.
+    /// `State` of one message key, for a record of timestamp `at`.
     pub(crate) fn state(
         &self,
         index: StoreIndex,
         key: &millstream_value::Value,
+        at: Timestamp,
     ) -> Result<Box<dyn StateAccess>, Failure> {
         match self.by_index.get(index.0 as usize) {
-            Some(Some(TaskStore(Kind::User(store)))) => {
+            Some(Some(TaskStore(Kind::User(user)))) => {
                 // One allocation per call of a stateful function: the handle has to outlive the
                 // call in a generator.
-                Ok(Box::new(KeyState { store: Arc::clone(store), key: OwnedKey::of(key)? }))
+                Ok(Box::new(KeyState { user: Arc::clone(user), key: OwnedKey::of(key)?, at }))
             }
             _ => unreachable!("the task was given the stores of its topology"),
         }
@@ -168,34 +180,68 @@ pub(crate) fn failure(error: StateError) -> Failure {
 
 /// `State` of one message key.
 struct KeyState {
-    store: Arc<Mutex<UserStore>>,
+    user: Arc<Mutex<User>>,
     key: OwnedKey,
+    /// Timestamp of the record, ms.
+    at: Timestamp,
 }
 
 impl StateAccess for KeyState {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
-        let mut store = lock(&self.store);
-        let value = store.get(self.key.as_message_key(), key).map_err(failure)?;
+        let mut user = lock(&self.user);
+        let value = user.store.get(self.key.as_message_key(), key, self.at).map_err(failure)?;
         Ok(value.map(<[u8]>::to_vec))
     }
 
     fn set(&self, key: &[u8], value: &[u8]) -> Result<(), Failure> {
-        lock(&self.store).set(self.key.as_message_key(), key, value).map_err(failure)
+        let mut user = lock(&self.user);
+        user.store.set(self.key.as_message_key(), key, value, self.at).map_err(failure)
+    }
+
+    fn set_expiring(&self, key: &[u8], value: &[u8], ttl_ms: i64) -> Result<(), Failure> {
+        let mut user = lock(&self.user);
+        let scope = self.key.as_message_key();
+        user.store.families().map_err(failure)?;
+        match expiry_stamp(self.at, ttl_ms) {
+            Ok(Some(stamp)) => {
+                user.store.set_until(scope, key, value, self.at, stamp).map_err(failure)
+            }
+            Ok(None) => {
+                user.store.set(scope, key, value, self.at).map_err(failure)?;
+                let first = !std::mem::replace(&mut user.warned, true);
+                let id = first.then(|| user.store.id().clone());
+                // Logging runs code of the host, which may look into the state.
+                drop(user);
+                if let Some(store) = id {
+                    tracing::warn!(
+                        "{store}: a value was set with a ttl by a record without a timestamp ({}); \
+                         it and others like it are stored without expiry",
+                        self.at
+                    );
+                }
+                Ok(())
+            }
+            Err(error) => {
+                user.store.fail(&error.to_string());
+                Err(Failure::new(FailureKind::Value, error.to_string()))
+            }
+        }
     }
 
     fn exists(&self, key: &[u8]) -> Result<bool, Failure> {
-        lock(&self.store).exists(self.key.as_message_key(), key).map_err(failure)
+        let mut user = lock(&self.user);
+        user.store.exists(self.key.as_message_key(), key, self.at).map_err(failure)
     }
 
     fn delete(&self, key: &[u8]) -> Result<(), Failure> {
-        lock(&self.store).delete(self.key.as_message_key(), key).map_err(failure)
+        lock(&self.user).store.delete(self.key.as_message_key(), key).map_err(failure)
     }
 
     fn fail(&self) {
-        lock(&self.store).fail("a key or value could not be encoded");
+        lock(&self.user).store.fail("a key, a value or a ttl could not be stored");
     }
 
     fn share(&self) -> Box<dyn StateAccess> {
-        Box::new(Self { store: Arc::clone(&self.store), key: self.key.clone() })
+        Box::new(Self { user: Arc::clone(&self.user), key: self.key.clone(), at: self.at })
     }
 }

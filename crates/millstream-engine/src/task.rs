@@ -105,7 +105,9 @@ impl Task {
         let mut upstream: Option<UpstreamTimes> = None;
         for at in &part.sources {
             let source = &topology.sources[*at];
-            if id.partition < source.partitions {
+            // Without state, a partition that its topic got after the topology was declared is as
+            // good as any other.
+            if id.partition < source.partitions || part.may_grow(source) {
                 let partition = TopicPartition::new(Arc::clone(&source.topic), id.partition);
                 inputs.push(Input::new(*at, partition));
             }
@@ -274,34 +276,18 @@ impl Task {
             message: Some((message, source)),
         };
 
-        let mut ran = Ran::default();
-        if upstream.is_some_and(|upstream| upstream.idle) {
-            ran.ignored = true;
-        } else {
-            match read(&message, source, headers) {
-                Ok(Read::One(mut record)) => {
-                    ran.outputs += runner.record(source, &mut record, 0)?
-                }
-                Ok(Read::Many(records)) => {
-                    for (item, mut record) in records.into_iter().enumerate() {
-                        ran.outputs += runner.record(source, &mut record, item)?;
-                    }
-                }
-                Ok(Read::Ignore) => ran.ignored = true,
-                Err(failure) => {
-                    runner.consumer_error(failure, &message, source)?;
-                    ran.ignored = true;
-                }
+        let headers = match upstream {
+            Some(upstream) if upstream.idle => None,
+            _ => Some(headers),
+        };
+        let mut message = Some((headers, low > low_before));
+        let mut ran = Ok(Ran::default());
+        self.host.record(context, &mut || {
+            if let Some((headers, released)) = message.take() {
+                ran = runner.message(headers, released);
             }
-        }
-        if low > low_before {
-            ran.outputs += runner.release()?;
-        }
-        if !ran.ignored {
-            let TopicPartition { topic, partition } = &context.topic_partition;
-            let told = runner.hooks.on_message_processed(topic, *partition, offset);
-            told.map_err(TaskError::Hook)?;
-        }
+        });
+        let ran = ran?;
         self.inputs[at].done(offset);
         Ok(ran)
     }
@@ -340,7 +326,9 @@ impl Task {
             message: None,
         };
         let mut outcome = Ok(0);
-        let mut body = || outcome = runner.record(source, &mut record, 0);
+        let mut body = || {
+            self.host.record(&context, &mut || outcome = runner.record(source, &mut record, 0));
+        };
         match self.needs_host {
             true => self.host.attach(&mut body),
             false => body(),
@@ -464,6 +452,38 @@ struct Runner<'a> {
 }
 
 impl Runner<'_> {
+    /// Runs a consumed message with all that it brings: the records that its deserializer makes of
+    /// it, and the windows that were held back until now, if `released`. `None` for headers: a
+    /// marker of an idle upstream partition, which is no record.
+    fn message(&mut self, headers: Option<Headers>, released: bool) -> Result<Ran, TaskError> {
+        let (message, source) = self.message.expect("it is consumed, not injected");
+        let mut ran = Ran::default();
+        match headers.map(|headers| read(&message, source, headers)) {
+            Some(Ok(Read::One(mut record))) => {
+                ran.outputs += self.record(source, &mut record, 0)?;
+            }
+            Some(Ok(Read::Many(records))) => {
+                for (item, mut record) in records.into_iter().enumerate() {
+                    ran.outputs += self.record(source, &mut record, item)?;
+                }
+            }
+            Some(Ok(Read::Ignore)) | None => ran.ignored = true,
+            Some(Err(failure)) => {
+                self.consumer_error(failure, &message, source)?;
+                ran.ignored = true;
+            }
+        }
+        if released {
+            ran.outputs += self.release()?;
+        }
+        if !ran.ignored {
+            let TopicPartition { topic, partition } = &self.context.topic_partition;
+            let told = self.hooks.on_message_processed(topic, *partition, self.context.offset);
+            told.map_err(TaskError::Hook)?;
+        }
+        Ok(ran)
+    }
+
     /// Runs a record through everything behind a source.
     fn record(
         &mut self,
@@ -518,9 +538,13 @@ impl Runner<'_> {
             low: self.low,
             outputs: 0,
             failed_at: None,
+            verdict: None,
         };
         let outcome = body(&mut run);
-        let (outputs, failed_at) = (run.outputs, run.failed_at);
+        let Run { outputs, failed_at, verdict, .. } = run;
+        if let Some(verdict) = verdict {
+            return Err(verdict);
+        }
         if let Err(failure) = outcome {
             let operator = &self.topology.nodes[failed_at.unwrap_or(at).at()].name;
             self.processing_error(failure, operator, &reread)?;

@@ -5,6 +5,7 @@ mod describe;
 
 use std::sync::Arc;
 
+use millstream_state::ExpirySettings;
 use millstream_value::Deserializer;
 
 use crate::TimestampExtractor;
@@ -94,6 +95,16 @@ pub enum StoreKind {
     Window,
 }
 
+/// Where a store is between checkpoints (ST-21).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StoreMedium {
+    /// On disk.
+    #[default]
+    Disk,
+    /// In memory: each start rebuilds it from its changelog.
+    Memory,
+}
+
 /// A store, one partition of it per task.
 #[derive(Clone)]
 pub struct StoreSpec {
@@ -105,6 +116,10 @@ pub struct StoreSpec {
     pub name: Arc<str>,
     /// Its kind.
     pub kind: StoreKind,
+    /// Where it is.
+    pub medium: StoreMedium,
+    /// How values that expired are removed from it, if it is the user's.
+    pub expiry: ExpirySettings,
     /// Number of partitions: those of the stream's topics.
     pub partitions: i32,
     /// Its changelog topic (T-20); `None` where changelogs are switched off.
@@ -151,6 +166,14 @@ pub struct SubTopology {
     pub(crate) repartition_sinks: Vec<NodeId>,
 }
 
+impl SubTopology {
+    /// Whether a topic that it reads may have more partitions than were declared: where there is
+    /// state, each partition needs stores and changelog partitions of its own.
+    pub(crate) fn may_grow(&self, source: &Source) -> bool {
+        self.stores.is_empty() && !source.is_repartition()
+    }
+}
+
 /// The finished operator graph.
 pub struct Topology {
     pub(crate) nodes: Vec<Node>,
@@ -185,6 +208,12 @@ impl Topology {
     pub fn task_of(&self, topic: &str, partition: i32) -> Option<TaskId> {
         let source = self.sources.iter().find(|source| &*source.topic == topic)?;
         Some(TaskId { sub_topology: source.sub_topology, partition })
+    }
+
+    /// Whether the source may have more partitions than were declared: true where no state goes
+    /// with them.
+    pub fn may_grow(&self, source: &Source) -> bool {
+        self.sub_topology(source.sub_topology).may_grow(source)
     }
 
     /// All stores.

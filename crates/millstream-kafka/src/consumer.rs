@@ -186,6 +186,10 @@ pub trait Consumer: Send {
     /// [`Error::Kafka`] if the client refuses, [`Error::Misuse`] after [`subscribe`](Self::subscribe).
     fn assign(&mut self, starts: &[PartitionStart]) -> Result<(), Error>;
 
+    /// Whether every rebalance of the group takes all partitions away first. True as long as the
+    /// member has not joined.
+    fn is_eager(&self) -> bool;
+
     /// The partitions that are being read, revoked ones not counted.
     fn assignment(&self) -> Vec<TopicPartition>;
 

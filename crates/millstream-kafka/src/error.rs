@@ -87,6 +87,10 @@ pub mod code {
     pub const TOPIC_ALREADY_EXISTS: i32 = 36;
     /// More replicas than brokers, or none.
     pub const INVALID_REPLICATION_FACTOR: i32 = 38;
+    /// The member's epoch is not the group's any more (KIP-848).
+    pub const FENCED_MEMBER_EPOCH: i32 = 110;
+    /// The member's epoch is behind the group's (KIP-848).
+    pub const STALE_MEMBER_EPOCH: i32 = 113;
     /// Another member took this static member's instance id.
     pub const FENCED_INSTANCE_ID: i32 = 82;
 }

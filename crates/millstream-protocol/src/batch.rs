@@ -1,7 +1,7 @@
 //! Batches in a run of bytes, as a fetch answer or a segment file holds them.
 
 use crate::header::CRC_START;
-use crate::{BatchError, BatchHeader, Compression, HEADER_LEN, RecordIter};
+use crate::{BatchError, BatchHeader, Compression, HEADER_LEN, Record, RecordIter};
 
 /// One batch: its header, decoded, and its bytes, borrowed.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +72,7 @@ impl<'a> Batch<'a> {
 
     /// Checks everything a broker must know before it stores a producer's batch: the records
     /// fill the bytes exactly and their offsets count up from 0 to the header's last one.
-    /// `on_record` sees each timestamp. The checksum is not part of it, see [`check`](Self::check).
+    /// `on_record` sees each record. The checksum is not part of it, see [`check`](Self::check).
     ///
     /// # Errors
     /// The first thing found wrong.
@@ -80,7 +80,7 @@ impl<'a> Batch<'a> {
         &self,
         scratch: &mut Vec<u8>,
         limit: usize,
-        mut on_record: impl FnMut(i64),
+        mut on_record: impl FnMut(&Record<'_>),
     ) -> Result<(), BatchError> {
         let header = self.header;
         let stated = header.record_count;
@@ -97,7 +97,7 @@ impl<'a> Batch<'a> {
                 return Err(BatchError::Offsets);
             }
             expected = expected.wrapping_add(1);
-            on_record(record.timestamp);
+            on_record(&record);
         }
         Ok(())
     }

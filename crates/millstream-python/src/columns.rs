@@ -16,6 +16,8 @@ use crate::host::PyHost;
 pub(crate) enum Right {
     Constant(Py<PyAny>),
     Expr(Expr),
+    /// What the engine hands over, together with the value.
+    Given,
 }
 
 /// `value[column] = right`.
@@ -27,7 +29,10 @@ pub(crate) struct Assignment {
 
 impl Assignment {
     pub(crate) fn shared(column: &Bound<'_, PyAny>, right: Right) -> PyResult<Arc<dyn Function>> {
-        let name = format!("[{}] = ...", column.repr()?);
+        let name = match right {
+            Right::Given => column.repr()?.to_string(),
+            Right::Constant(_) | Right::Expr(_) => format!("[{}] = ...", column.repr()?),
+        };
         Ok(Arc::new(Self { column: column.clone().unbind(), right, name }))
     }
 }
@@ -42,18 +47,18 @@ impl Function for Assignment {
     }
 
     fn call(&self, call: &mut Call<'_>) -> Result<Value, Failure> {
-        let right = match &self.right {
-            Right::Constant(_) => None,
-            Right::Expr(expr) => Some(expr.evaluate(call, &PyHost)?),
-        };
         enter(|py| {
-            let right = match (&self.right, &right) {
-                (Right::Constant(constant), _) => constant.bind(py).clone(),
-                (Right::Expr(_), value) => to_python(py, value.as_ref().unwrap_or(&Value::Null))?,
+            let right = match &self.right {
+                Right::Constant(constant) => constant.bind(py).clone(),
+                Right::Expr(expr) => {
+                    to_python(py, &expr.evaluate(call, &PyHost)?).map_err(to_failure)?
+                }
+                Right::Given => unreachable!("it is called with the value and what was given"),
             };
-            to_python_in_place(py, call.value)?.set_item(&self.column, right)
-        })
-        .map_err(to_failure)?;
+            to_python_in_place(py, call.value)
+                .and_then(|value| value.set_item(&self.column, right))
+                .map_err(to_failure)
+        })?;
         Ok(Value::Null)
     }
 
@@ -65,8 +70,14 @@ impl Function for Assignment {
         unreachable!("an assignment expands nothing")
     }
 
-    fn call_values(&self, _: Vec<Value>) -> Result<Value, Failure> {
-        unreachable!("an assignment is no reducer")
+    fn call_values(&self, values: Vec<Value>) -> Result<Value, Failure> {
+        let [value, given] = &values[..] else { unreachable!("the engine hands over these two") };
+        enter(|py| {
+            let value = to_python(py, value)?;
+            value.set_item(&self.column, to_python(py, given)?)?;
+            Ok(from_python(value))
+        })
+        .map_err(to_failure)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The message context of the record being processed (M-30, M-31).
 //!
-//! It is not set per record: a function that is called leaves a pointer to its record's context in a
-//! thread-local for as long as the call lasts, and only who asks makes an object of it.
+//! While a record runs, a pointer to its context lies in a thread-local, and only who asks makes an
+//! object of it.
 
 use std::cell::Cell;
 use std::ptr;
@@ -108,7 +108,7 @@ impl MessageContext {
 }
 
 thread_local! {
-    /// The context of the record whose function runs on this thread; null outside of functions.
+    /// The context of the record that runs on this thread; null where none does.
     static CURRENT: Cell<*const RecordContext> = const { Cell::new(ptr::null()) };
 }
 
@@ -126,6 +126,14 @@ pub(crate) fn with_record<R>(context: &RecordContext, call: impl FnOnce() -> R) 
     call()
 }
 
+/// The record that is being processed, if there is one.
+#[inline]
+pub(crate) fn record_at_hand<R>(look: impl FnOnce(Option<&RecordContext>) -> R) -> R {
+    // SAFETY: `with_record` put the pointer there, made from a reference that outlives its call, and
+    // takes it away before it returns; `look` runs within that call and cannot keep the reference.
+    look(unsafe { CURRENT.get().as_ref() })
+}
+
 /// The context variable behind `set_message_context`. Its value is the context and whether it was
 /// set while a record was processed: only then does it count against that record's own.
 fn variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
@@ -139,23 +147,19 @@ fn variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
 
 #[pyfunction]
 pub(crate) fn message_context(py: Python<'_>) -> PyResult<Bound<'_, MessageContext>> {
-    let current = CURRENT.get();
     let set = variable(py)?.call_method1("get", (py.None(),))?;
     let set: Option<(Option<Bound<'_, MessageContext>>, bool)> = set.extract()?;
-    match set {
-        Some((Some(context), in_record)) if in_record || current.is_null() => Ok(context),
-        _ if current.is_null() => Err(errors::CONTEXT_NOT_SET.error(
+    record_at_hand(|record| {
+        match (set, record) {
+        (Some((Some(context), in_record)), record) if in_record || record.is_none() => Ok(context),
+        (_, Some(record)) => Bound::new(py, MessageContext::from(record)),
+        (_, None) => Err(errors::CONTEXT_NOT_SET.error(
             py,
             "message_context() is available only inside functions that process a record; to test such \
              a function by itself, call set_message_context(MessageContext(...)) first",
         )),
-        _ => {
-            // SAFETY: `with_record` put the pointer there, made from a reference that outlives its
-            // call, and takes it away before it returns; this code runs within that call.
-            let context = unsafe { &*current };
-            Bound::new(py, MessageContext::from(context))
-        }
     }
+    })
 }
 
 #[pyfunction]
@@ -163,6 +167,6 @@ pub(crate) fn set_message_context(
     py: Python<'_>,
     context: Option<Bound<'_, MessageContext>>,
 ) -> PyResult<()> {
-    let in_record = !CURRENT.get().is_null();
+    let in_record = record_at_hand(|record| record.is_some());
     variable(py)?.call_method1("set", ((context, in_record),)).map(|_| ())
 }

@@ -17,11 +17,15 @@ use crate::gil::{IntoException, leave};
 use crate::hooks::{Callbacks, PyHooks};
 use crate::host::PyHost;
 use crate::record::{headers_from_python, headers_to_python, output_tuple};
+use crate::state::Codec;
 use crate::topology::PyTopology;
 
 /// Runs a topology in memory.
 #[pyclass(frozen, module = "millstream._millstream")]
-pub(crate) struct TestDriver(Mutex<Option<TopologyTestDriver>>);
+pub(crate) struct TestDriver {
+    driver: Mutex<Option<TopologyTestDriver>>,
+    codec: Codec,
+}
 
 /// What a driver's call gave.
 enum Trouble {
@@ -64,7 +68,7 @@ pub(crate) fn task_exception(py: Python<'_>, error: TaskError) -> PyErr {
 
 impl TestDriver {
     fn lock(&self) -> MutexGuard<'_, Option<TopologyTestDriver>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.driver.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Calls the driver, detached, as the runtime would. A user function that calls the driver that
@@ -74,9 +78,11 @@ impl TestDriver {
         py: Python<'_>,
         call: impl FnOnce(&mut TopologyTestDriver) -> Result<R, DriverError> + Send,
     ) -> PyResult<R> {
-        leave(py, || match &mut *self.lock() {
-            Some(driver) => call(driver).map_err(Trouble::from),
-            None => Err(Trouble::Closed),
+        self.codec.during(py, || {
+            leave(py, || match &mut *self.lock() {
+                Some(driver) => call(driver).map_err(Trouble::from),
+                None => Err(Trouble::Closed),
+            })
         })
     }
 }
@@ -109,8 +115,9 @@ impl TestDriver {
     #[new]
     #[pyo3(signature = (
         topology, *, on_consumer_error=None, on_processing_error=None, on_producer_error=None,
-        on_message_processed=None
+        on_message_processed=None, dumps=None, loads=None
     ))]
+    #[expect(clippy::too_many_arguments, reason = "all but the first are keywords")]
     fn new(
         py: Python<'_>,
         topology: &Bound<'_, PyTopology>,
@@ -118,6 +125,8 @@ impl TestDriver {
         on_processing_error: Option<Py<PyAny>>,
         on_producer_error: Option<Py<PyAny>>,
         on_message_processed: Option<Py<PyAny>>,
+        dumps: Option<Bound<'_, PyAny>>,
+        loads: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let topology = Arc::clone(&topology.get().0);
         let callbacks = Callbacks {
@@ -131,7 +140,7 @@ impl TestDriver {
             driver.set_hooks(Box::new(PyHooks(callbacks)));
             Ok::<_, Trouble>(driver)
         })?;
-        Ok(Self(Mutex::new(Some(driver))))
+        Ok(Self { driver: Mutex::new(Some(driver)), codec: Codec::new(dumps, loads) })
     }
 
     #[pyo3(signature = (topic, value, key=None, timestamp=0, headers=None, context=None))]

@@ -259,15 +259,10 @@ pub(crate) fn record_exception(py: Python<'_>, error: &mut RecordError) -> PyErr
     exception
 }
 
-/// Adds a line to an exception's traceback (PEP 678). Python 3.10 has no notes: there it is left out.
+/// Adds a line to an exception's traceback (PEP 678).
 pub(crate) fn add_note(py: Python<'_>, error: &PyErr, note: &str) {
     let value = error.value(py);
-    let name = intern!(py, "add_note");
-    let added = match value.getattr_opt(name) {
-        Ok(Some(add_note)) => add_note.call1((note,)).map(|_| ()),
-        other => other.map(|_| ()),
-    };
-    if let Err(error) = added {
+    if let Err(error) = value.call_method1(intern!(py, "add_note"), (note,)) {
         // A class of the user's may have an `add_note` of its own that fails; the exception matters more.
         error.write_unraisable(py, Some(value));
     }

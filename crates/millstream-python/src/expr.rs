@@ -5,7 +5,7 @@ use std::sync::Arc;
 use millstream_value::{BinaryOp, Call, Expr, Headers, Host, RecordContext, Value};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyFrozenSet, PyTuple};
+use pyo3::types::{PyFrozenSet, PyList, PySet, PyTuple};
 
 use crate::context::MessageContext;
 use crate::convert::{from_python, to_python};
@@ -32,22 +32,23 @@ fn operand(object: &Bound<'_, PyAny>) -> Expr {
     }
 }
 
-/// What `in` looks through. Containers that cannot change become native ones, so that no Python object
-/// is asked per record; a list or set may be one that the user goes on changing, and stays itself.
-fn container(object: &Bound<'_, PyAny>) -> Expr {
-    let items: Option<Vec<Bound<'_, PyAny>>> = if let Ok(tuple) = object.cast_exact::<PyTuple>() {
-        Some(tuple.iter().collect())
+/// `inner in object`. Of a list or set the items count as they are now (S-07): so no Python object is
+/// asked per record, unless it is one of the items. Any other container stays itself.
+fn is_in(inner: Expr, object: &Bound<'_, PyAny>) -> PyResult<Expr> {
+    let py = object.py();
+    let (items, hashed, copy) = if let Ok(list) = object.cast_exact::<PyList>() {
+        (list.iter().collect(), false, list.get_slice(0, list.len()).into_any())
+    } else if let Ok(tuple) = object.cast_exact::<PyTuple>() {
+        (tuple.iter().collect(), false, object.clone())
+    } else if let Ok(set) = object.cast_exact::<PySet>() {
+        (set.iter().collect(), true, PyFrozenSet::new(py, set)?.into_any())
     } else if let Ok(set) = object.cast_exact::<PyFrozenSet>() {
-        Some(set.iter().collect())
+        (set.iter().collect::<Vec<_>>(), true, object.clone())
     } else {
-        None
+        return Ok(Expr::is_in(inner, operand(object)));
     };
-    let values = items.and_then(|items| {
-        let values: Vec<Value> = items.into_iter().map(from_python).collect();
-        let native = !values.iter().any(|value| matches!(value, Value::Host(_) | Value::Float(_)));
-        native.then_some(values)
-    });
-    values.map_or_else(|| operand(object), |values| Expr::constant(Value::List(values)))
+    let items: Vec<Value> = items.into_iter().map(from_python).collect();
+    Ok(Expr::one_of(inner, &items, hashed, from_python(copy)))
 }
 
 #[pymethods]
@@ -82,7 +83,7 @@ impl PyExpr {
         let op = binary_op(op)?;
         Ok(match (op, reflected) {
             (BinaryOp::In, true) => self.with(other, Expr::contains),
-            (BinaryOp::In, false) => Self(Expr::is_in(self.0.clone(), container(other))),
+            (BinaryOp::In, false) => Self(is_in(self.0.clone(), other)?),
             (_, true) => self.with(other, |this, other| Expr::binary(op, other, this)),
             (_, false) => self.with(other, |this, other| Expr::binary(op, this, other)),
         })
@@ -165,7 +166,7 @@ impl PyExpr {
                 state: None,
                 context: &context,
             };
-            result = Some(self.0.evaluate(&mut call, &PyHost));
+            PyHost.record(&context, &mut || result = Some(self.0.evaluate(&mut call, &PyHost)));
         });
         let result = result.expect("attach runs its body");
         to_python(py, &result.map_err(|failure| to_exception(py, failure))?)

@@ -17,6 +17,7 @@ use pyo3::types::{PyBytes, PyList, PyString, PyType};
 use crate::convert::{from_python, to_python, to_python_in_place};
 use crate::errors::{self, to_exception, to_failure};
 use crate::gil::enter;
+use crate::isolation;
 use crate::json::type_name;
 use crate::record::{headers_from_python, headers_to_python};
 
@@ -113,7 +114,7 @@ pub(crate) fn serializer(object: Option<&Bound<'_, PyAny>>) -> PyResult<Arc<dyn 
     };
     match native::<NativeSerializer>(object)? {
         Some(native) => Ok(Arc::clone(&native.get().0)),
-        None => Ok(Arc::new(PySerializer::new(object)?)),
+        None => Ok(Arc::new(PySerializer(object.clone().unbind()))),
     }
 }
 
@@ -160,21 +161,7 @@ fn python_context<'py>(
 }
 
 /// A serializer in Python.
-struct PySerializer {
-    object: Py<PyAny>,
-    extra_headers: Option<Headers>,
-}
-
-impl PySerializer {
-    fn new(object: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let extra = object.getattr_opt(intern!(object.py(), "extra_headers"))?;
-        let extra_headers = match extra {
-            Some(extra) if extra.is_truthy()? => Some(headers_from_python(&extra)?),
-            _ => None,
-        };
-        Ok(Self { object: object.clone().unbind(), extra_headers })
-    }
-}
+struct PySerializer(Py<PyAny>);
 
 impl Serializer for PySerializer {
     fn serialize(
@@ -184,9 +171,10 @@ impl Serializer for PySerializer {
         out: &mut Vec<u8>,
     ) -> Result<Serialized, Failure> {
         enter(|py| {
+            isolation::record(py).map_err(to_failure)?;
             let value = to_python_in_place(py, value).map_err(to_failure)?;
             let context = python_context(py, context).map_err(to_failure)?;
-            let written = self.object.bind(py).call1((value, context)).map_err(to_failure)?;
+            let written = self.0.bind(py).call1((value, context)).map_err(to_failure)?;
             if written.is_none() {
                 return Ok(Serialized::Null);
             }
@@ -199,7 +187,7 @@ impl Serializer for PySerializer {
                     FailureKind::Serialization,
                     format!(
                         "the serializer {} returned {}; it must return bytes, str or None",
-                        type_name(self.object.bind(py)),
+                        type_name(self.0.bind(py)),
                         type_name(&written)
                     ),
                 ));
@@ -208,8 +196,15 @@ impl Serializer for PySerializer {
         })
     }
 
-    fn extra_headers(&self) -> Option<Headers> {
-        self.extra_headers.clone()
+    fn extra_headers(&self) -> Result<Option<Headers>, Failure> {
+        enter(|py| {
+            isolation::record(py)?;
+            match self.0.bind(py).getattr_opt(intern!(py, "extra_headers"))? {
+                Some(extra) if extra.is_truthy()? => headers_from_python(&extra).map(Some),
+                _ => Ok(None),
+            }
+        })
+        .map_err(to_failure)
     }
 
     fn needs_host(&self) -> bool {
@@ -241,6 +236,7 @@ impl Deserializer for PyDeserializer {
         context: &SerializationContext<'_>,
     ) -> Result<Deserialized, Failure> {
         enter(|py| {
+            isolation::record(py).map_err(to_failure)?;
             let python_context = python_context(py, context).map_err(to_failure)?;
             let read = match self.object.bind(py).call1((PyBytes::new(py, &bytes), python_context))
             {

@@ -7,7 +7,6 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::context;
 use crate::convert::{from_python, to_python, to_python_in_place};
 use crate::errors::to_failure;
 use crate::gil::enter;
@@ -59,8 +58,8 @@ impl PyFunction {
         Arc::new(Self::new(callable, signature))
     }
 
-    /// Calls it with what its signature asks for, and hands what it returns to `then`. The record's
-    /// context and state are there until `then` is through, for a generator's sake.
+    /// Calls it with what its signature asks for, and hands what it returns to `then`. The state is
+    /// there until `then` is through, for a generator's sake.
     #[inline]
     pub(crate) fn invoke<R>(
         &self,
@@ -68,34 +67,32 @@ impl PyFunction {
         call: &mut Call<'_>,
         then: impl FnOnce(Bound<'_, PyAny>) -> Result<R, Failure>,
     ) -> Result<R, Failure> {
-        isolation::record(py, call.context).map_err(to_failure)?;
-        context::with_record(call.context, || {
-            let callable = self.callable.bind(py);
-            match self.signature {
-                Signature::Plain => {
-                    let result = to_python_in_place(py, call.value)
-                        .and_then(|value| callable.call1((value,)))
-                        .map_err(to_failure)?;
-                    then(result)
-                }
-                Signature::Metadata => {
-                    then(with_metadata(py, call, None, callable).map_err(to_failure)?)
-                }
-                Signature::Stateful => {
-                    let state = State::lend(py, call.state.take())?;
-                    let result = to_python_in_place(py, call.value)
-                        .and_then(|value| callable.call1((value, state.object())))
-                        .map_err(to_failure)?;
-                    then(result)
-                }
-                Signature::MetadataStateful => {
-                    let state = State::lend(py, call.state.take())?;
-                    let result = with_metadata(py, call, Some(state.object()), callable)
-                        .map_err(to_failure)?;
-                    then(result)
-                }
+        isolation::record(py).map_err(to_failure)?;
+        let callable = self.callable.bind(py);
+        match self.signature {
+            Signature::Plain => {
+                let result = to_python_in_place(py, call.value)
+                    .and_then(|value| callable.call1((value,)))
+                    .map_err(to_failure)?;
+                then(result)
             }
-        })
+            Signature::Metadata => {
+                then(with_metadata(py, call, None, callable).map_err(to_failure)?)
+            }
+            Signature::Stateful => {
+                let state = State::lend(py, call.state.take())?;
+                let result = to_python_in_place(py, call.value)
+                    .and_then(|value| callable.call1((value, state.object())))
+                    .map_err(to_failure)?;
+                then(result)
+            }
+            Signature::MetadataStateful => {
+                let state = State::lend(py, call.state.take())?;
+                let result =
+                    with_metadata(py, call, Some(state.object()), callable).map_err(to_failure)?;
+                then(result)
+            }
+        }
     }
 }
 
@@ -145,16 +142,16 @@ impl Function for PyFunction {
     }
 
     fn call_values(&self, values: Vec<Value>) -> Result<Value, Failure> {
-        enter(|py| call_values(self.callable.bind(py), &values).map(from_python))
-            .map_err(to_failure)
+        enter(|py| {
+            isolation::record(py)?;
+            call_values(self.callable.bind(py), &values).map(from_python)
+        })
+        .map_err(to_failure)
     }
 }
 
 /// Calls `callable(*values)`.
-pub(crate) fn call_values<'py>(
-    callable: &Bound<'py, PyAny>,
-    values: &[Value],
-) -> PyResult<Bound<'py, PyAny>> {
+fn call_values<'py>(callable: &Bound<'py, PyAny>, values: &[Value]) -> PyResult<Bound<'py, PyAny>> {
     let py = callable.py();
     match values {
         [one] => callable.call1((to_python(py, one)?,)),

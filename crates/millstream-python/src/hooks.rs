@@ -3,6 +3,8 @@
 use millstream_engine::{Hooks, RecordError, Row as EngineRow};
 use millstream_types::{Offset, RecordView};
 use millstream_value::Failure;
+use pyo3::exceptions::PyBaseException;
+use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -49,7 +51,8 @@ impl Callbacks {
 /// Callbacks as hooks.
 pub(crate) struct PyHooks(pub(crate) Callbacks);
 
-/// `callback(exception, what, logger)`: whether the error is suppressed.
+/// `callback(exception, what, logger)`: whether the error is suppressed. The callback runs as if in the
+/// `except` block of the exception: `logger.exception()` and a bare `raise` mean that one.
 pub(crate) fn ask<'py>(
     callback: Option<&Py<PyAny>>,
     py: Python<'py>,
@@ -60,9 +63,46 @@ pub(crate) fn ask<'py>(
     let asked = || {
         let logger =
             py.import("logging")?.call_method1(intern!(py, "getLogger"), ("millstream",))?;
-        callback.bind(py).call1((exception.value(py), what()?, logger))?.is_truthy()
+        let what = what()?;
+        if let Some(traceback) = exception.traceback(py) {
+            // Before 3.12 the two travel apart.
+            // SAFETY: both are live; the call takes a reference of its own.
+            unsafe {
+                ffi::PyException_SetTraceback(exception.value(py).as_ptr(), traceback.as_ptr());
+            }
+        }
+        let _handled = Handled::new(exception.value(py));
+        callback.bind(py).call1((exception.value(py), what, logger))?.is_truthy()
     };
     asked().map_err(to_failure)
+}
+
+/// Makes an exception the one that is being handled, for as long as this lives. A Python frame with
+/// `raise` and `except` would do the same, and be seen in the traceback.
+struct Handled<'py> {
+    py: Python<'py>,
+    /// The one that was handled before.
+    outer: Option<Bound<'py, PyAny>>,
+}
+
+impl<'py> Handled<'py> {
+    fn new(exception: &Bound<'py, PyBaseException>) -> Self {
+        let py = exception.py();
+        // SAFETY: the thread is attached; the call returns a new reference, or null for none.
+        let outer = unsafe { Bound::from_owned_ptr_or_opt(py, ffi::PyErr_GetHandledException()) };
+        // SAFETY: `exception` is a live exception; the call takes a reference of its own.
+        unsafe { ffi::PyErr_SetHandledException(exception.as_ptr()) };
+        Self { py, outer }
+    }
+}
+
+impl Drop for Handled<'_> {
+    fn drop(&mut self) {
+        let none = self.py.None();
+        let outer = self.outer.as_ref().map_or(none.as_ptr(), Bound::as_ptr);
+        // SAFETY: the thread is attached, as it was when this was made; `outer` is an exception or None.
+        unsafe { ffi::PyErr_SetHandledException(outer) };
+    }
 }
 
 /// The row of an error callback; `None` where the record cannot be read again.

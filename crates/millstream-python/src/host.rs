@@ -1,7 +1,7 @@
 //! Python as the engine's host language.
 
 use millstream_types::{Clock, SystemClock};
-use millstream_value::{BinaryOp, Failure, Host, Value};
+use millstream_value::{BinaryOp, Failure, Host, RecordContext, Value};
 use pyo3::basic::CompareOp;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -10,7 +10,7 @@ use pyo3::types::{PyDict, PyTuple};
 use crate::convert::{from_python, to_python, to_python_in_place};
 use crate::errors::to_failure;
 use crate::gil::enter;
-use crate::isolation;
+use crate::{context, isolation};
 
 /// Waiting longer than this for the interpreter is worth a warning, ms: other threads hold it.
 const LONG_WAIT_MS: u128 = 1_000;
@@ -36,6 +36,10 @@ impl Host for PyHost {
                 body();
             }
         });
+    }
+
+    fn record(&self, context: &RecordContext, body: &mut dyn FnMut()) {
+        context::with_record(context, body);
     }
 
     fn binary(&self, op: BinaryOp, left: &Value, right: &Value) -> Result<Value, Failure> {

@@ -16,6 +16,8 @@ use millstream_value::RecordContext;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use crate::context::record_at_hand;
+
 thread_local! {
     static ISOLATION: RefCell<Option<Isolation>> = const { RefCell::new(None) };
 }
@@ -58,17 +60,21 @@ pub(crate) fn isolated<R>(py: Python<'_>, run: impl FnOnce() -> R) -> PyResult<R
     Ok(run())
 }
 
-/// Says that a function is about to run for a record: another one than before gets a fresh context.
+/// Says that user code is about to run for the record at hand: another one than before gets a fresh
+/// context.
 #[inline]
-pub(crate) fn record(py: Python<'_>, context: &RecordContext) -> PyResult<()> {
-    let partition = &context.topic_partition;
-    let record = Some((partition.topic.as_ptr(), partition.partition, context.offset));
+pub(crate) fn record(py: Python<'_>) -> PyResult<()> {
+    let record = record_at_hand(|context| {
+        context.map(|RecordContext { topic_partition: at, offset, .. }| {
+            (at.topic.as_ptr(), at.partition, *offset)
+        })
+    });
     let left = ISOLATION.with_borrow_mut(|isolation| match isolation {
         Some(isolation) if isolation.record != record => {
             isolation.record = record;
             isolation.renew(py).map(Some)
         }
-        // The same record; or a function called by itself, as in a test of an expression.
+        // The same record; or user code called by itself, as a serializer in a test.
         _ => Ok(None),
     })?;
     // Not under the borrow: what was set in it may have destructors.

@@ -1,21 +1,35 @@
-//! `State`: what stateful functions are given (ST-01 to ST-05).
+//! `State`: what stateful functions are given (ST-01 to ST-05, ST-50 to ST-52).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use std::cell::RefCell;
 
 use millstream_value::{Failure, StateAccess};
-use pyo3::exceptions::{PyNotImplementedError, PyRuntimeError};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{PyBytes, PyDelta, PyDeltaAccess, PyString};
 
 use crate::errors::{self, to_exception};
 use crate::json::{self, NoJson, type_name};
 
-/// A handle to the state of one message key. It works while its record is being processed, and says
-/// so afterwards. The lock is never waited for: a thread that user code starts may look into the
-/// state as long as the function that started it runs.
+/// A user's state, scoped to the key of the record being processed (ST-01 to ST-05).
+///
+/// Functions with `stateful=True` get one as last argument. Keys and values are written as JSON, so a tuple
+/// comes back as a list (ST-04). It works while the record is being processed; later use raises `RuntimeError`.
+///
+/// >>> from millstream.testing import MemoryApplication
+/// >>> app = MemoryApplication()
+/// >>> sdf = app.dataframe(app.topic("visits"))
+/// >>> def count(value, state):
+/// ...     total = state.get("total", 0) + 1
+/// ...     state.set("total", total)
+/// ...     return total
+/// >>> sdf = sdf.apply(count, stateful=True)
+/// >>> [sdf.test({}, key=key)[0][0] for key in (b"ann", b"bob", b"ann")]
+/// [1, 1, 2]
+// The lock is never waited for: a thread that user code starts may look into the state as long as the
+// function that started it runs.
 #[pyclass(frozen, module = "millstream._millstream")]
 pub(crate) struct State {
     access: Mutex<Option<Box<dyn StateAccess>>>,
@@ -66,12 +80,44 @@ impl State {
         }
     }
 
-    /// A value that cannot be stored fails the store's transaction (ST-04).
-    fn refuse(&self, py: Python<'_>, message: String) -> PyErr {
+    /// What cannot be stored fails the store's transaction (ST-04).
+    fn fail(&self) {
         if let Some(access) = &*self.lock() {
             access.fail();
         }
+    }
+
+    fn refuse(&self, py: Python<'_>, message: String) -> PyErr {
+        self.fail();
         errors::STATE_SERIALIZATION.error(py, message)
+    }
+
+    /// A ttl in ms, rounded up (ST-51).
+    fn ttl_ms(&self, ttl: &Bound<'_, PyAny>) -> PyResult<i64> {
+        let Ok(delta) = ttl.cast::<PyDelta>() else {
+            return Err(PyTypeError::new_err(format!(
+                "ttl is a timedelta, not {}; e.g. timedelta(minutes=5)",
+                type_name(ttl)
+            )));
+        };
+        // Below 10^20 microseconds.
+        let seconds = i128::from(delta.get_days()) * 86_400 + i128::from(delta.get_seconds());
+        let micros = seconds * 1_000_000 + i128::from(delta.get_microseconds());
+        if micros <= 0 {
+            self.fail();
+            return Err(PyValueError::new_err(format!(
+                "ttl must be positive, not {}",
+                delta.repr()?
+            )));
+        }
+        Ok(((micros + 999) / 1000) as i64)
+    }
+
+    fn write(&self, py: Python<'_>, key: &[u8], value: &[u8], ttl_ms: Option<i64>) -> PyResult<()> {
+        self.with(py, |access| match ttl_ms {
+            None => access.set(key, value),
+            Some(ttl_ms) => access.set_expiring(key, value, ttl_ms),
+        })
     }
 
     /// Encodes an argument that is to be written.
@@ -99,6 +145,17 @@ impl State {
 
 #[pymethods]
 impl State {
+    /// The value of a key, or `default` if it has none. A stored `None` is a value (ST-01).
+    ///
+    /// Raises:
+    ///     StateSerializationError: the key has no JSON form, or the stored bytes are no JSON.
+    ///
+    /// >>> from millstream.testing import MemoryApplication
+    /// >>> app = MemoryApplication()
+    /// >>> sdf = app.dataframe(app.topic("visits"))
+    /// >>> sdf = sdf.apply(lambda value, state: state.get("seen", "never"), stateful=True)
+    /// >>> sdf.test({})[0][0]
+    /// 'never'
     #[pyo3(signature = (key, default=None))]
     fn get<'py>(
         &self,
@@ -112,6 +169,28 @@ impl State {
         }
     }
 
+    /// Sets the value of a key (ST-02).
+    ///
+    /// Args:
+    ///     key, value: anything that JSON has. A key of type `bytes` is taken as it is.
+    ///     ttl: the value expires that long after the record's timestamp, by event time; `None`: never (ST-50, ST-52).
+    ///
+    /// Raises:
+    ///     StateSerializationError: the key or the value has no JSON form. The checkpoint fails then, also if the
+    ///         error is suppressed (ST-04).
+    ///     ValueError: the ttl is not positive, or leads beyond the year 33658. The checkpoint fails as well (ST-51).
+    ///     TypeError: the ttl is no `timedelta`.
+    ///
+    /// >>> from millstream.testing import MemoryApplication
+    /// >>> app = MemoryApplication()
+    /// >>> sdf = app.dataframe(app.topic("visits"))
+    /// >>> def swap(value, state):
+    /// ...     before = state.get("city")
+    /// ...     state.set("city", value["city"])
+    /// ...     return before
+    /// >>> sdf = sdf.apply(swap, stateful=True)
+    /// >>> [sdf.test({"city": city})[0][0] for city in ("Bern", "Chur")]
+    /// [None, 'Bern']
     #[pyo3(signature = (key, value, ttl=None))]
     fn set(
         &self,
@@ -119,12 +198,22 @@ impl State {
         value: &Bound<'_, PyAny>,
         ttl: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        no_ttl_yet(ttl)?;
+        let ttl_ms = ttl.map(|ttl| self.ttl_ms(&ttl)).transpose()?;
         let encoded_key = self.key_to_write(key)?;
         let encoded = self.encode_or_fail(value, "value")?;
-        self.with(key.py(), |access| access.set(&encoded_key, &encoded))
+        self.write(key.py(), &encoded_key, &encoded, ttl_ms)
     }
 
+    /// The stored bytes of a key, or `default` if it has none (ST-05). Of what `set()` wrote, its JSON.
+    ///
+    /// >>> from millstream.testing import MemoryApplication
+    /// >>> app = MemoryApplication()
+    /// >>> sdf = app.dataframe(app.topic("visits"))
+    /// >>> def raw(value, state):
+    /// ...     state.set("city", "Chur")
+    /// ...     return state.get_bytes("city")
+    /// >>> sdf.apply(raw, stateful=True).test({})[0][0]
+    /// b'"Chur"'
     #[pyo3(signature = (key, default=None))]
     fn get_bytes<'py>(
         &self,
@@ -138,6 +227,24 @@ impl State {
         })
     }
 
+    /// Sets the value of a key to bytes, as they are (ST-05).
+    ///
+    /// Args:
+    ///     key: as in `set()`.
+    ///     value: `bytes`.
+    ///     ttl: the value expires that long after the record's timestamp, by event time; `None`: never (ST-50, ST-52).
+    ///
+    /// Raises:
+    ///     StateSerializationError: the value is no `bytes`; as in `set()`.
+    ///
+    /// >>> from millstream.testing import MemoryApplication
+    /// >>> app = MemoryApplication()
+    /// >>> sdf = app.dataframe(app.topic("visits"))
+    /// >>> def keep(value, state):
+    /// ...     state.set_bytes("image", bytes([0, 255]))
+    /// ...     return state.get_bytes("image")
+    /// >>> sdf.apply(keep, stateful=True).test({})[0][0]
+    /// b'\x00\xff'
     #[pyo3(signature = (key, value, ttl=None))]
     fn set_bytes(
         &self,
@@ -145,7 +252,7 @@ impl State {
         value: &Bound<'_, PyAny>,
         ttl: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        no_ttl_yet(ttl)?;
+        let ttl_ms = ttl.map(|ttl| self.ttl_ms(&ttl)).transpose()?;
         let encoded_key = self.key_to_write(key)?;
         let Ok(bytes) = value.cast::<PyBytes>() else {
             let message = format!(
@@ -154,14 +261,37 @@ impl State {
             );
             return Err(self.refuse(key.py(), message));
         };
-        self.with(key.py(), |access| access.set(&encoded_key, bytes.as_bytes()))
+        self.write(key.py(), &encoded_key, bytes.as_bytes(), ttl_ms)
     }
 
+    /// Whether a key has a value, be it `None` (ST-03).
+    ///
+    /// >>> from millstream.testing import MemoryApplication
+    /// >>> app = MemoryApplication()
+    /// >>> sdf = app.dataframe(app.topic("visits"))
+    /// >>> def first(value, state):
+    /// ...     known = state.exists("known")
+    /// ...     state.set("known", None)
+    /// ...     return not known
+    /// >>> sdf = sdf.filter(first, stateful=True)
+    /// >>> len(sdf.test({})), len(sdf.test({}))
+    /// (1, 0)
     fn exists(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
         let encoded = key_to_read(key)?;
         self.with(key.py(), |access| access.exists(&encoded))
     }
 
+    /// Removes a key and its value; fine if there is none (ST-03).
+    ///
+    /// >>> from millstream.testing import MemoryApplication
+    /// >>> app = MemoryApplication()
+    /// >>> sdf = app.dataframe(app.topic("visits"))
+    /// >>> def forget(value, state):
+    /// ...     state.set("city", "Chur")
+    /// ...     state.delete("city")
+    /// ...     return state.get("city")
+    /// >>> sdf.apply(forget, stateful=True).test({})[0][0] is None
+    /// True
     fn delete(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
         let encoded = self.key_to_write(key)?;
         self.with(key.py(), |access| access.delete(&encoded))
@@ -267,15 +397,4 @@ fn key_to_read(key: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
         }
         NoJson::Raised(error) => error,
     })
-}
-
-fn no_ttl_yet(ttl: Option<Bound<'_, PyAny>>) -> PyResult<()> {
-    match ttl {
-        None => Ok(()),
-        Some(_) => {
-            Err(PyNotImplementedError::new_err(
-                "State entries with a ttl are not supported yet; leave ttl out, and delete() what is old",
-            ))
-        }
-    }
 }

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use millstream_engine::topics::TopicConfig;
 use millstream_engine::{InternalTopicKind, SinkTopic, SourceSpec, TimestampExtractor};
 use millstream_types::{Timestamp, TimestampType};
-use millstream_value::{Deserializer, Failure, FailureKind, Headers, Value};
-use pyo3::exceptions::PyValueError;
+use millstream_value::{Call, Deserializer, Failure, FailureKind, Function, Headers, Value};
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyInt;
 
 use crate::convert::to_python_in_place;
 use crate::errors::to_failure;
 use crate::formats::{deserializer, serializer};
+use crate::function::PyFunction;
 use crate::gil::enter;
+use crate::isolation;
 use crate::json::type_name;
 use crate::record::headers_to_python;
 
@@ -130,6 +131,7 @@ impl TimestampExtractor for PyExtractor {
         timestamp_type: TimestampType,
     ) -> Result<Timestamp, Failure> {
         enter(|py| {
+            isolation::record(py).map_err(to_failure)?;
             let value = to_python_in_place(py, value).map_err(to_failure)?;
             let headers = headers_to_python(py, headers).map_err(to_failure)?;
             let extracted = self
@@ -146,18 +148,55 @@ impl TimestampExtractor for PyExtractor {
     }
 }
 
-/// What a function that gives timestamps returned.
+/// What a function that gives timestamps returned (T-07, D-51): an int, or what Python takes for one
+/// (`__index__`), as numpy's are.
 fn timestamp_of(object: &Bound<'_, PyAny>, what: &str) -> Result<Timestamp, Failure> {
-    if let Ok(int) = object.cast::<PyInt>() {
-        return int.extract().map_err(to_failure);
+    object.extract().map_err(|error: PyErr| {
+        let returned = format!("{what} returned {}", type_name(object));
+        if error.is_instance_of::<PyOverflowError>(object.py()) {
+            Failure::new(FailureKind::Overflow, format!("{returned} beyond 64 bits"))
+        } else if error.is_instance_of::<PyTypeError>(object.py()) {
+            Failure::new(
+                FailureKind::Type,
+                format!("{returned}; it must return an int, milliseconds since 1970"),
+            )
+        } else {
+            to_failure(error)
+        }
+    })
+}
+
+/// The function of `set_timestamp(value, key, timestamp, headers)` (D-51).
+pub(crate) struct TimestampFunction(pub(crate) PyFunction);
+
+impl Function for TimestampFunction {
+    fn name(&self) -> &str {
+        self.0.name()
     }
-    Err(Failure::new(
-        FailureKind::Type,
-        format!(
-            "{what} returned {}; it must return an int, milliseconds since 1970",
-            type_name(object)
-        ),
-    ))
+
+    fn needs_host(&self) -> bool {
+        true
+    }
+
+    fn call(&self, call: &mut Call<'_>) -> Result<Value, Failure> {
+        enter(|py| {
+            self.0.invoke(py, call, |result| {
+                timestamp_of(&result, "the function given to set_timestamp()").map(Value::Int)
+            })
+        })
+    }
+
+    fn call_expand(
+        &self,
+        _: &mut Call<'_>,
+        _: &mut dyn FnMut(Value) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        unreachable!("a timestamp expands nothing")
+    }
+
+    fn call_values(&self, _: Vec<Value>) -> Result<Value, Failure> {
+        unreachable!("a timestamp is no reducer")
+    }
 }
 
 /// A repartition or changelog topic.

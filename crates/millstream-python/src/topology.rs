@@ -4,11 +4,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use millstream_engine::{
     Aggregations, AssignSource, ClosingStrategy, Emission, FunctionSpec, GroupByKey, GroupBySpec,
-    HeadersFunction, LateCallback, NodeId, SinkSpec, SinkTarget, SinkTopic, TopicChooser, Topology,
-    TopologyBuilder, TopologyError, WindowDefinition, WindowSpec, WindowTrigger,
+    HeadersFunction, LateCallback, NodeId, SinkSpec, SinkTarget, SinkTopic, StoreMedium,
+    TopicChooser, Topology, TopologyBuilder, TopologyError, WindowDefinition, WindowSpec,
+    WindowTrigger,
 };
+use millstream_state::ExpirySettings;
 use millstream_value::{Call, Failure, FailureKind, Headers};
-use pyo3::exceptions::{PyNotImplementedError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
@@ -19,11 +21,11 @@ use crate::expr::PyExpr;
 use crate::formats::{deserializer, serializer};
 use crate::function::{PyFunction, Signature, callable_name};
 use crate::gil::{IntoException, enter};
+use crate::isolation;
 use crate::json::type_name;
 use crate::record::{headers_from_python, headers_list};
-use crate::topic::{InternalTopic, TopicSpec};
+use crate::topic::{InternalTopic, TimestampFunction, TopicSpec};
 use crate::window::{PyAggregation, PyLate, PyTrigger};
-use crate::{context, isolation};
 
 impl IntoException for TopologyError {
     fn into_exception(self, py: Python<'_>) -> PyErr {
@@ -60,10 +62,25 @@ impl PyTopology {
 
 /// Builds a topology; nodes are numbers.
 #[pyclass(frozen, name = "TopologyBuilder", module = "millstream._millstream")]
-pub(crate) struct PyTopologyBuilder(Mutex<TopologyBuilder>);
+pub(crate) struct PyTopologyBuilder(Mutex<Steps>);
+
+struct Steps {
+    builder: TopologyBuilder,
+    /// As it was before the last step.
+    before: Option<TopologyBuilder>,
+}
+
+impl Steps {
+    /// Takes a step. What is copied for `roll_back` are lists of shared parts: a pipeline is written
+    /// once, and has a few dozen steps.
+    fn step<R>(&mut self, step: impl FnOnce(&mut TopologyBuilder) -> R) -> R {
+        self.before = Some(self.builder.clone());
+        step(&mut self.builder)
+    }
+}
 
 impl PyTopologyBuilder {
-    fn lock(&self) -> MutexGuard<'_, TopologyBuilder> {
+    fn lock(&self) -> MutexGuard<'_, Steps> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -72,7 +89,7 @@ impl PyTopologyBuilder {
         py: Python<'_>,
         add: impl FnOnce(&mut TopologyBuilder) -> Result<NodeId, TopologyError>,
     ) -> PyResult<u32> {
-        let added = add(&mut self.lock());
+        let added = self.lock().step(add);
         added.map(NodeId::index).map_err(|error| error.into_exception(py))
     }
 
@@ -102,10 +119,11 @@ impl PyTopologyBuilder {
     #[pyo3(signature = (consumer_group, *, use_changelog_topics=true))]
     fn new(consumer_group: &str, use_changelog_topics: bool) -> Self {
         let builder = TopologyBuilder::new(consumer_group);
-        Self(Mutex::new(match use_changelog_topics {
+        let builder = match use_changelog_topics {
             true => builder,
             false => builder.without_changelogs(),
-        }))
+        };
+        Self(Mutex::new(Steps { builder, before: None }))
     }
 
     fn source(&self, py: Python<'_>, topic: &Bound<'_, TopicSpec>) -> PyResult<u32> {
@@ -193,14 +211,16 @@ impl PyTopologyBuilder {
 
     #[pyo3(signature = (parent, column, chain))]
     fn assign_chain(&self, parent: u32, column: Bound<'_, PyAny>, chain: u32) -> PyResult<u32> {
-        let Some(name) = column_name(&column)? else {
-            return Err(PyNotImplementedError::new_err(format!(
-                "a dataframe as a column of type {} is not supported yet; name the column by a str, or \
-                 assign in sdf.update(...)",
-                type_name(&column)
-            )));
-        };
-        self.add(column.py(), |builder| builder.assign_chain(node(parent), name, node(chain)))
+        match column_name(&column)? {
+            Some(name) => self
+                .add(column.py(), |builder| builder.assign_chain(node(parent), name, node(chain))),
+            None => {
+                let assign = Assignment::shared(&column, Right::Given)?;
+                self.add(column.py(), |builder| {
+                    builder.assign_chain_by(node(parent), assign, node(chain))
+                })
+            }
+        }
     }
 
     fn select(&self, parent: u32, expr: &Bound<'_, PyExpr>) -> PyResult<u32> {
@@ -245,7 +265,7 @@ impl PyTopologyBuilder {
     }
 
     fn set_timestamp(&self, parent: u32, func: &Bound<'_, PyAny>) -> PyResult<u32> {
-        let function = PyFunction::shared(func, Signature::Metadata);
+        let function = Arc::new(TimestampFunction(PyFunction::new(func, Signature::Metadata)));
         self.add(func.py(), |builder| builder.set_timestamp(node(parent), function))
     }
 
@@ -351,24 +371,45 @@ impl PyTopologyBuilder {
         self.add(topic.py(), |builder| builder.to_topic(node(parent), SinkSpec { target, key }))
     }
 
-    #[pyo3(signature = (node))]
-    fn register_store(&self, py: Python<'_>, node: u32) -> PyResult<()> {
-        let registered = self.lock().register_store(NodeId::from_index(node));
+    #[pyo3(signature = (*, max_evictions_per_flush, changelog_tombstones))]
+    fn set_expiry(&self, max_evictions_per_flush: usize, changelog_tombstones: bool) {
+        self.lock().builder.set_expiry(ExpirySettings {
+            evictions: max_evictions_per_flush,
+            tombstones: changelog_tombstones,
+        });
+    }
+
+    #[pyo3(signature = (node, *, in_memory=false))]
+    fn register_store(&self, py: Python<'_>, node: u32, in_memory: bool) -> PyResult<()> {
+        let medium = if in_memory { StoreMedium::Memory } else { StoreMedium::Disk };
+        let registered =
+            self.lock().step(|builder| builder.register_store_in(NodeId::from_index(node), medium));
         registered.map(|_| ()).map_err(|error| error.into_exception(py))
+    }
+
+    fn roll_back(&self) {
+        let steps = &mut *self.lock();
+        if let Some(before) = steps.before.take() {
+            steps.builder = before;
+        }
     }
 
     #[pyo3(signature = (node))]
     fn stream_id(&self, py: Python<'_>, node: u32) -> PyResult<String> {
-        let id = self.lock().stream_id(NodeId::from_index(node)).map(str::to_owned);
+        let id = self.lock().builder.stream_id(NodeId::from_index(node)).map(str::to_owned);
         id.map_err(|error| error.into_exception(py))
     }
 
+    fn repartition_found(&self, topic: &str, partitions: i32) {
+        self.lock().builder.repartition_found(topic, partitions);
+    }
+
     fn internal_topics(&self) -> Vec<InternalTopic> {
-        self.lock().internal_topics().iter().map(InternalTopic::from).collect()
+        self.lock().builder.internal_topics().iter().map(InternalTopic::from).collect()
     }
 
     fn build(&self, py: Python<'_>) -> PyResult<PyTopology> {
-        let built = self.lock().build();
+        let built = self.lock().builder.build();
         built.map(Arc::new).map(PyTopology).map_err(|error| error.into_exception(py))
     }
 }
@@ -407,14 +448,16 @@ impl HeadersFunction for PyHeaders {
 
     fn headers(&self, call: &mut Call<'_>) -> Result<Headers, Failure> {
         enter(|py| {
-            isolation::record(py, call.context)?;
+            isolation::record(py)?;
             let value = to_python_in_place(py, call.value)?;
             let key = to_python_in_place(py, call.key)?;
             let headers = headers_list(py, call.headers)?;
-            let made = context::with_record(call.context, || {
-                self.callable.bind(py).call1((value, key, call.timestamp, headers))
-            })?;
-            headers_from_python(&made)
+            headers_from_python(&self.callable.bind(py).call1((
+                value,
+                key,
+                call.timestamp,
+                headers,
+            ))?)
         })
         .map_err(to_failure)
     }

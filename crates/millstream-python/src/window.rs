@@ -10,7 +10,6 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
-use crate::context;
 use crate::convert::{from_python, to_python, to_python_in_place};
 use crate::errors::to_failure;
 use crate::function::{PyFunction, Signature};
@@ -90,6 +89,7 @@ impl PyAggregator {
         timestamp: Option<Timestamp>,
     ) -> Result<Value, Failure> {
         enter(|py| {
+            isolation::record(py)?;
             let mut values: Vec<Bound<'_, PyAny>> =
                 arguments.iter().map(|value| to_python(py, value)).collect::<PyResult<_>>()?;
             if let Some(timestamp) = timestamp {
@@ -142,6 +142,7 @@ impl Collector for PyCollector {
 
     fn result(&self, items: Vec<Value>) -> Result<Value, Failure> {
         enter(|py| {
+            isolation::record(py)?;
             let items: Vec<_> =
                 items.iter().map(|value| to_python(py, value)).collect::<PyResult<_>>()?;
             let items = PyList::new(py, items)?;
@@ -161,17 +162,12 @@ pub(crate) struct PyTrigger(pub(crate) Py<PyAny>);
 impl WindowTrigger for PyTrigger {
     fn fires(&self, aggregated: Value, call: &mut Call<'_>) -> Result<bool, Failure> {
         enter(|py| {
-            isolation::record(py, call.context)?;
+            isolation::record(py)?;
             let aggregated = to_python(py, &aggregated)?;
             let value = to_python_in_place(py, call.value)?;
             let key = to_python_in_place(py, call.key)?;
             let headers = headers_to_python(py, call.headers)?;
-            context::with_record(call.context, || {
-                self.0
-                    .bind(py)
-                    .call1((aggregated, value, key, call.timestamp, headers))?
-                    .is_truthy()
-            })
+            self.0.bind(py).call1((aggregated, value, key, call.timestamp, headers))?.is_truthy()
         })
         .map_err(to_failure)
     }
@@ -187,6 +183,7 @@ pub(crate) struct PyLate(pub(crate) Py<PyAny>);
 impl LateCallback for PyLate {
     fn late(&self, value: &mut Value, key: &mut Value, late: &Late<'_>) -> Result<bool, Failure> {
         enter(|py| {
+            isolation::record(py)?;
             let value = to_python_in_place(py, value)?;
             let key = to_python_in_place(py, key)?;
             self.0

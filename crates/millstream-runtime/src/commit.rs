@@ -16,6 +16,8 @@ use crate::worker::Worker;
 
 /// Between two looks at what is under way.
 const TURN: Duration = Duration::from_millis(5);
+/// Between two tries to commit.
+const COMMIT_RETRY: Duration = Duration::from_millis(100);
 
 /// How a checkpoint ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,38 @@ pub(crate) enum CheckpointEnd {
     Complete,
     /// The group has gone on without this member: what was processed belongs to others now.
     MembershipLost,
+    /// Somebody else has written to a changelog of this member's: the group has gone on.
+    ForeignWriter,
+    /// At a revocation there was no time to finish it (CK-21).
+    OutOfTime,
+}
+
+impl std::fmt::Display for CheckpointEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Complete => "the checkpoint is complete",
+            Self::MembershipLost => "the group has gone on without this member",
+            Self::ForeignWriter => "another process has written to a changelog of this one's",
+            Self::OutOfTime => "the checkpoint could not be finished before the partitions go",
+        })
+    }
+}
+
+/// Until when a checkpoint must be done, and what then.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Patience {
+    /// The run fails (CK-05).
+    OrFail(Duration),
+    /// The partitions are on their way to others, who begin at the last checkpoint (CK-21).
+    OrLeave(Duration),
+}
+
+impl Patience {
+    fn time(self) -> Duration {
+        match self {
+            Self::OrFail(time) | Self::OrLeave(time) => time,
+        }
+    }
 }
 
 /// A checkpoint under way.
@@ -32,24 +66,35 @@ struct Checkpoint {
     deadline: Duration,
     flush: Option<FlushId>,
     request: Option<RequestId>,
+    /// A coordinator that moves is asked again, but not before this moment.
+    retry_at: Duration,
     offsets: Vec<(TopicPartition, Offset)>,
     refusal: Option<KafkaError>,
 }
 
+impl Checkpoint {
+    fn refused(&mut self, error: KafkaError) {
+        self.refusal = Some(error);
+        self.facts.commit = CommitProgress::Failed;
+    }
+}
+
 impl Worker<'_> {
-    /// Makes the open checkpoint of all running tasks, in at most `within`. Polling goes on, but
+    /// Makes the open checkpoint of all running tasks, in the time given. Polling goes on, but
     /// records stay with the client; what else it brings is kept for afterwards.
     pub(crate) fn make_checkpoint(
         &mut self,
-        within: Duration,
+        patience: Patience,
     ) -> Result<CheckpointEnd, RuntimeError> {
         self.consumer.hold_records(true);
-        let end = self.checkpoint_steps(within);
+        let end = self.checkpoint_steps(patience);
         self.consumer.hold_records(false);
         end
     }
 
-    fn checkpoint_steps(&mut self, within: Duration) -> Result<CheckpointEnd, RuntimeError> {
+    fn checkpoint_steps(&mut self, patience: Patience) -> Result<CheckpointEnd, RuntimeError> {
+        let within = patience.time();
+        let leave = matches!(patience, Patience::OrLeave(_));
         let started = self.clock.monotonic();
         let mut offsets = Vec::new();
         for slot in self.slots.values_mut() {
@@ -66,6 +111,7 @@ impl Worker<'_> {
             deadline: started + within,
             flush: None,
             request: None,
+            retry_at: started,
             offsets,
             refusal: None,
         };
@@ -81,18 +127,24 @@ impl Worker<'_> {
                 CheckpointStep::AwaitDelivery | CheckpointStep::AwaitCommit => {
                     self.turn_of_waiting(&mut checkpoint)?;
                 }
-                CheckpointStep::CommitOffsets => match self.consumer.commit(&checkpoint.offsets) {
-                    Ok(id) => {
-                        checkpoint.request = Some(id);
-                        checkpoint.facts.commit = CommitProgress::Sent;
+                CheckpointStep::CommitOffsets if self.clock.monotonic() < checkpoint.retry_at => {
+                    self.turn_of_waiting(&mut checkpoint)?;
+                }
+                CheckpointStep::CommitOffsets => {
+                    if self.has_foreign_writer() {
+                        break CheckpointEnd::ForeignWriter;
                     }
-                    Err(error) => match error.kafka() {
-                        Some(kafka) if is_membership(kafka) => {
-                            break CheckpointEnd::MembershipLost;
+                    match self.consumer.commit(&checkpoint.offsets) {
+                        Ok(id) => {
+                            checkpoint.request = Some(id);
+                            checkpoint.facts.commit = CommitProgress::Sent;
                         }
-                        _ => return Err(RuntimeError::Commit { reason: error.to_string() }),
-                    },
-                },
+                        Err(error) => match error.kafka() {
+                            Some(kafka) => checkpoint.refused(kafka.clone()),
+                            None => return Err(RuntimeError::Commit { reason: error.to_string() }),
+                        },
+                    }
+                }
                 CheckpointStep::WriteState => {
                     self.write_state(&checkpoint.offsets)?;
                     self.note_for_purge(&checkpoint.offsets);
@@ -109,6 +161,10 @@ impl Worker<'_> {
                         RuntimeError::Delivery,
                     ));
                 }
+                CheckpointStep::FailOverdue if leave => break CheckpointEnd::OutOfTime,
+                CheckpointStep::FailOverdue if let Some(error) = &checkpoint.refusal => {
+                    return Err(RuntimeError::Commit { reason: error.to_string() });
+                }
                 CheckpointStep::FailOverdue => {
                     return Err(RuntimeError::DeliveryOverdue {
                         undelivered: self.output.producer.in_flight(),
@@ -117,6 +173,13 @@ impl Worker<'_> {
                 }
                 CheckpointStep::FailCommit => match &checkpoint.refusal {
                     Some(error) if is_membership(error) => break CheckpointEnd::MembershipLost,
+                    Some(error) if error.retriable && !error.fatal && !checkpoint.facts.overdue => {
+                        // A coordinator that moves or loads: the same offsets again, in a moment.
+                        tracing::debug!("the offsets are not committed yet: {error}");
+                        checkpoint.retry_at = self.clock.monotonic() + COMMIT_RETRY;
+                        checkpoint.facts.commit = CommitProgress::NotSent;
+                    }
+                    _ if leave => break CheckpointEnd::OutOfTime,
                     Some(error) => {
                         return Err(RuntimeError::Commit { reason: error.to_string() });
                     }
@@ -162,6 +225,34 @@ impl Worker<'_> {
         Ok(())
     }
 
+    /// Whether a changelog partition holds more than its store has written: what this checkpoint
+    /// added must lie right behind the last one. At-least-once producers write no control records,
+    /// so any gap is the work of another process, which took the partition for its own.
+    fn has_foreign_writer(&mut self) -> bool {
+        let mut found = false;
+        for slot in self.slots.values_mut() {
+            let Stage::Running(task) = &mut slot.stage else { continue };
+            let (output, partition) = (&self.output, slot.id.partition);
+            task.each_store(&mut |spec, store| {
+                let position =
+                    changelog_of(spec, partition).and_then(|p| output.changelog_position(&p));
+                let before = store.mark().and_then(|mark| mark.changelog_offset);
+                if let (Some(prepared), Some(before), Some(position)) =
+                    (store.prepared(), before, position)
+                    && before + prepared.len() as Offset != position
+                {
+                    tracing::warn!(
+                        "{}: the changelog stands at {position} and should stand at {}",
+                        store.id(),
+                        before + prepared.len() as Offset
+                    );
+                    found = true;
+                }
+            });
+        }
+        found
+    }
+
     fn turn_of_waiting(&mut self, checkpoint: &mut Checkpoint) -> Result<(), RuntimeError> {
         // Who presses Ctrl-C a second time does not want to wait for brokers that are away.
         if self.host.interrupted() {
@@ -177,11 +268,10 @@ impl Worker<'_> {
                     else {
                         unreachable!("looked at above");
                     };
-                    checkpoint.refusal = partitions.into_iter().find_map(|(_, _, r)| r.err());
-                    checkpoint.facts.commit = match checkpoint.refusal {
-                        None => CommitProgress::Confirmed,
-                        Some(_) => CommitProgress::Failed,
-                    };
+                    match partitions.into_iter().find_map(|(_, _, result)| result.err()) {
+                        None => checkpoint.facts.commit = CommitProgress::Confirmed,
+                        Some(error) => checkpoint.refused(error),
+                    }
                 }
                 _ => index += 1,
             }
@@ -230,7 +320,7 @@ impl Worker<'_> {
     }
 }
 
-fn changelog_of(spec: &StoreSpec, partition: i32) -> Option<TopicPartition> {
+pub(crate) fn changelog_of(spec: &StoreSpec, partition: i32) -> Option<TopicPartition> {
     spec.changelog_topic.as_ref().map(|topic| TopicPartition::new(topic.clone(), partition))
 }
 
@@ -254,6 +344,8 @@ fn is_membership(error: &KafkaError) -> bool {
         code::ILLEGAL_GENERATION
             | code::UNKNOWN_MEMBER_ID
             | code::REBALANCE_IN_PROGRESS
+            | code::FENCED_MEMBER_EPOCH
+            | code::STALE_MEMBER_EPOCH
             | code::MAX_POLL_EXCEEDED
     )
 }

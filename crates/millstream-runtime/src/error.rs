@@ -88,6 +88,20 @@ pub enum RuntimeError {
         /// The topology's.
         wanted: i32,
     },
+    /// A topic got more partitions while the application ran, and there is state to go with each
+    /// of them.
+    #[error(
+        "the topic \"{topic}\" has grown to {found} partition(s) or more, and the application knew \
+         {known} when it started; restart it"
+    )]
+    TopicGrown {
+        /// The topic.
+        topic: String,
+        /// Its partitions, as far as they were assigned.
+        found: usize,
+        /// The topology's.
+        known: i32,
+    },
     /// The group's offset is no longer in the topic (CK-41).
     #[error(
         "{partition}: the group's offset {committed} was deleted by retention (the topic begins \
@@ -135,7 +149,9 @@ impl RuntimeError {
             Self::Commit { .. } => "CheckpointConsumerCommitError",
             Self::BrokersUnavailable { .. } => "KafkaBrokerUnavailableError",
             Self::TopicMissing { .. } => "TopicNotFoundError",
-            Self::TopicConfigurationMismatch { .. } => "TopicConfigurationMismatch",
+            Self::TopicConfigurationMismatch { .. } | Self::TopicGrown { .. } => {
+                "TopicConfigurationMismatch"
+            }
             Self::OffsetOutOfRange { .. } => "StateRecoveryOffsetOutOfRange",
             Self::Interrupted => "KeyboardInterrupt",
         }

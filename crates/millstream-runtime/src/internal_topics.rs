@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use millstream_engine::{InternalTopic, InternalTopicKind, Topology};
+use millstream_engine::{InternalTopic, Topology};
 use millstream_kafka::{Admin, NewTopic, code};
 
 use crate::RuntimeError;
@@ -51,12 +51,7 @@ pub(crate) fn ensure(
 }
 
 fn check(topic: &InternalTopic, found: usize) -> Result<(), RuntimeError> {
-    // A repartition topic that has more partitions only spreads its records further.
-    let fits = match topic.kind {
-        InternalTopicKind::Changelog => found == topic.config.partitions as usize,
-        InternalTopicKind::Repartition => found >= topic.config.partitions as usize,
-    };
-    if fits {
+    if found == topic.config.partitions as usize {
         return Ok(());
     }
     Err(RuntimeError::TopicConfigurationMismatch {

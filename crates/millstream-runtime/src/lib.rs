@@ -11,19 +11,22 @@
 //! only between two records. Whatever takes as long as a broker pleases is waited for while
 //! polling goes on, so that an outage does not cost the group membership.
 //!
-//! *Where to look:* `worker.rs` for the loop, `assignment.rs` for the life of a task,
-//! `restore.rs` for how its state comes back, `commit.rs` for how a checkpoint is carried out.
+//! *Where to look:* `worker.rs` for the loop, `rebalance.rs` for what an assignment or a
+//! revocation does, `assignment.rs` for the life of a task, `restore.rs` for how its state comes
+//! back, `commit.rs` for how a checkpoint is carried out.
 
 mod assignment;
 mod availability;
 pub mod checkpoint;
 mod commit;
+mod deliveries;
 mod error;
 mod internal_topics;
 mod limits;
 mod output;
 mod params;
 mod purge;
+mod rebalance;
 mod restore;
 mod stop;
 mod worker;

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_engine::{StoreSpec, TaskId, TaskStore};
+use millstream_engine::{StoreMedium, StoreSpec, TaskId, TaskStore};
 use millstream_kafka::{
     Admin, Consumer, ConsumerEvent, FlushId, PartitionStart, ProducerEvent, StartOffset,
 };
@@ -17,12 +17,14 @@ use millstream_state::restore::{
     ChangelogRange, RestoreFacts, RestorePlan, RestoreStep, Restorer, plan,
 };
 use millstream_state::{
-    Backend, CacheSettings, SourceOffsets, StateError, Storage, StoreId, StoreLayout, StoreMark,
+    Backend, CacheSettings, MemoryStorage, SourceOffsets, StateError, Storage, StoreId,
+    StoreLayout, StoreMark,
 };
 use millstream_types::{Clock, Offset, TopicPartition};
 
 use crate::RuntimeError;
 use crate::output::ProducerOutput;
+use crate::rebalance::may_pass;
 
 /// Between two tries to open a store that another process has (ST-22).
 const LOCK_RETRY: Duration = Duration::from_millis(200);
@@ -38,6 +40,8 @@ pub(crate) struct StoreRestore {
     layout: StoreLayout,
     changelog: Option<TopicPartition>,
     committed: SourceOffsets,
+    /// What is on disk is to be deleted first (CK-42).
+    destroy_first: bool,
     phase: Phase,
 }
 
@@ -55,7 +59,12 @@ enum Phase {
 }
 
 impl StoreRestore {
-    pub(crate) fn new(spec: &StoreSpec, task: TaskId, committed: SourceOffsets) -> Self {
+    pub(crate) fn new(
+        spec: &StoreSpec,
+        task: TaskId,
+        committed: SourceOffsets,
+        destroy_first: bool,
+    ) -> Self {
         Self {
             spec: spec.clone(),
             store: spec.id(task.partition),
@@ -65,6 +74,7 @@ impl StoreRestore {
                 .as_ref()
                 .map(|topic| TopicPartition::new(topic.clone(), task.partition)),
             committed,
+            destroy_first,
             phase: Phase::Opening { at: Duration::ZERO, told: false },
         }
     }
@@ -76,6 +86,15 @@ impl StoreRestore {
     /// Whether its changelog is being read. Waiting for another process's lock is no progress.
     pub(crate) fn is_under_way(&self) -> bool {
         matches!(self.phase, Phase::Reading(_) | Phase::Rewriting { .. })
+    }
+
+    /// Whether values that it wrote to its changelog may still be on their way.
+    pub(crate) fn has_written(&self) -> bool {
+        match &self.phase {
+            Phase::Reading(restorer) => restorer.has_rewritten(),
+            Phase::Rewriting { .. } => true,
+            _ => false,
+        }
     }
 
     pub(crate) fn is_ready(&self) -> bool {
@@ -120,6 +139,8 @@ pub(crate) struct RestoreReader {
     reported: Duration,
     records_reported: u64,
     started: Option<Duration>,
+    /// Since when the brokers do not say how far changelogs reach.
+    unanswered_since: Option<Duration>,
 }
 
 impl RestoreReader {
@@ -131,6 +152,7 @@ impl RestoreReader {
             reported: Duration::ZERO,
             records_reported: 0,
             started: None,
+            unanswered_since: None,
         }
     }
 
@@ -146,7 +168,12 @@ impl RestoreReader {
         for store in stores.iter_mut() {
             open(store, context, now)?;
         }
-        plan_opened(stores, context)?;
+        // From the last turn that got an answer.
+        let patience = *self.unanswered_since.get_or_insert(now) + 2 * context.request_timeout;
+        plan_opened(stores, context, patience)?;
+        if !stores.iter().any(|store| matches!(store.phase, Phase::Opened(_))) {
+            self.unanswered_since = None;
+        }
         for store in stores.iter_mut() {
             finish(store, context)?;
         }
@@ -318,7 +345,11 @@ fn open(
     if now < at {
         return Ok(());
     }
-    match context.storage.open(&restore.store, &restore.layout) {
+    let storage = match restore.spec.medium {
+        StoreMedium::Disk => context.storage,
+        StoreMedium::Memory => &MemoryStorage,
+    };
+    match open_backend(restore, storage) {
         Ok(backend) => restore.phase = Phase::Opened(backend),
         Err(error @ StateError::Locked { .. }) => {
             if !told {
@@ -331,10 +362,32 @@ fn open(
     Ok(())
 }
 
+fn open_backend(
+    restore: &mut StoreRestore,
+    storage: &dyn Storage,
+) -> Result<Arc<dyn Backend>, StateError> {
+    if restore.destroy_first {
+        storage.destroy(&restore.store)?;
+        restore.destroy_first = false;
+    }
+    match storage.open(&restore.store, &restore.layout) {
+        // ST-23: what is damaged comes back from the changelog.
+        Err(error @ StateError::Corrupted { .. })
+            if restore.changelog.is_some() && storage.recreates_corrupted() =>
+        {
+            tracing::error!("{error}; it is deleted and rebuilt from its changelog");
+            storage.destroy(&restore.store)?;
+            storage.open(&restore.store, &restore.layout)
+        }
+        outcome => outcome,
+    }
+}
+
 /// Decides what the opened stores need, with one look at their changelogs together.
 fn plan_opened(
     stores: &mut [&mut StoreRestore],
     context: &mut RestoreContext<'_>,
+    patience: Duration,
 ) -> Result<(), RuntimeError> {
     let changelogs: Vec<TopicPartition> = stores
         .iter()
@@ -344,7 +397,15 @@ fn plan_opened(
     let marks = if changelogs.is_empty() {
         Vec::new()
     } else {
-        context.admin.watermarks(&changelogs, context.request_timeout)?
+        match context.admin.watermarks(&changelogs, context.request_timeout) {
+            Ok(marks) => marks,
+            // A leader that moves: asked again in the next turn, while polling goes on.
+            Err(error) if may_pass(&error) && context.clock.monotonic() < patience => {
+                tracing::warn!("the changelogs cannot be looked up yet: {error}");
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        }
     };
     let ranges: HashMap<&TopicPartition, ChangelogRange> = changelogs
         .iter()

@@ -4,30 +4,29 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_engine::{Step, Task, TaskId, TaskStore, Topology};
+use millstream_engine::{Step, TaskId, Topology};
 use millstream_kafka::{
-    Admin, ClientFactory, Consumer, ConsumerEvent, DeliveryFailure, Error, PartitionStart,
-    ProducerEvent, StartOffset,
+    Admin, ClientConfig, ClientFactory, Consumer, ConsumerEvent, DeliveryFailure, ProducerEvent,
+    code,
 };
-use millstream_state::{SourceOffsets, Storage};
+use millstream_state::Storage;
 use millstream_types::{Clock, RecordBatch, TopicPartition};
 use millstream_value::Host;
 
 use crate::assignment::{Slot, Stage, TaskState};
 use crate::availability::Availability;
 use crate::checkpoint::Gathered;
-use crate::commit::CheckpointEnd;
+use crate::commit::{CheckpointEnd, Patience};
 use crate::limits::LimitTracker;
 use crate::output::ProducerOutput;
 use crate::purge::Purge;
+use crate::rebalance::{PendingAssignment, source_topics};
 use crate::restore::{RestoreContext, RestoreReader, StoreRestore};
 use crate::{
-    RunConfig, RunHooks, RunParams, RuntimeError, SourceGap, StopHandle, StopReason, StopRequest,
+    RunConfig, RunHooks, RunParams, RuntimeError, StopHandle, StopReason, StopRequest,
     internal_topics,
 };
 
-/// Share of the flush time that a checkpoint at a revocation may take (CK-21).
-const REVOCATION_SHARE: f64 = 0.2;
 /// Time for leaving the group at the end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for what is on its way to be delivered when a run ends with nothing to commit.
@@ -38,6 +37,11 @@ const RESTORE_WAIT: Duration = Duration::from_millis(50);
 const TICK: Duration = Duration::from_millis(250);
 /// Records on their way to brokers above which no further record is begun.
 const IN_FLIGHT_MAX: u64 = 80_000;
+/// Records of one task before another one's older record may go first. Choosing anew costs more
+/// than a record; the order between partitions is a preference, not a promise (A-60).
+const RUN_AT_LEAST: u64 = 32;
+/// Records of one task between two looks at the clock.
+const RUN_RECORDS: u64 = 64;
 
 /// What a run did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,26 +74,28 @@ pub(crate) struct Worker<'a> {
     pub(crate) config: RunConfig,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) host: Arc<dyn Host>,
-    hooks: &'a mut dyn RunHooks,
+    pub(crate) hooks: &'a mut dyn RunHooks,
     storage: Arc<dyn Storage>,
     clients: &'a dyn ClientFactory,
-    stop: StopHandle,
+    pub(crate) stop: StopHandle,
     pub(crate) consumer: Box<dyn Consumer>,
     pub(crate) output: ProducerOutput,
-    admin: Box<dyn Admin>,
-    restore: Option<RestoreReader>,
+    pub(crate) admin: Box<dyn Admin>,
+    pub(crate) restore: Option<RestoreReader>,
     pub(crate) slots: BTreeMap<TaskId, Slot>,
+    /// An assignment that could not be taken yet.
+    pub(crate) pending: Option<PendingAssignment>,
     /// Reported and not handled yet.
     pub(crate) events: Vec<ConsumerEvent>,
-    producer_events: Vec<ProducerEvent>,
+    pub(crate) producer_events: Vec<ProducerEvent>,
     /// A failed delivery that no callback suppressed.
     pub(crate) delivery_failure: Option<DeliveryFailure>,
-    availability: Availability,
-    limits: LimitTracker,
+    pub(crate) availability: Availability,
+    pub(crate) limits: LimitTracker,
     pub(crate) purge: Purge,
     pub(crate) checkpoint_opened: Duration,
     ticked: Duration,
-    probed: Duration,
+    pub(crate) probed: Duration,
     records: u64,
     /// Those of them that reached an operator; the others do not restart timeouts (A-52).
     processed: u64,
@@ -121,12 +127,10 @@ impl<'a> Worker<'a> {
             config.topic_create_timeout,
         )?;
         let mut consumer = clients.consumer(&config.consumer)?;
-        let mut producer = clients.producer(&config.producer)?;
+        let mut producer = clients.producer(&producer_config(&topology, &config.producer))?;
         producer.set_waker(consumer.waker());
         let output = ProducerOutput::new(producer, topology.sink_topics(), leaves)?;
-        let topics: Vec<String> =
-            topology.sources().iter().map(|source| source.topic.to_string()).collect();
-        consumer.subscribe(&topics)?;
+        consumer.subscribe(&source_topics(&topology))?;
         let now = clock.monotonic();
         let needs_host = topology.sub_topologies().iter().any(|part| part.needs_host);
         Ok(Self {
@@ -145,6 +149,7 @@ impl<'a> Worker<'a> {
             admin,
             restore: None,
             slots: BTreeMap::new(),
+            pending: None,
             events: Vec::new(),
             producer_events: Vec::new(),
             delivery_failure: None,
@@ -169,6 +174,12 @@ impl<'a> Worker<'a> {
             Ok(end)
         });
         if outcome.is_err() || self.stop.requested() == Some(StopRequest::Failed) {
+            if !matches!(outcome, Err(RuntimeError::BrokersUnavailable { .. })) {
+                // Changelog entries of a checkpoint that failed may be on their way. They must not
+                // arrive behind those of the next owner, so the locks are kept until then; what
+                // went wrong first is what the caller learns.
+                let _ = self.settle();
+            }
             self.output.producer.purge();
         }
         // Stores are closed before the group is left: the next owner finds no lock.
@@ -214,13 +225,16 @@ impl<'a> Worker<'a> {
         self.consumer.hold_records(self.held);
         self.consumer.poll(wait, &mut self.events);
         self.handle_events()?;
+        self.take_pending()?;
         self.handle_producer()?;
         self.restore_turn()?;
         self.process()?;
         self.tick()?;
         if self.checkpoint_due() {
-            let end = self.make_checkpoint(self.config.flush_timeout)?;
-            self.after_checkpoint(end)?;
+            match self.make_checkpoint(Patience::OrFail(self.config.flush_timeout))? {
+                CheckpointEnd::Complete => {}
+                end => self.give_up_checkpoint(end)?,
+            }
         }
         self.purge.run(self.admin.as_mut(), self.clock.monotonic(), false);
         self.check_availability()
@@ -242,6 +256,9 @@ impl<'a> Worker<'a> {
         if self.slots.values().any(|slot| slot.state() == TaskState::Restoring) {
             // The turn of the restore waits by itself.
             return Duration::ZERO;
+        }
+        if let Some(at) = self.pending_at() {
+            wait = wait.min(at.saturating_sub(now));
         }
         if let Some(deadline) = self.limits.deadline() {
             wait = wait.min(deadline.saturating_sub(now));
@@ -274,13 +291,16 @@ impl<'a> Worker<'a> {
                     slot.reached_end(partition, end);
                 }
             }
-            ConsumerEvent::Assigned(partitions) => self.assigned(&partitions)?,
-            ConsumerEvent::Revoked(partitions) => self.revoked(&partitions)?,
-            ConsumerEvent::Lost(partitions) => self.lost(&partitions)?,
+            ConsumerEvent::Assigned(partitions) => self.on_assigned(partitions)?,
+            ConsumerEvent::Revoked(partitions) => self.on_revoked(&partitions)?,
+            ConsumerEvent::Lost(partitions) => self.on_lost(&partitions)?,
             ConsumerEvent::PartitionError(partition, error) => {
                 self.consumer_error(Some(partition), error)?;
             }
-            ConsumerEvent::Error(error) if error.retriable && !error.fatal => {
+            ConsumerEvent::Error(error)
+                if error.retriable && !error.fatal || error.code == code::MAX_POLL_EXCEEDED =>
+            {
+                // The second kind is followed by `Lost`, which says what there is to do.
                 tracing::warn!("{error}");
             }
             ConsumerEvent::Error(error) => self.consumer_error(None, error)?,
@@ -322,238 +342,6 @@ impl<'a> Worker<'a> {
     fn slot_of(&mut self, partition: &TopicPartition) -> Option<&mut Slot> {
         let id = self.topology.task_of(&partition.topic, partition.partition)?;
         self.slots.get_mut(&id)
-    }
-
-    // --- The life of tasks --------------------------------------------------------------------
-
-    fn assigned(&mut self, partitions: &[TopicPartition]) -> Result<(), RuntimeError> {
-        tracing::info!("assigned: {}", names(partitions));
-        self.close_outdated(partitions)?;
-        let mut starts = Vec::new();
-        let mut fresh: BTreeMap<TaskId, Vec<TopicPartition>> = BTreeMap::new();
-        for partition in partitions {
-            let Some(id) = self.topology.task_of(&partition.topic, partition.partition) else {
-                continue;
-            };
-            self.check_partition(partition)?;
-            match self.slots.get_mut(&id) {
-                Some(slot) if slot.partitions.contains(partition) => {
-                    starts.push(PartitionStart::new(partition.clone(), StartOffset::Committed));
-                    if slot.state() == TaskState::Suspended {
-                        slot.resume();
-                    }
-                }
-                _ => fresh.entry(id).or_default().push(partition.clone()),
-            }
-        }
-        self.close_slots(|slot| slot.state() == TaskState::Suspended);
-        starts.extend(self.open_slots(fresh)?);
-        self.consumer.ack_assigned(&starts)?;
-        let now = self.clock.monotonic();
-        self.checkpoint_opened = now;
-        self.limits.active(now);
-        Ok(())
-    }
-
-    /// A topic that has grown since the topology was declared has partitions that no task knows.
-    fn check_partition(&self, partition: &TopicPartition) -> Result<(), RuntimeError> {
-        let source = self.topology.sources().iter().find(|s| s.topic == partition.topic);
-        match source {
-            Some(source) if partition.partition >= source.partitions => {
-                Err(RuntimeError::TopicConfigurationMismatch {
-                    topic: partition.topic.to_string(),
-                    found: partition.partition as usize + 1,
-                    wanted: source.partitions,
-                })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Closes suspended tasks whose partitions somebody else has committed meanwhile: the group
-    /// may have gone on without this member between the revocation and now, and their state does
-    /// not know of it.
-    fn close_outdated(&mut self, partitions: &[TopicPartition]) -> Result<(), RuntimeError> {
-        let back: Vec<TopicPartition> = self
-            .slots
-            .values()
-            .filter(|slot| slot.state() == TaskState::Suspended)
-            .flat_map(|slot| slot.partitions.iter())
-            .filter(|partition| partitions.contains(partition))
-            .cloned()
-            .collect();
-        if back.is_empty() {
-            return Ok(());
-        }
-        let now = self.consumer.committed(&back, self.config.request_timeout)?;
-        let moved: Vec<&TopicPartition> = back
-            .iter()
-            .zip(now)
-            .filter(|(partition, committed)| {
-                let known = self.slots.values().find(|slot| slot.partitions.contains(partition));
-                known.is_some_and(|slot| slot.committed.get(partition) != *committed)
-            })
-            .map(|(partition, _)| partition)
-            .collect();
-        self.close_slots(|slot| slot.partitions.iter().any(|partition| moved.contains(&partition)));
-        Ok(())
-    }
-
-    /// Makes the tasks of newly assigned partitions, and says where to read.
-    fn open_slots(
-        &mut self,
-        fresh: BTreeMap<TaskId, Vec<TopicPartition>>,
-    ) -> Result<Vec<PartitionStart>, RuntimeError> {
-        let all: Vec<TopicPartition> = fresh.values().flatten().cloned().collect();
-        if all.is_empty() {
-            return Ok(Vec::new());
-        }
-        let offsets = self.consumer.committed(&all, self.config.request_timeout)?;
-        let committed: SourceOffsets = all
-            .iter()
-            .zip(offsets)
-            .filter_map(|(partition, offset)| Some((partition.clone(), offset?)))
-            .collect();
-        let mut starts = Vec::new();
-        for (id, partitions) in fresh {
-            let stateful = self.topology.stores_of(id).next().is_some();
-            let mut mine: SourceOffsets =
-                partitions.iter().filter_map(|p| Some((p.clone(), committed.get(p)?))).collect();
-            let mut places: Vec<PartitionStart> = partitions
-                .iter()
-                .map(|p| PartitionStart::new(p.clone(), StartOffset::Committed))
-                .collect();
-            let stage = if stateful {
-                self.mend_source_gap(id, &mut mine, &mut places)?;
-                let stores = self
-                    .topology
-                    .stores_of(id)
-                    .map(|spec| StoreRestore::new(spec, id, mine.clone()))
-                    .collect();
-                places.iter_mut().for_each(|place| place.paused = true);
-                Stage::Restoring(stores)
-            } else {
-                Stage::Running(Box::new(self.new_task(id, Vec::new())))
-            };
-            starts.extend(places);
-            let slot = Slot { id, partitions, committed: mine, stage, ends: Vec::new() };
-            self.slots.insert(id, slot);
-        }
-        Ok(starts)
-    }
-
-    fn new_task(&self, id: TaskId, stores: Vec<TaskStore>) -> Task {
-        Task::new(self.topology.clone(), id, stores, self.host.clone())
-    }
-
-    pub(crate) fn is_repartition_topic(&self, topic: &str) -> bool {
-        self.topology.sources().iter().any(|s| s.is_repartition() && *s.topic == *topic)
-    }
-
-    fn is_changelog_topic(&self, topic: &str) -> bool {
-        let mut stores = self.topology.stores().iter();
-        stores.any(|store| store.changelog_topic.as_deref() == Some(topic))
-    }
-
-    /// A committed offset that retention has deleted (CK-40 to CK-42): the local state goes, and
-    /// `committed` becomes the place up to which the changelog counts.
-    fn mend_source_gap(
-        &mut self,
-        id: TaskId,
-        committed: &mut SourceOffsets,
-        places: &mut [PartitionStart],
-    ) -> Result<(), RuntimeError> {
-        let known: Vec<TopicPartition> = committed.iter().map(|(p, _)| p.clone()).collect();
-        if known.is_empty() {
-            return Ok(());
-        }
-        let marks = self.admin.watermarks(&known, self.config.request_timeout)?;
-        let mut state_starts_empty = false;
-        for (partition, mark) in known.iter().zip(marks) {
-            let offset = committed.get(partition).expect("asked for what is committed");
-            if offset >= mark.low {
-                continue;
-            }
-            let place = places.iter_mut().find(|place| place.partition == *partition);
-            let place = place.expect("every partition has a place");
-            let lost = mark.low - offset;
-            match self.config.source_gap {
-                SourceGap::Fail => {
-                    let (partition, committed, low) = (partition.clone(), offset, mark.low);
-                    return Err(RuntimeError::OffsetOutOfRange { partition, committed, low });
-                }
-                SourceGap::Earliest => {
-                    place.offset = StartOffset::At(mark.low);
-                    committed.set(partition.clone(), mark.low);
-                }
-                SourceGap::Latest => {
-                    place.offset = StartOffset::At(mark.high);
-                    state_starts_empty = true;
-                }
-            }
-            tracing::error!(
-                "{partition}: {lost} record(s) behind the committed offset {offset} were deleted \
-                 by retention; the local state is deleted and rebuilt from its changelog"
-            );
-            for spec in self.topology.stores_of(id) {
-                self.storage.destroy(&spec.id(id.partition))?;
-            }
-        }
-        if state_starts_empty {
-            *committed = SourceOffsets::new();
-        }
-        Ok(())
-    }
-
-    fn revoked(&mut self, partitions: &[TopicPartition]) -> Result<(), RuntimeError> {
-        tracing::info!("revoked: {}", names(partitions));
-        if self.stop.requested() != Some(StopRequest::Failed) {
-            let within = self.config.flush_timeout.mul_f64(REVOCATION_SHARE);
-            let end = self.make_checkpoint(within.max(Duration::from_secs(5)))?;
-            self.after_checkpoint(end)?;
-        }
-        for slot in self.slots.values_mut() {
-            if !slot.partitions.iter().any(|partition| partitions.contains(partition)) {
-                continue;
-            }
-            for partition in &slot.partitions {
-                self.purge.forget(partition);
-                if let Stage::Running(task) = &mut slot.stage {
-                    task.drop_queued(partition);
-                }
-            }
-            if slot.state() == TaskState::Running {
-                slot.suspend();
-            }
-        }
-        // A restore that was under way begins anew if the partition comes back: what it wrote is
-        // marked as such on disk and is taken up again.
-        self.close_slots(|slot| {
-            slot.state() == TaskState::Restoring
-                && slot.partitions.iter().any(|partition| partitions.contains(partition))
-        });
-        self.consumer.ack_revoked()?;
-        Ok(())
-    }
-
-    fn lost(&mut self, partitions: &[TopicPartition]) -> Result<(), RuntimeError> {
-        tracing::warn!(
-            "lost: {}; what was processed of them since the last commit belongs to their next owner",
-            names(partitions)
-        );
-        self.close_slots(|slot| slot.partitions.iter().any(|p| partitions.contains(p)));
-        self.consumer.ack_revoked()?;
-        Ok(())
-    }
-
-    fn close_slots(&mut self, which: impl Fn(&Slot) -> bool) {
-        let gone: Vec<TaskId> =
-            self.slots.values().filter(|slot| which(slot)).map(|slot| slot.id).collect();
-        for id in gone {
-            let slot = self.slots.remove(&id).expect("found just now");
-            slot.partitions.iter().for_each(|partition| self.purge.forget(partition));
-            slot.close();
-        }
     }
 
     // --- Restoring ----------------------------------------------------------------------------
@@ -707,9 +495,10 @@ impl<'a> Worker<'a> {
                     || stop.requested().is_some()
                     || produced.get() - before >= room;
             }
+            let due = every > 0 && task.covered() >= every;
             !over
+                && !due
                 && !limits.count_reached()
-                && !(every > 0 && task.covered() >= every)
                 && (ran_here < RUN_AT_LEAST
                     || task.next_timestamp().is_some_and(|next| next <= bound))
         })?;
@@ -764,36 +553,10 @@ impl<'a> Worker<'a> {
         self.config.checkpoints.due(&gathered)
     }
 
-    /// What was processed and is not the group's any more is undone.
-    fn after_checkpoint(&mut self, end: CheckpointEnd) -> Result<(), RuntimeError> {
-        if end == CheckpointEnd::Complete {
-            return Ok(());
-        }
-        tracing::warn!("the group has gone on without this member; its checkpoint is discarded");
-        // Records that were fetched meanwhile are fetched again.
-        self.events.retain(|event| {
-            !matches!(event, ConsumerEvent::Records(_) | ConsumerEvent::PartitionEnd(..))
-        });
-        for slot in self.slots.values_mut() {
-            let Stage::Running(task) = &mut slot.stage else { continue };
-            task.discard()?;
-            slot.ends.clear();
-            for partition in &slot.partitions {
-                let place =
-                    slot.committed.get(partition).map_or(StartOffset::Committed, StartOffset::At);
-                // The partition may be gone already; then there is nothing to read again.
-                if let Err(error) = self.consumer.seek(partition, place) {
-                    tracing::debug!("{partition}: not read again from here: {error}");
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn last_checkpoint(&mut self) -> Result<(), RuntimeError> {
-        let end = self.make_checkpoint(self.config.flush_timeout)?;
-        if end == CheckpointEnd::MembershipLost {
-            tracing::warn!("the last checkpoint was not committed: the group has gone on");
+        let end = self.make_checkpoint(Patience::OrFail(self.config.flush_timeout))?;
+        if end != CheckpointEnd::Complete {
+            tracing::warn!("the last checkpoint was not committed: {end}");
         }
         // Markers of idle partitions are covered by no offset; they go out all the same.
         let mut events = Vec::new();
@@ -803,80 +566,28 @@ impl<'a> Worker<'a> {
         self.purge.run(self.admin.as_mut(), self.clock.monotonic(), true);
         Ok(())
     }
-
-    // --- The producer and the brokers ---------------------------------------------------------
-
-    fn handle_producer(&mut self) -> Result<(), RuntimeError> {
-        self.drain_producer()?;
-        match self.delivery_failure.take() {
-            Some(failure) => Err(RuntimeError::Delivery(failure)),
-            None => Ok(()),
-        }
-    }
-
-    /// Takes what the producer has to report, and asks the callback about failed deliveries.
-    pub(crate) fn drain_producer(&mut self) -> Result<Vec<ProducerEvent>, RuntimeError> {
-        self.output.producer.poll(&mut self.producer_events);
-        self.producer_events.append(&mut self.output.events);
-        let events = std::mem::take(&mut self.producer_events);
-        for event in &events {
-            match event {
-                ProducerEvent::DeliveryFailed(failure) => {
-                    let suppressed =
-                        self.hooks.on_delivery_failure(failure).map_err(RuntimeError::Hook)?;
-                    // A lost changelog record would make the state wrong: nothing suppresses it.
-                    if !suppressed || self.is_changelog_topic(&failure.topic) {
-                        self.delivery_failure.get_or_insert_with(|| failure.clone());
-                    }
-                }
-                ProducerEvent::Error(error) if error.fatal || error.is_authentication() => {
-                    let action = "produce".to_owned();
-                    return Err(Error::Kafka { action, error: error.clone() }.into());
-                }
-                ProducerEvent::Error(error) => tracing::warn!("{error}"),
-                ProducerEvent::BrokersDown(error) => {
-                    tracing::error!("no broker is reachable: {error}");
-                    self.availability.all_down(self.clock.monotonic());
-                }
-                ProducerEvent::BrokersUp => self.availability.reached(),
-                _ => {}
-            }
-        }
-        if self.restore.is_some() {
-            let mut stores: Vec<&mut StoreRestore> = Vec::new();
-            for slot in self.slots.values_mut() {
-                if let Stage::Restoring(restoring) = &mut slot.stage {
-                    stores.extend(restoring);
-                }
-            }
-            for event in &events {
-                RestoreReader::on_producer_event(&mut stores, event, &self.output)?;
-            }
-        }
-        Ok(events)
-    }
-
-    pub(crate) fn check_availability(&mut self) -> Result<(), RuntimeError> {
-        let now = self.clock.monotonic();
-        if self.availability.is_running() && now.saturating_sub(self.probed) > PROBE_EVERY {
-            self.probed = now;
-            self.consumer.probe();
-            self.output.producer.probe();
-        }
-        match self.availability.exhausted(now) {
-            Some(away) => Err(RuntimeError::BrokersUnavailable { away }),
-            None => Ok(()),
-        }
-    }
 }
 
-/// Records of one task before another one's older record may go first. Choosing anew costs more
-/// than a record; the order between partitions is a preference, not a promise (A-60).
-const RUN_AT_LEAST: u64 = 32;
-/// Records of one task between two looks at the clock.
-const RUN_RECORDS: u64 = 64;
-/// Between two requests for a sign of life while all brokers are away (E-12).
-const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// The producer's settings. The changelogs' markers must come behind the entries they cover,
+/// also when a batch is sent again, so with state the user cannot switch idempotence off.
+fn producer_config(topology: &Topology, config: &ClientConfig) -> ClientConfig {
+    let mut config = config.clone();
+    let on =
+        |name: &str| config.properties.get(name).is_none_or(|v| v.eq_ignore_ascii_case("true"));
+    if topology.stores().iter().any(|store| store.changelog_topic.is_some())
+        && !on("enable.idempotence")
+    {
+        tracing::warn!(
+            "enable.idempotence=false is left out: the changelogs of stateful steps need their \
+             records in order"
+        );
+        config.properties.set("enable.idempotence", "true");
+        if config.properties.get("acks").is_some() {
+            config.properties.set("acks", "all");
+        }
+    }
+    config
+}
 
 /// Input topics must be there before anyone waits for their records (T-10).
 fn check_input_topics(
@@ -900,11 +611,4 @@ fn check_input_topics(
         }
     }
     Ok(())
-}
-
-fn names(partitions: &[TopicPartition]) -> String {
-    if partitions.is_empty() {
-        return "nothing".to_owned();
-    }
-    partitions.iter().map(TopicPartition::to_string).collect::<Vec<_>>().join(", ")
 }

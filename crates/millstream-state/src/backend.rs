@@ -91,6 +91,11 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// [`crate::StateError::Locked`] while it is open somewhere, or what the backend says.
     fn destroy(&self, store: &StoreId) -> Result<()>;
 
+    /// Whether a damaged store that has a changelog is to be destroyed and rebuilt (ST-23).
+    fn recreates_corrupted(&self) -> bool {
+        true
+    }
+
     /// Deletes all store partitions of the group (parity rows A-37, ST-31).
     ///
     /// # Errors

@@ -189,7 +189,10 @@ mod tests {
         let quix = one(Some(b"k|x"), Some(b"1"), [("__column_family__", Some(&b"default"[..]))]);
         let text = refusal(&quix);
         assert!(text.contains("Quix Streams"), "{text}");
-        assert!(text.contains("another consumer_group") && text.contains("topics delete"), "{text}");
+        assert!(
+            text.contains("another consumer_group") && text.contains("topics delete"),
+            "{text}"
+        );
         assert!(refusal(&one(Some(b"k"), None, [])).contains("not written by Millstream"));
         let newer = one(Some(b"\x01k"), None, [(HEADER, Some(&[2][..]))]);
         assert!(refusal(&newer).contains("newer version"));

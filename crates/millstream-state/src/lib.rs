@@ -61,7 +61,9 @@ pub use restore::{
     RestoreProgress, RestoreStep, Restorer, plan,
 };
 pub use rocks::{RocksCompression, RocksMemory, RocksOptions, RocksStorage};
-pub use user::{DEFAULT_STORE, UserFamilies, UserStore, UserValue};
+pub use user::{
+    DEFAULT_STORE, ExpirySettings, TtlError, UserFamilies, UserStore, UserValue, expiry_stamp,
+};
 
 /// Result of this crate's operations.
 pub type Result<T, E = StateError> = std::result::Result<T, E>;

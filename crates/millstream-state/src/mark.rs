@@ -56,7 +56,8 @@ impl FromIterator<(TopicPartition, Offset)> for SourceOffsets {
 /// A checkpoint as one store partition sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CheckpointMark {
-    /// Number of the store's checkpoints that changed something.
+    /// Number of the store's checkpoints that changed something; its upper half counts how often
+    /// the store was opened for writing. See [`CheckpointMark::outdates`].
     pub sequence: u64,
     /// Position in the changelog after the checkpoint's marker: the next offset to read. `None`
     /// for a store without a changelog (CK-36).
@@ -87,7 +88,23 @@ pub enum StoreMark {
     },
 }
 
+/// The first sequence number of the next owner of a store whose last checkpoint has `sequence`.
+pub(crate) fn next_owner(sequence: u64) -> u64 {
+    ((sequence >> OWNER_SHIFT) + 1) << OWNER_SHIFT
+}
+
+const OWNER_SHIFT: u32 = 32;
+
 impl CheckpointMark {
+    /// Whether this checkpoint is the later one of the two, wherever their markers lie in the
+    /// changelog. A process that was taken for dead may still write behind its successor; its
+    /// marker is that of an earlier owner, or of the same number but with less covered.
+    pub fn outdates(&self, other: &CheckpointMark) -> bool {
+        let (owner, others) = (self.sequence >> OWNER_SHIFT, other.sequence >> OWNER_SHIFT);
+        let behind = self.covered != other.covered && self.covered.not_beyond(&other.covered);
+        owner > others || (owner == others && !behind)
+    }
+
     /// The marker's value: everything but the position, which the marker cannot know.
     pub(crate) fn marker_text(&self) -> String {
         let mut text = self.open_text();

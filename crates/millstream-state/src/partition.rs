@@ -14,6 +14,7 @@ use millstream_types::{Offset, Timestamp};
 
 use crate::cache::{AnyFamily, CacheSettings, FamilyContext, FamilyStats};
 use crate::changelog::{ChangelogRecord, Marker};
+use crate::mark::next_owner;
 use crate::{
     Backend, Batch, CheckpointMark, Result, SourceOffsets, StateError, StoreId, StoreLayout,
     StoreMark,
@@ -57,6 +58,14 @@ pub trait FamilySet: Send + Sized {
     fn rewind(&mut self) -> Result<()> {
         Ok(())
     }
+    /// Called before a checkpoint is encoded, with the greatest timestamp that the store has
+    /// observed, if it has: remove what expired by then (ST-54).
+    ///
+    /// # Errors
+    /// What reading the families gave.
+    fn expire(&mut self, _now: Timestamp) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// What the runtime knows at a checkpoint.
@@ -81,14 +90,12 @@ impl Prepared {
     /// The records for the changelog partition in the order in which they must get there: one
     /// per changed entry, then the marker.
     pub fn records(&self) -> impl Iterator<Item = ChangelogRecord<'_>> {
-        let entries =
-            self.batch.iter().map(|op| ChangelogRecord { key: op.record_key, value: op.value });
-        entries.chain(std::iter::once(self.marker.record()))
+        self.batch.records().chain(std::iter::once(self.marker.record()))
     }
 
     /// Number of records.
     pub fn len(&self) -> usize {
-        self.batch.len() + 1
+        self.batch.records().count() + 1
     }
 
     /// Never: at least the marker is there.
@@ -96,7 +103,7 @@ impl Prepared {
         false
     }
 
-    /// Bytes of keys and values.
+    /// Bytes of keys and values, those for the backend only included.
     pub fn byte_size(&self) -> usize {
         self.batch.byte_size()
     }
@@ -120,7 +127,8 @@ pub trait Store: Send {
     /// Until [`Store::commit`] or [`Store::discard`] the store must not be changed (checked).
     ///
     /// # Errors
-    /// [`StateError::TransactionFailed`] after [`Store::fail`] (ST-04).
+    /// [`StateError::TransactionFailed`] after [`Store::fail`] (ST-04), or what reading what is
+    /// to expire gives.
     ///
     /// # Panics
     /// If a checkpoint is prepared already.
@@ -154,6 +162,8 @@ pub struct StorePartition<F> {
     backend: Arc<dyn Backend>,
     families: F,
     mark: Option<CheckpointMark>,
+    /// Checkpoints of this owner have higher numbers.
+    sequence: u64,
     greatest_timestamp: Option<Timestamp>,
     failure: Option<String>,
     prepared: Option<Prepared>,
@@ -183,7 +193,17 @@ impl<F: FamilySet> StorePartition<F> {
         let mut families = F::open(&context);
         families.rewind()?;
         let greatest_timestamp = mark.as_ref().and_then(|mark| mark.greatest_timestamp);
-        Ok(Self { id, backend, families, mark, greatest_timestamp, failure: None, prepared: None })
+        let sequence = next_owner(mark.as_ref().map_or(0, |mark| mark.sequence));
+        Ok(Self {
+            id,
+            backend,
+            families,
+            mark,
+            sequence,
+            greatest_timestamp,
+            failure: None,
+            prepared: None,
+        })
     }
 
     /// The families.
@@ -201,7 +221,14 @@ impl<F: FamilySet> StorePartition<F> {
         }
     }
 
-    /// Takes note of a record's timestamp; gives the greatest so far (ST-50).
+    /// The greatest timestamp observed so far; `None` if none was, which is what stores without
+    /// a time of their own have.
+    pub fn greatest_timestamp(&self) -> Option<Timestamp> {
+        self.greatest_timestamp
+    }
+
+    /// Takes note of a record's timestamp; gives the greatest so far (ST-50). It is part of the
+    /// next checkpoint, which is due to it even if nothing else changed.
     pub fn observe(&mut self, timestamp: Timestamp) -> Timestamp {
         let greatest =
             self.greatest_timestamp.map_or(timestamp, |greatest| greatest.max(timestamp));
@@ -255,14 +282,22 @@ impl<F: FamilySet> Store for StorePartition<F> {
             let (store, reason) = (self.id.clone(), reason.clone());
             return Err(StateError::TransactionFailed { store, reason });
         }
+        if let Some(now) = self.greatest_timestamp
+            && let Err(error) = self.families.expire(now)
+        {
+            // Half of it may be removed.
+            self.fail(&format!("what expired could not be removed: {error}"));
+            return Err(error);
+        }
         let mut batch = Batch::new();
         self.each(|family| family.prepare(&mut batch));
-        if batch.is_empty() {
+        let known = self.mark.as_ref().and_then(|mark| mark.greatest_timestamp);
+        if batch.is_empty() && self.greatest_timestamp == known {
             self.each(|family| family.committed());
             return Ok(None);
         }
         let mark = CheckpointMark {
-            sequence: self.mark.as_ref().map_or(0, |mark| mark.sequence) + 1,
+            sequence: self.mark.as_ref().map_or(0, |mark| mark.sequence).max(self.sequence) + 1,
             changelog_offset: None,
             covered: facts.covered,
             greatest_timestamp: self.greatest_timestamp,

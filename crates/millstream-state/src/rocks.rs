@@ -77,14 +77,18 @@ impl Storage for RocksStorage {
     fn destroy(&self, store: &StoreId) -> Result<()> {
         let path = self.path(store);
         if path.exists() {
-            PartitionDirectory::open(path, store, &self.holder)?.destroy()?;
+            PartitionDirectory::destroy(&path, store, &self.holder)?;
         }
         Ok(())
     }
 
+    fn recreates_corrupted(&self) -> bool {
+        self.options.on_corrupted_recreate
+    }
+
     fn clear(&self) -> Result<()> {
         for (store, path) in partitions(&self.root)? {
-            PartitionDirectory::open(path, &store, &self.holder)?.destroy()?;
+            PartitionDirectory::destroy(&path, &store, &self.holder)?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use millstream_engine::{StoreSpec, TaskId};
+use millstream_engine::{StoreMedium, StoreSpec, TaskId};
 use millstream_state::changelog::position_after;
 use millstream_state::{
     Backend, ChangelogRange, CheckpointFacts, MemoryBackend, RestoreFacts, RestoreStep, Restorer,
@@ -141,6 +141,9 @@ impl TopologyTestDriver {
         spec: &StoreSpec,
     ) -> Result<Arc<dyn Backend>, DriverError> {
         let store = spec.id(id.partition);
+        if spec.medium == StoreMedium::Memory {
+            self.disk.remove(&store);
+        }
         let backend = self
             .disk
             .entry(store.clone())

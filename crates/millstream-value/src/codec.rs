@@ -46,9 +46,13 @@ pub trait Serializer: Send + Sync {
         out: &mut Vec<u8>,
     ) -> Result<Serialized, Failure>;
 
-    /// Headers it adds to every record (T-06). Most add none.
-    fn extra_headers(&self) -> Option<Headers> {
-        None
+    /// Headers that it adds to a record (T-06), asked right after [`Serializer::serialize`]. Most add
+    /// none.
+    ///
+    /// # Errors
+    /// What the user's code raised.
+    fn extra_headers(&self) -> Result<Option<Headers>, Failure> {
+        Ok(None)
     }
 
     /// Whether it must be called with the thread attached to the host.

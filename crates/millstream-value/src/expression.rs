@@ -11,12 +11,14 @@
 //! -5 to 256 and for equal strings, unless both sides read the same place.
 
 mod evaluate;
+mod members;
 mod program;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use crate::{BinaryOp, Call, Failure, FailureKind, Function, Host, Text, Value, repr};
+use members::Members;
 use program::Program;
 
 /// How deep an expression may be nested. (Python gives up on its own at about the same depth.)
@@ -49,6 +51,7 @@ enum Node {
     Index(Expr, Expr),
     Binary(BinaryOp, Expr, Expr),
     Contains(Expr, Expr),
+    OneOf(Expr, Arc<Members>),
     And(Expr, Expr),
     Or(Expr, Expr),
     Not(Expr),
@@ -141,6 +144,26 @@ impl Expr {
         Self::binary(BinaryOp::In, inner, container)
     }
 
+    /// `inner in container`, with the items of the container at hand: where they are null, bools,
+    /// numbers, text and bytes, no host is asked for values of these types. `hashed`: the container is
+    /// a set, in which a list or a map cannot be looked up.
+    ///
+    /// ```
+    /// use millstream_value::{Expr, InlineHost, Value};
+    ///
+    /// let items = [Value::from("rye"), Value::from(1)];
+    /// let listed = Value::List(items.iter().map(Value::share).collect());
+    /// let expr = Expr::one_of(Expr::record(), &items, false, listed);
+    /// assert_eq!(expr.evaluate_native(&Value::from(1.0), &InlineHost)?.as_bool(), Some(true));
+    /// # Ok::<(), millstream_value::Failure>(())
+    /// ```
+    pub fn one_of(inner: Expr, items: &[Value], hashed: bool, container: Value) -> Self {
+        match Members::new(items, hashed, container.share()) {
+            Some(members) => Self::new(Node::OneOf(inner, Arc::new(members))),
+            None => Self::is_in(inner, Self::constant(container)),
+        }
+    }
+
     /// `inner not in container`.
     pub fn not_in(inner: Expr, container: Expr) -> Self {
         Self::not(Self::is_in(inner, container))
@@ -221,7 +244,8 @@ impl Node {
             | Node::Contains(a, b)
             | Node::And(a, b)
             | Node::Or(a, b) => [Some(a), Some(b)],
-            Node::Not(a)
+            Node::OneOf(a, _)
+            | Node::Not(a)
             | Node::Abs(a)
             | Node::Neg(a)
             | Node::IsNull(a)
@@ -252,6 +276,7 @@ impl fmt::Debug for Expr {
             Node::Index(container, index) => write!(f, "{container:?}[{index:?}]"),
             Node::Binary(op, a, b) => write!(f, "({a:?} {} {b:?})", op.symbol()),
             Node::Contains(a, b) => write!(f, "({b:?} in {a:?})"),
+            Node::OneOf(a, members) => write!(f, "({a:?} in {})", members.repr()),
             Node::And(a, b) => write!(f, "({a:?} and {b:?})"),
             Node::Or(a, b) => write!(f, "({a:?} or {b:?})"),
             Node::Not(a) => write!(f, "(not {a:?})"),

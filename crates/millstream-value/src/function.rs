@@ -59,8 +59,13 @@ impl Headers {
 pub trait StateAccess: Send {
     /// The encoded value, if the key is there and has not expired. `key` is already encoded.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Failure>;
-    /// Sets a value.
+    /// Sets a value, which never expires.
     fn set(&self, key: &[u8], value: &[u8]) -> Result<(), Failure>;
+    /// Sets a value that expires `ttl_ms` after the record's timestamp, in event time (ST-50). A
+    /// ttl that cannot be is a [`FailureKind::Value`] and marks the transaction failed (ST-51).
+    ///
+    /// [`FailureKind::Value`]: crate::FailureKind::Value
+    fn set_expiring(&self, key: &[u8], value: &[u8], ttl_ms: i64) -> Result<(), Failure>;
     /// Whether the key is there.
     fn exists(&self, key: &[u8]) -> Result<bool, Failure>;
     /// Removes a key; fine if it is not there.

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::{Failure, FailureKind, Value, repr};
+use crate::{Failure, FailureKind, RecordContext, Value, repr};
 
 /// Operators of expressions, with Python's meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -110,6 +110,13 @@ pub trait Host: Send + Sync {
     /// Runs `body` with the thread attached (for Python: holding the GIL, where there is one).
     /// Called once for a run of records, never per record.
     fn attach(&self, body: &mut dyn FnMut());
+    /// Runs `body`, which is everything that one consumed record brings with it, so that user code of
+    /// any kind in it can ask which record it is called for. Once per record, attached or not:
+    /// it must cost next to nothing.
+    fn record(&self, context: &RecordContext, body: &mut dyn FnMut()) {
+        let _ = context;
+        body();
+    }
     /// `left op right`, when one of the two is a host object, or when the result of two native
     /// operands has no native form: an integer beyond 64 bits, a complex number, `str % value`, a slice.
     /// Which of these comes up depends on the record: it may be called on a thread that is not

@@ -6,7 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_engine::{LogHooks, SourceSpec, TopologyBuilder, topics::TopicConfig};
+use millstream_engine::{
+    InternalTopicKind, LogHooks, SourceSpec, TopologyBuilder, topics::TopicConfig,
+};
 use millstream_kafka::{
     ClientConfig, ClientFactory, ConsumerConfig, ConsumerSettings, Librdkafka, NewTopic,
     OffsetReset, Properties, admin_properties, code, consumer_properties, producer_properties,
@@ -279,6 +281,7 @@ impl Application {
     /// As [`Application::run`].
     pub fn run_until(&self, limits: RunLimits) -> Result<RunReport, Error> {
         self.stop.reset();
+        self.look_up_repartition_topics()?;
         let topology = Arc::new(self.topology.borrow().build()?);
         for topic in topology.sink_topics() {
             let internal = topology.internal_topics().iter().any(|known| known.name == *topic);
@@ -336,6 +339,34 @@ impl Application {
             limits,
             leaves: None,
         })?)
+    }
+
+    /// Repartition topics that are there already keep their size, whatever became of the input.
+    fn look_up_repartition_topics(&self) -> Result<(), Error> {
+        let mut topology = self.topology.borrow_mut();
+        let names: Vec<_> = topology
+            .internal_topics()
+            .iter()
+            .filter(|topic| topic.kind == InternalTopicKind::Repartition)
+            .map(|topic| topic.name.clone())
+            .collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let mut admin = Librdkafka.admin(&self.admin_config())?;
+        let asked: Vec<&str> = names.iter().map(|name| &**name).collect();
+        let found = admin.describe_topics(&asked, self.settings.request_timeout)?;
+        for (name, found) in names.iter().zip(found) {
+            match found {
+                Ok(found) => {
+                    let partitions = i32::try_from(found.partitions.len()).unwrap_or(i32::MAX);
+                    topology.repartition_found(name, partitions);
+                }
+                Err(error) if error.is_topic_missing() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     fn connection(&self) -> Properties {

@@ -60,6 +60,19 @@ impl Column {
         Column(Expr::is_in(self.0, container.into().0))
     }
 
+    /// Whether the value is not in a container.
+    ///
+    /// ```
+    /// use millstream::{Value, col};
+    ///
+    /// let elsewhere = col("city").not_in(Value::List(vec!["Bern".into()]));
+    /// assert_eq!(format!("{elsewhere:?}"), "Column((not (value['city'] in ['Bern'])))");
+    /// ```
+    #[must_use]
+    pub fn not_in(self, container: impl Into<Column>) -> Column {
+        Column(Expr::not_in(self.0, container.into().0))
+    }
+
     /// Whether the value contains another.
     #[must_use]
     pub fn contains(self, other: impl Into<Column>) -> Column {

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
 
+use millstream_broker::embedded::IDLE_EXIT;
 use millstream_broker::{BrokerConfig, BrokerHandle, ensure_running};
 use millstream_types::SystemClock;
 
@@ -12,8 +12,6 @@ use crate::Error;
 
 /// Set for the process that is to be the broker: its data directory.
 const MARK: &str = "MILLSTREAM_EMBEDDED_BROKER";
-/// How long the broker outlives its last client.
-const IDLE_EXIT: Duration = Duration::from_secs(60);
 
 /// Finds or starts the broker of `data_dir` and gives its address.
 pub(crate) fn address(data_dir: &Path) -> Result<String, Error> {

@@ -11,6 +11,8 @@ from millstream._millstream import Expr, MessageContext, TopicSpec
 from millstream.core.stream.exceptions import InvalidOperation
 from millstream.exceptions import NotSupportedYet
 from millstream.models.topics import Topic
+from millstream.state.memory import MemoryStore
+from millstream.state.rocksdb.store import RocksDBStore
 
 from .durations import ensure_milliseconds
 from .series import StreamingSeries
@@ -92,27 +94,32 @@ class StreamingDataFrame:
         """What it shares with the other dataframes of the application."""
         return self._context
 
-    def register_store(self, store_type: object = None) -> None:
-        """Declares the default state store of its stream, as a stateful function does.
+    def register_store(self, store_type: type[RocksDBStore] | type[MemoryStore] | None = None) -> None:
+        """Declares the default state store of its stream, as a stateful function does (D-10). The first declaration
+        counts (ST-41).
 
         Args:
-            store_type: must be `None`; other kinds are not supported yet.
+            store_type: `millstream.state.memory.MemoryStore` for one that is kept in memory and rebuilt from its
+                changelog at each start. Default: on disk.
+
+        Raises:
+            ValueError: it is no kind of store.
         """
-        if store_type is not None:
-            raise NotSupportedYet(f"The store type {store_type!r}", "leave store_type out for a store on disk")
+        if store_type not in (None, RocksDBStore, MemoryStore):
+            raise ValueError(f"store_type is MemoryStore or RocksDBStore, not {store_type!r}")
         self._context.topic_manager.ensure_topics_copartitioned(*self._topics)
-        self._context.builder.register_store(self._node)
+        self._context.builder.register_store(self._node, in_memory=store_type is MemoryStore)
         self._settled()
 
     # -- Building ------------------------------------------------------------------------------
 
     def _settled(self, formats: dict[str, Any] | None = None) -> None:
-        self._context.changed()
-        self._context.declare_topics(self.stream_id, formats)
+        self._context.settle(self.stream_id, formats)
 
     def _in_place(self, node: int) -> StreamingDataFrame:
-        self._node = node
+        # First: if it fails the node is gone, and this dataframe stays where it was.
         self._settled()
+        self._node = node
         return self
 
     def _new(self, node: int, topics: Iterable[Topic] | None = None) -> StreamingDataFrame:

@@ -91,8 +91,29 @@ class StreamingSeries:
         return self._with(self._expr.apply(func))
 
     def isin(self, other: Any) -> StreamingSeries:
-        """Whether this value is in a container, a constant or another series (S-07)."""
+        """Whether this value is in a container, a constant or another series (S-07).
+
+        Of a `list` or `set` the items count that it has now. For a container that changes while the application runs,
+        use a function: `series.apply(lambda value: value in container)`.
+
+        >>> from millstream.testing import MemoryApplication
+        >>> app = MemoryApplication()
+        >>> sdf = app.dataframe(app.topic("trips"))
+        >>> sdf["city"].isin({"Bern", "Chur"}).test({"city": "Chur"}, b"key", 0)[0]
+        True
+        """
         return self._binary("in", other)
+
+    def notin(self, other: Any) -> StreamingSeries:
+        """Whether this value is not in a container; the opposite of `isin()`.
+
+        >>> from millstream.testing import MemoryApplication
+        >>> app = MemoryApplication()
+        >>> sdf = app.dataframe(app.topic("trips"))
+        >>> sdf["city"].notin({"Bern", "Chur"}).test({"city": "Chur"}, b"key", 0)[0]
+        False
+        """
+        return self._with(self._expr.binary("in", self._operand(other)).logical_not())
 
     def contains(self, other: Any) -> StreamingSeries:
         """Whether something, a constant or another series, is in this value (S-08)."""

@@ -100,6 +100,7 @@ class TopologyTestDriver:
             on_processing_error=app._on_processing_error,
             on_producer_error=app._on_producer_error,
             on_message_processed=app._on_message_processed,
+            **app._context.codec,
         )
         self._now_ms = start_ms
         self._outputs: dict[str, deque[OutputRecord]] = {}

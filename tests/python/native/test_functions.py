@@ -154,9 +154,8 @@ class TestExceptions:
             sdf.test(1)
         assert caught.value is raised
         assert "in fail" in "".join(traceback.format_tb(caught.value.__traceback__))
-        if sys.version_info >= (3, 11):  # PEP 678
-            (note,) = caught.value.__notes__
-            assert "in[0] offset 0, operator apply fail" in note
+        (note,) = caught.value.__notes__
+        assert "in[0] offset 0, operator apply fail" in note
 
     def test_a_note_per_failure_not_per_callback(self, app, topic, sdf):
         """A failed output is told to two callbacks (E-03, E-02)."""
@@ -330,14 +329,6 @@ class TestState:
             return state.get("fine")
 
         assert sdf.apply(function, stateful=True).test(1)[0][0] == 1
-
-    def test_ttl_is_not_supported_yet(self, sdf):
-        def function(value, state):
-            state.set("a", 1, ttl=datetime.timedelta(1))
-
-        sdf.update(function, stateful=True)
-        with pytest.raises(NotImplementedError, match="not supported yet"):
-            sdf.test(1)
 
     def test_values_are_fresh(self, sdf):
         """ST-07"""

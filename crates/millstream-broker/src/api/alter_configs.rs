@@ -2,6 +2,8 @@
 //! those given. The way of old clients; newer ones use IncrementalAlterConfigs, which shares
 //! [`alter`] with it.
 
+use std::collections::HashSet;
+
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
 use kafka_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
@@ -25,6 +27,7 @@ pub(crate) fn handle(
     context: &Context,
     request: AlterConfigsRequest,
 ) -> Reply {
+    let mut named = HashSet::new();
     let responses = request
         .resources
         .into_iter()
@@ -39,7 +42,8 @@ pub(crate) fn handle(
                 })
                 .collect();
             let (kind, name) = (resource.resource_type, resource.resource_name);
-            let outcome = alter(broker, kind, &name, changes, true, request.validate_only);
+            let outcome = once(&mut named, kind, &name)
+                .and_then(|()| alter(broker, kind, &name, changes, true, request.validate_only));
             let row = AlterConfigsResourceResponse::default()
                 .with_resource_type(kind)
                 .with_resource_name(name);
@@ -52,6 +56,16 @@ pub(crate) fn handle(
         })
         .collect();
     context.reply(&AlterConfigsResponse::default().with_responses(responses))
+}
+
+/// Refuses a resource that the request has named before, as Kafka does: each change waits for the
+/// medium, and a request must not keep the broker busy with repetitions.
+pub(crate) fn once(named: &mut HashSet<(i8, String)>, kind: i8, name: &str) -> Result<(), Refused> {
+    if named.insert((kind, name.to_owned())) {
+        return Ok(());
+    }
+    let message = format!("the request names the resource `{name}` twice");
+    Err(Refused::new(ResponseError::InvalidRequest, message))
 }
 
 /// Changes the settings of a resource; with `replace`, those not named go back to their defaults.
@@ -100,6 +114,8 @@ pub(crate) fn alter(
                     let message = format!("unknown broker setting `{}`", change.name);
                     Refused::new(ResponseError::InvalidConfig, message)
                 })?;
+                settings::check_settable(row.name)
+                    .map_err(|message| Refused::new(ResponseError::InvalidRequest, message))?;
                 if !row.dynamic {
                     let message = format!(
                         "the broker setting `{}` cannot be changed while the broker runs; give it at the start",

@@ -14,7 +14,7 @@ use kafka_protocol::messages::create_topics_response::{
 use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 use uuid::Uuid;
 
-use super::{NODE, text};
+use super::{DESCRIBED_MAX, NODE, text};
 use crate::broker::{Broker, Context, NODE_ID, Reply};
 use crate::settings::{self, Operation, Values, table};
 use crate::topics::Refused;
@@ -29,8 +29,12 @@ pub(crate) fn handle(
         *named.entry(topic.name.to_string()).or_default() += 1;
     }
     let mut results = Vec::with_capacity(request.topics.len());
-    for topic in request.topics {
+    for (number, topic) in request.topics.into_iter().enumerate() {
         let outcome = match named[topic.name.as_str()] {
+            _ if number >= DESCRIBED_MAX => Err(Refused::new(
+                ResponseError::InvalidRequest,
+                format!("a request may make {DESCRIBED_MAX} topics at most"),
+            )),
             1 => create(broker, &topic, request.validate_only),
             _ => Err(Refused::new(
                 ResponseError::InvalidRequest,

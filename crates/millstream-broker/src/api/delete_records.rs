@@ -1,6 +1,7 @@
 //! DeleteRecords (21), versions 0 to 2: makes records before an offset unreadable for good
 //! (KIP-107); -1 means all there are. The time-out is not used.
 
+use kafka_protocol::ResponseError;
 use kafka_protocol::messages::delete_records_response::{
     DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
 };
@@ -13,7 +14,7 @@ pub(crate) fn handle(
     context: &Context,
     request: DeleteRecordsRequest,
 ) -> Reply {
-    let mut topics = Vec::with_capacity(request.topics.len());
+    let mut topics: Vec<DeleteRecordsTopicResult> = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for asked in topic.partitions {
@@ -32,6 +33,14 @@ pub(crate) fn handle(
         topics.push(
             DeleteRecordsTopicResult::default().with_name(topic.name).with_partitions(partitions),
         );
+    }
+    // Programs delete what they have read every few seconds, in many partitions: one wait for all.
+    if let Err(error) = broker.meta.sync() {
+        tracing::error!(%error, "cannot make a deletion of records durable");
+        for row in topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+            row.low_watermark = -1;
+            row.error_code = ResponseError::KafkaStorageError.code();
+        }
     }
     context.reply(&DeleteRecordsResponse::default().with_topics(topics))
 }

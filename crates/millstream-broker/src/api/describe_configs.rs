@@ -12,7 +12,7 @@ use kafka_protocol::messages::describe_configs_response::{
 };
 use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 
-use super::text;
+use super::{DESCRIBED_MAX, distinct, text};
 use crate::broker::{Broker, Context, NODE_ID, Reply};
 use crate::settings::Described;
 use crate::settings::table::Kind;
@@ -25,13 +25,23 @@ pub(crate) const BROKER: i8 = 4;
 pub(crate) fn handle(
     broker: &mut Broker,
     context: &Context,
-    request: DescribeConfigsRequest,
+    mut request: DescribeConfigsRequest,
 ) -> Reply {
+    distinct(&mut request.resources, |resource| {
+        (resource.resource_type, resource.resource_name.clone())
+    });
     let results = request
         .resources
         .into_iter()
-        .map(|resource| {
-            let outcome = describe(broker, &resource);
+        .enumerate()
+        .map(|(number, resource)| {
+            let outcome = match number < DESCRIBED_MAX {
+                true => describe(broker, &resource),
+                false => Err(Refused::new(
+                    ResponseError::InvalidRequest,
+                    format!("a request may ask for {DESCRIBED_MAX} resources at most"),
+                )),
+            };
             let row = DescribeConfigsResult::default()
                 .with_resource_type(resource.resource_type)
                 .with_resource_name(resource.resource_name);

@@ -7,15 +7,16 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use kafka_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse, GroupId};
 
-use super::{operations, text};
+use super::{distinct, operations, text};
 use crate::broker::{Broker, Context, Reply};
 use crate::group::{Group, GroupState};
 
 pub(crate) fn handle(
     broker: &mut Broker,
     context: &Context,
-    request: DescribeGroupsRequest,
+    mut request: DescribeGroupsRequest,
 ) -> Reply {
+    distinct(&mut request.groups, Clone::clone);
     let operations = match request.include_authorized_operations {
         true => operations::GROUP,
         false => operations::OMITTED,

@@ -1,6 +1,8 @@
 //! DescribeLogDirs (35), versions 1 to 4: bytes on disk by partition (KIP-113). The size of the
 //! disk itself is not looked up: -1, "unknown" (KIP-827).
 
+use std::collections::{HashMap, HashSet};
+
 use kafka_protocol::messages::describe_log_dirs_response::{
     DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
@@ -14,12 +16,19 @@ pub(crate) fn handle(
     context: &Context,
     request: DescribeLogDirsRequest,
 ) -> Reply {
-    let asked = |topic: &str, partition: i32| match &request.topics {
+    // By topic its partitions; an empty set stands for all of them.
+    let wanted: Option<HashMap<&str, HashSet<i32>>> = request.topics.as_ref().map(|topics| {
+        let mut wanted: HashMap<&str, HashSet<i32>> = HashMap::new();
+        for row in topics {
+            wanted.entry(row.topic.as_str()).or_default().extend(&row.partitions);
+        }
+        wanted
+    });
+    let asked = |topic: &str, partition: i32| match &wanted {
         None => true,
-        Some(topics) => topics.iter().any(|row| {
-            row.topic.as_str() == topic
-                && (row.partitions.is_empty() || row.partitions.contains(&partition))
-        }),
+        Some(wanted) => wanted
+            .get(topic)
+            .is_some_and(|partitions| partitions.is_empty() || partitions.contains(&partition)),
     };
     let topics = broker
         .topics

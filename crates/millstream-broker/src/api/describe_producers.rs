@@ -7,17 +7,20 @@ use kafka_protocol::messages::describe_producers_response::{
 };
 use kafka_protocol::messages::{DescribeProducersRequest, DescribeProducersResponse, ProducerId};
 
+use super::distinct;
 use crate::broker::{Broker, Context, Reply};
 
 pub(crate) fn handle(
     broker: &mut Broker,
     context: &Context,
-    request: DescribeProducersRequest,
+    mut request: DescribeProducersRequest,
 ) -> Reply {
+    distinct(&mut request.topics, |topic| topic.name.clone());
     let topics = request
         .topics
         .into_iter()
-        .map(|topic| {
+        .map(|mut topic| {
+            distinct(&mut topic.partition_indexes, |partition| *partition);
             let known = broker.topics.get(&topic.name);
             let partitions = topic
                 .partition_indexes

@@ -8,15 +8,16 @@ use kafka_protocol::messages::{
     DescribeTransactionsRequest, DescribeTransactionsResponse, ProducerId,
 };
 
-use super::{text, topic_name};
+use super::{distinct, text, topic_name};
 use crate::broker::{Broker, Context, Reply};
 use crate::transactions::{NEVER, NO_EPOCH, NO_ID, Transaction};
 
 pub(crate) fn handle(
     broker: &mut Broker,
     context: &Context,
-    request: DescribeTransactionsRequest,
+    mut request: DescribeTransactionsRequest,
 ) -> Reply {
+    distinct(&mut request.transactional_ids, Clone::clone);
     let states = request
         .transactional_ids
         .into_iter()

@@ -32,10 +32,12 @@ pub(crate) fn handle(broker: &mut Broker, context: &Context, request: FetchReque
         return context.reply(&FetchResponse::default().with_error_code(code));
     }
     let collected = collect(broker, &request);
-    let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0);
+    // More than the answer may hold would never be there.
+    let min_bytes =
+        usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max(broker, &request));
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let enough =
-        collected.bytes >= min_bytes || collected.failed || collected.partitions.is_empty();
+        collected.bytes >= min_bytes || collected.answer_now || collected.partitions.is_empty();
     if enough || wait.is_zero() {
         return context.reply(&collected.response);
     }
@@ -55,19 +57,24 @@ pub(crate) fn answer(broker: &mut Broker, fetch: &Fetch) -> Bytes {
 struct Collected {
     response: FetchResponse,
     bytes: usize,
-    /// An error must reach the client at once.
-    failed: bool,
+    /// Waiting would not help: there is an error, or a partition has more than the limits let
+    /// through.
+    answer_now: bool,
     /// Partitions that exist, to watch.
     partitions: Vec<(Uuid, i32)>,
 }
 
+/// Bytes that an answer may hold, but for a single batch that is larger.
+fn bytes_max(broker: &Broker, request: &FetchRequest) -> usize {
+    broker.settings.number("fetch.max.bytes").min(i64::from(request.max_bytes.max(0))) as usize
+}
+
 fn collect(broker: &mut Broker, request: &FetchRequest) -> Collected {
-    let limit = broker.settings.number("fetch.max.bytes").min(i64::from(request.max_bytes.max(0)));
-    let mut left = limit as usize;
+    let mut left = bytes_max(broker, request);
     let mut collected = Collected {
         response: FetchResponse::default(),
         bytes: 0,
-        failed: false,
+        answer_now: false,
         partitions: Vec::new(),
     };
     let committed_only = request.isolation_level == 1;
@@ -87,7 +94,8 @@ fn collect(broker: &mut Broker, request: &FetchRequest) -> Collected {
                 }
             };
             let data = match outcome {
-                Ok((id, data)) => {
+                Ok((id, data, has_more)) => {
+                    collected.answer_now |= has_more;
                     collected.partitions.push((id, asked.partition));
                     let bytes = data.records.as_ref().map_or(0, Bytes::len);
                     collected.bytes += bytes;
@@ -95,7 +103,7 @@ fn collect(broker: &mut Broker, request: &FetchRequest) -> Collected {
                     data
                 }
                 Err(code) => {
-                    collected.failed = true;
+                    collected.answer_now = true;
                     failure(broker, topic, asked, code)
                 }
             };
@@ -119,7 +127,7 @@ fn read(
     left: usize,
     first: bool,
     committed_only: bool,
-) -> Result<(Uuid, PartitionData), ResponseError> {
+) -> Result<(Uuid, PartitionData, bool), ResponseError> {
     let topic = broker.topics.get_mut(name).ok_or(ResponseError::UnknownTopicOrPartition)?;
     let id = topic.id;
     let (log, _) = topic.log_mut(asked.partition).ok_or(ResponseError::UnknownTopicOrPartition)?;
@@ -134,10 +142,13 @@ fn read(
         .read(asked.fetch_offset, max_bytes, first, end)
         .map_err(failed)?
         .map_err(|_| ResponseError::OffsetOutOfRange)?;
+    let last = BatchIter::new(&records).flatten().last();
+    let next = last.map_or(asked.fetch_offset, |batch| batch.header().next_offset());
     let aborted = match committed_only {
-        true => Some(aborted_in(log, asked.fetch_offset, &records).map_err(failed)?),
+        true => Some(aborted_in(log, asked.fetch_offset, next).map_err(failed)?),
         false => None,
     };
+    let readable = if committed_only { log.last_stable_offset() } else { log.end_offset() };
     let data = PartitionData::default()
         .with_high_watermark(log.end_offset())
         .with_last_stable_offset(log.last_stable_offset())
@@ -145,17 +156,15 @@ fn read(
         .with_aborted_transactions(aborted)
         .with_preferred_read_replica(BrokerId(-1))
         .with_records(Some(records));
-    Ok((id, data))
+    Ok((id, data, next < readable))
 }
 
-/// Aborted transactions with records among those.
-fn aborted_in(
-    log: &PartitionLog,
-    from: i64,
-    records: &Bytes,
-) -> std::io::Result<Vec<AbortedTransaction>> {
-    let Some(last) = BatchIter::new(records).flatten().last() else { return Ok(Vec::new()) };
-    let aborted = log.aborted_in(from, last.header().next_offset())?;
+/// Aborted transactions with records in `from..to`.
+fn aborted_in(log: &PartitionLog, from: i64, to: i64) -> std::io::Result<Vec<AbortedTransaction>> {
+    if from >= to {
+        return Ok(Vec::new());
+    }
+    let aborted = log.aborted_in(from, to)?;
     let row = |aborted: crate::log::Aborted| {
         AbortedTransaction::default()
             .with_producer_id(ProducerId(aborted.producer_id))

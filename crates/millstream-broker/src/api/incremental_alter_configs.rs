@@ -4,11 +4,13 @@
 //! A broker's setting can be changed only if Kafka can change it while running. Changes are
 //! durable. What a resource is asked for happens whole or not at all.
 
+use std::collections::HashSet;
+
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use kafka_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 
-use super::alter_configs::{Change, alter};
+use super::alter_configs::{Change, alter, once};
 use super::text;
 use crate::broker::{Broker, Context, Reply};
 use crate::settings::Operation;
@@ -19,6 +21,7 @@ pub(crate) fn handle(
     context: &Context,
     request: IncrementalAlterConfigsRequest,
 ) -> Reply {
+    let mut named = HashSet::new();
     let responses = request
         .resources
         .into_iter()
@@ -40,7 +43,8 @@ pub(crate) fn handle(
                 })
                 .collect();
             let (kind, name) = (resource.resource_type, resource.resource_name);
-            let outcome = changes.and_then(|changes| {
+            let first = once(&mut named, kind, &name);
+            let outcome = first.and(changes).and_then(|changes| {
                 alter(broker, kind, &name, changes, false, request.validate_only)
             });
             let row = AlterConfigsResourceResponse::default()

@@ -3,7 +3,10 @@
 //! -1 the end (for readers of committed data the last stable offset), -2 the start, -3 the
 //! record with the highest timestamp (version 7, KIP-734), -4 the start on local disk, which is
 //! the start (version 8, KIP-405), -5 the end in tiered storage, of which there is none: offset
-//! -1 (version 9, KIP-1005). The time-out of version 10 is not used.
+//! -1 (version 9, KIP-1005). The time-out of version 10 is not used. A partition that is named
+//! twice is refused the second time, as in Kafka: each look-up may unpack a batch.
+
+use std::collections::HashSet;
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
@@ -24,6 +27,7 @@ const LATEST_TIERED: i64 = -5;
 
 pub(crate) fn handle(broker: &mut Broker, context: &Context, request: ListOffsetsRequest) -> Reply {
     let committed_only = request.isolation_level == 1;
+    let mut named = HashSet::new();
     let topics = request
         .topics
         .into_iter()
@@ -34,7 +38,10 @@ pub(crate) fn handle(broker: &mut Broker, context: &Context, request: ListOffset
                 .map(|asked| {
                     let row = ListOffsetsPartitionResponse::default()
                         .with_partition_index(asked.partition_index);
-                    let outcome = look_up(broker, context, &topic.name, asked, committed_only);
+                    let outcome = match named.insert((topic.name.clone(), asked.partition_index)) {
+                        true => look_up(broker, context, &topic.name, asked, committed_only),
+                        false => Err(ResponseError::InvalidRequest),
+                    };
                     let row = row.with_error_code(outcome.err().map_or(0, |code| code.code()));
                     let found = outcome.ok().flatten();
                     let row = row

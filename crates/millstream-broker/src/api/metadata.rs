@@ -11,7 +11,7 @@ use kafka_protocol::messages::metadata_response::{
 use kafka_protocol::messages::{MetadataRequest, MetadataResponse};
 use uuid::Uuid;
 
-use super::{NODE, operations, text, topic_name};
+use super::{NODE, distinct, operations, text, topic_name};
 use crate::broker::{Broker, Context, Reply};
 use crate::log::LEADER_EPOCH;
 use crate::settings::Values;
@@ -19,7 +19,10 @@ use crate::topics::{Refused, Topic};
 
 pub(crate) fn handle(broker: &mut Broker, context: &Context, request: MetadataRequest) -> Reply {
     let wants_operations = request.include_topic_authorized_operations;
-    let asked = request.topics.filter(|topics| context.version > 0 || !topics.is_empty());
+    let mut asked = request.topics.filter(|topics| context.version > 0 || !topics.is_empty());
+    if let Some(topics) = &mut asked {
+        distinct(topics, |topic| (topic.topic_id, topic.name.clone()));
+    }
     let topics = match asked {
         None => broker.topics.iter().map(|topic| describe(topic, wants_operations)).collect(),
         Some(asked) => asked

@@ -12,7 +12,7 @@ use kafka_protocol::messages::offset_fetch_response::{
 };
 use kafka_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse, TopicName};
 
-use super::{text, topic_name};
+use super::{distinct, text, topic_name};
 use crate::broker::{Broker, Context, Reply};
 use crate::coordinator::Committed;
 
@@ -20,7 +20,12 @@ use crate::coordinator::Committed;
 type Offset = Result<Option<Committed>, ResponseError>;
 type Found = Vec<(TopicName, Vec<(i32, Offset)>)>;
 
-pub(crate) fn handle(broker: &mut Broker, context: &Context, request: OffsetFetchRequest) -> Reply {
+pub(crate) fn handle(
+    broker: &mut Broker,
+    context: &Context,
+    mut request: OffsetFetchRequest,
+) -> Reply {
+    distinct(&mut request.groups, |group| group.group_id.clone());
     let stable = request.require_stable;
     if context.version >= 8 {
         let groups = request
@@ -70,7 +75,11 @@ fn look_up(
         let unstable = stable && coordinator.is_unstable(group, topic, partition);
         if unstable { Err(ResponseError::UnstableOffsetCommit) } else { Ok(()) }
     };
-    if let Some(asked) = asked {
+    if let Some(mut asked) = asked {
+        distinct(&mut asked, |(name, _)| name.clone());
+        for (_, partitions) in &mut asked {
+            distinct(partitions, |partition| *partition);
+        }
         return asked
             .into_iter()
             .map(|(name, partitions)| {

@@ -172,16 +172,20 @@ fn append(
         .log_mut(data.index)
         .ok_or_else(|| unknown_topic(&format!("{name}[{}]", data.index)))?;
     let records = data.records.as_deref().unwrap_or_default();
-    let appended = log
-        .append(config, now_ms, records, &mut broker.scratch)
-        .map_err(|error| refused(name, data.index, &error))?;
+    let outcome = log.append(config, now_ms, records, &mut broker.scratch);
+    let bytes = match &outcome {
+        Ok(appended) => appended.bytes,
+        Err(AppendError::NotSynced { bytes, .. }) => *bytes,
+        Err(_) => 0,
+    };
     let start = log.start_offset();
     let stable = log.last_stable_offset() == log.end_offset();
-    if appended.bytes > 0 && stable {
-        broker.fetches.appended(id, data.index, appended.bytes);
-    } else if appended.bytes > 0 {
-        broker.fetches.appended_open(id, data.index, appended.bytes);
+    if bytes > 0 && stable {
+        broker.fetches.appended(id, data.index, bytes);
+    } else if bytes > 0 {
+        broker.fetches.appended_open(id, data.index, bytes);
     }
+    let appended = outcome.map_err(|error| refused(name, data.index, &error))?;
     Ok((appended, start))
 }
 
@@ -190,16 +194,18 @@ fn refused(topic: &str, partition: i32, error: &AppendError) -> Refused {
         AppendError::TooLarge { .. } => ResponseError::MessageTooLarge,
         AppendError::Corrupt(BatchError::Magic(_)) => ResponseError::UnsupportedForMessageFormat,
         AppendError::Corrupt(_) => ResponseError::CorruptMessage,
-        AppendError::NotOneBatch | AppendError::Control | AppendError::NoProducer => {
-            ResponseError::InvalidRecord
-        }
+        AppendError::NotOneBatch
+        | AppendError::Control
+        | AppendError::NoProducer
+        | AppendError::Keyless
+        | AppendError::Sequence(_) => ResponseError::InvalidRecord,
         AppendError::Invalid(BatchError::Codec(_)) => ResponseError::UnsupportedCompressionType,
         AppendError::Invalid(_) => ResponseError::InvalidRecord,
         AppendError::OutsideTransaction(_) => ResponseError::InvalidTxnState,
         AppendError::Timestamp(_) => ResponseError::InvalidTimestamp,
         AppendError::OutOfOrder { .. } => ResponseError::OutOfOrderSequenceNumber,
         AppendError::Fenced { .. } => ResponseError::InvalidProducerEpoch,
-        AppendError::Disk(_) => ResponseError::KafkaStorageError,
+        AppendError::NotSynced { .. } | AppendError::Disk(_) => ResponseError::KafkaStorageError,
     };
     Refused::new(code, format!("{topic}[{partition}]: {error}"))
 }

@@ -71,6 +71,6 @@ fn write(
         Ok(None) => Err(ResponseError::UnknownTopicOrPartition),
         Err(MarkerError::Fenced) => Err(ResponseError::InvalidProducerEpoch),
         Err(MarkerError::CoordinatorFenced) => Err(ResponseError::TransactionCoordinatorFenced),
-        Err(MarkerError::Disk(error)) => Err(failed(&error)),
+        Err(error @ (MarkerError::NotSynced { .. } | MarkerError::Disk(_))) => Err(failed(&error)),
     }
 }

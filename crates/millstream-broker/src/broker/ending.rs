@@ -143,8 +143,10 @@ impl Broker {
         if log.last_stable_offset() > stable {
             self.fetches.stable_moved(id, partition);
         }
-        self.fetches.appended_open(id, partition, written?);
-        Ok(Some(()))
+        if let Ok(bytes) | Err(MarkerError::NotSynced { bytes, .. }) = &written {
+            self.fetches.appended_open(id, partition, *bytes);
+        }
+        written.map(|_| Some(()))
     }
 
     fn fresh_id_for(&mut self, id: &str) -> Result<i64, ResponseError> {
@@ -158,7 +160,8 @@ impl Broker {
     }
 
     /// Does what a decided transaction asks for. `again` skips the partitions that have their
-    /// marker from an attempt before.
+    /// marker from an attempt before; it may have been the wait for the medium that failed then, so
+    /// that is made up for.
     fn carry_out(&mut self, id: &str, again: bool) -> Result<(), ResponseError> {
         let Some(transaction) = self.transactions.get(id) else { return Ok(()) };
         let Some(commit) = transaction.commits().filter(|_| transaction.state.is_prepared()) else {
@@ -177,15 +180,20 @@ impl Broker {
         };
         self.coordinator.end_transaction(marker.producer_id, commit).map_err(failed)?;
         for (topic, partition) in partitions {
-            let log = self.topics.get(&topic).and_then(|topic| topic.log(partition));
-            let done =
-                log.is_some_and(|log| again && !log.lacks_marker(marker.producer_id, marker.epoch));
-            if done {
+            let now_ms = self.clock.wall();
+            let log = self.topics.get_mut(&topic).and_then(|topic| topic.log_mut(partition));
+            if let Some((log, config)) = log
+                && again
+                && !log.lacks_marker(marker.producer_id, marker.epoch)
+            {
+                log.flush_if_due(config, now_ms).map_err(failed)?;
                 continue;
             }
             match self.write_marker(&topic, partition, &marker) {
                 Ok(_) => {}
-                Err(MarkerError::Disk(error)) => return Err(failed(error)),
+                Err(MarkerError::Disk(error) | MarkerError::NotSynced { source: error, .. }) => {
+                    return Err(failed(error));
+                }
                 Err(error) => {
                     // An administrator has ended it by hand, with a newer epoch.
                     tracing::warn!(transactional_id = id, topic, partition, %error, "no marker");

@@ -1,4 +1,5 @@
-//! Files in memory, for tests and simulation: a write can be made to fail, whole or torn.
+//! Files in memory, for tests and simulation: a write can be made to fail, whole or torn, and a
+//! power loss takes what nobody waited for.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,9 +17,15 @@ pub struct MemoryDisk {
 #[derive(Debug, Default)]
 struct State {
     files: BTreeMap<PathBuf, Vec<u8>>,
+    /// What a power loss leaves: each file as it was at its last sync. Names count as durable at
+    /// once, which is kinder than a real disk; `dir_syncs` tells whether somebody waited for them.
+    on_medium: BTreeMap<PathBuf, Vec<u8>>,
     writes: u64,
+    reads: u64,
+    dir_syncs: u64,
     syncs: u64,
     fail_at: Option<(u64, usize)>,
+    fail_syncs: bool,
 }
 
 impl State {
@@ -42,9 +49,16 @@ impl MemoryDisk {
         state.fail_at = Some((state.writes + nth, kept_bytes));
     }
 
+    /// Lets every wait for the medium fail; changes land as before.
+    pub fn fail_syncs(&self) {
+        self.lock().fail_syncs = true;
+    }
+
     /// Ends the failing.
     pub fn heal(&self) {
-        self.lock().fail_at = None;
+        let mut state = self.lock();
+        state.fail_at = None;
+        state.fail_syncs = false;
     }
 
     /// Changes so far: writes, truncations, renames and removals.
@@ -55,6 +69,22 @@ impl MemoryDisk {
     /// How often somebody waited for the medium.
     pub fn syncs(&self) -> u64 {
         self.lock().syncs
+    }
+
+    /// How often somebody waited for a folder's names.
+    pub fn dir_syncs(&self) -> u64 {
+        self.lock().dir_syncs
+    }
+
+    /// Reads so far.
+    pub fn reads(&self) -> u64 {
+        self.lock().reads
+    }
+
+    /// Takes all that nobody has waited for.
+    pub fn power_loss(&self) {
+        let mut state = self.lock();
+        state.files = state.on_medium.clone();
     }
 
     /// Changes the bytes of a file behind the broker's back.
@@ -97,6 +127,7 @@ impl Disk for MemoryDisk {
         let mut state = self.lock();
         state.change().map_err(|_| failed())?;
         state.files.retain(|path, _| !path.starts_with(dir));
+        state.on_medium.retain(|path, _| !path.starts_with(dir));
         Ok(())
     }
 
@@ -104,6 +135,7 @@ impl Disk for MemoryDisk {
         let mut state = self.lock();
         state.change().map_err(|_| failed())?;
         state.files.remove(path);
+        state.on_medium.remove(path);
         Ok(())
     }
 
@@ -112,6 +144,15 @@ impl Disk for MemoryDisk {
         state.change().map_err(|_| failed())?;
         let bytes = state.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
         state.files.insert(to.to_owned(), bytes);
+        match state.on_medium.remove(from) {
+            Some(bytes) => state.on_medium.insert(to.to_owned(), bytes),
+            None => state.on_medium.remove(to),
+        };
+        Ok(())
+    }
+
+    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
+        self.lock().dir_syncs += 1;
         Ok(())
     }
 
@@ -132,7 +173,8 @@ impl DiskFile for MemoryFile {
     }
 
     fn read_at(&self, out: &mut [u8], at: u64) -> io::Result<usize> {
-        let state = self.disk.lock();
+        let mut state = self.disk.lock();
+        state.reads += 1;
         let bytes = state.files.get(&self.path).ok_or(io::ErrorKind::NotFound)?;
         let from = bytes.len().min(at as usize);
         let length = out.len().min(bytes.len() - from);
@@ -166,7 +208,14 @@ impl DiskFile for MemoryFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.disk.lock().syncs += 1;
+        let mut state = self.disk.lock();
+        if state.fail_syncs {
+            return Err(failed());
+        }
+        state.syncs += 1;
+        if let Some(bytes) = state.files.get(&self.path).cloned() {
+            state.on_medium.insert(self.path.clone(), bytes);
+        }
         Ok(())
     }
 

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use super::{Disk, DiskFile};
 
-/// Handles kept open at most. Each partition that is read or written wants up to three; the
-/// usual limit of a process is 1,024 and sockets need some of them.
+/// Handles kept open at most, and no more than half of what the process may have: sockets need
+/// some, too. Each partition that is read or written wants up to three.
 const OPEN_FILES_MAX: usize = 600;
 
 /// The machine's file system, with a bounded number of open handles.
@@ -19,11 +19,21 @@ pub struct StdDisk {
 }
 
 /// Open handles by file, with the time of their last use.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Pool {
+    max: usize,
     open: HashMap<u64, (Arc<File>, u64)>,
     uses: u64,
     next_id: u64,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let half = limit.and_then(|limit| usize::try_from(limit / 2).ok());
+        let max = OPEN_FILES_MAX.min(half.unwrap_or(OPEN_FILES_MAX)).max(1);
+        Self { max, open: HashMap::new(), uses: 0, next_id: 0 }
+    }
 }
 
 impl Pool {
@@ -35,16 +45,20 @@ impl Pool {
     }
 
     fn put(&mut self, id: u64, file: Arc<File>) {
-        if self.open.len() >= OPEN_FILES_MAX {
+        if self.open.len() >= self.max {
             // A tenth at once, so that the sort is paid rarely.
-            let mut by_use: Vec<(u64, u64)> =
-                self.open.iter().map(|(id, (_, used))| (*used, *id)).collect();
-            by_use.sort_unstable();
-            for (_, id) in by_use.into_iter().take(OPEN_FILES_MAX / 10) {
-                self.open.remove(&id);
-            }
+            self.close_oldest((self.max / 10).max(1));
         }
         self.open.insert(id, (file, self.uses));
+    }
+
+    fn close_oldest(&mut self, count: usize) {
+        let mut by_use: Vec<(u64, u64)> =
+            self.open.iter().map(|(id, (_, used))| (*used, *id)).collect();
+        by_use.sort_unstable();
+        for (_, id) in by_use.into_iter().take(count) {
+            self.open.remove(&id);
+        }
     }
 }
 
@@ -75,6 +89,10 @@ impl Disk for StdDisk {
         fs::rename(from, to)
     }
 
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
     fn file(&self, path: &Path) -> Box<dyn DiskFile> {
         let mut pool = self.pool.lock().expect("no panic while the lock is held");
         pool.next_id += 1;
@@ -103,11 +121,25 @@ impl StdFile {
         if let Some(file) = pool.get(self.id) {
             return Ok(file);
         }
-        let file = OpenOptions::new().read(true).write(true).create(create).open(&self.path)?;
+        let open = || OpenOptions::new().read(true).write(true).create(create).open(&self.path);
+        let file = match open() {
+            // The rest of the process, sockets mostly, has taken what was left.
+            Err(error) if is_out_of_handles(&error) && !pool.open.is_empty() => {
+                let half = pool.open.len().div_ceil(2);
+                pool.close_oldest(half);
+                open()?
+            }
+            other => other?,
+        };
         let file = Arc::new(file);
         pool.put(self.id, Arc::clone(&file));
         Ok(file)
     }
+}
+
+fn is_out_of_handles(error: &io::Error) -> bool {
+    let codes = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE];
+    error.raw_os_error().is_some_and(|code| codes.iter().any(|errno| errno.raw_os_error() == code))
 }
 
 impl Drop for StdFile {

@@ -52,6 +52,8 @@ impl LockFile {
 #[derive(Debug)]
 pub(crate) struct DataDirLock {
     dir: PathBuf,
+    /// Where a broker that was killed has listened.
+    last_address: Option<SocketAddr>,
     _lock: LockFile,
 }
 
@@ -67,14 +69,20 @@ impl DataDirLock {
         loop {
             if let Some(lock) = LockFile::try_acquire(&dir.join(BROKER_LOCK)).map_err(failed)? {
                 // A leftover of a broker that was killed.
+                let last_address = published(dir);
                 let _ = fs::remove_file(dir.join(ADDRESS));
-                return Ok(Self { dir: dir.to_owned(), _lock: lock });
+                return Ok(Self { dir: dir.to_owned(), last_address, _lock: lock });
             }
             if SystemClock.monotonic() >= until {
                 return Err(BrokerError::Locked { dir: dir.to_owned(), holder: holder(dir) });
             }
             super::pause();
         }
+    }
+
+    /// Where a broker that was killed has listened: its clients look for it there.
+    pub(crate) fn last_address(&self) -> Option<SocketAddr> {
+        self.last_address
     }
 
     /// Lets others find the broker: the file is there whole or not at all.
@@ -92,10 +100,15 @@ impl Drop for DataDirLock {
     }
 }
 
-/// The address that the broker of a directory has published, if it has.
-pub(super) fn read_address(dir: &Path) -> Option<SocketAddr> {
+/// What stands in the address file.
+fn published(dir: &Path) -> Option<SocketAddr> {
     let text = fs::read_to_string(dir.join(ADDRESS)).ok()?;
-    let address: SocketAddr = text.lines().next()?.parse().ok()?;
+    text.lines().next()?.parse().ok()
+}
+
+/// Where the broker of a directory can be reached, if it has published that.
+pub(super) fn read_address(dir: &Path) -> Option<SocketAddr> {
+    let address = published(dir)?;
     // Listening on all interfaces is reached on loopback.
     match address.ip().is_unspecified() {
         true if address.is_ipv4() => Some(SocketAddr::from(([127, 0, 0, 1], address.port()))),

@@ -7,6 +7,10 @@ use kafka_protocol::ResponseError;
 use super::member::MemberKey;
 use super::{Group, GroupSettings, GroupState, InitialWait, Member, Opaque, Output, Ticket};
 
+/// A group that waits for its static members is not looked at more often than this, whatever
+/// rebalance time-out they ask for: with none, the broker would do nothing else.
+const LOOK_AGAIN_MIN: Duration = Duration::from_secs(1);
+
 /// A JoinGroup request.
 #[derive(Clone, Debug)]
 pub(crate) struct JoinRequest {
@@ -316,7 +320,8 @@ impl Group {
             let next = self.members.iter().find(|member| member.join_ticket.is_some());
             if next.is_none() && !self.members.is_empty() {
                 // Only static members, and none of them has come yet: their sessions decide.
-                self.join_deadline = Some(now + self.longest_rebalance_timeout());
+                let wait = self.longest_rebalance_timeout().max(LOOK_AGAIN_MIN);
+                self.join_deadline = Some(now + wait);
                 return;
             }
             self.leader = next.map(|member| member.id.clone());

@@ -423,3 +423,23 @@ fn legal_changes_of_state() {
         ]
     );
 }
+
+#[test]
+fn static_members_without_a_rebalance_timeout_keep_nobody_busy() {
+    let mut play = Play::new();
+    for name in ["a", "b"] {
+        let mut request = Play::request("", Some(name), "m");
+        request.new_id = name.into();
+        request.rebalance_timeout = Duration::ZERO;
+        play.join_with(request);
+    }
+    play.sync("b", &[("a", "1"), ("b", "2")]);
+    assert_eq!(play.group.state(), GroupState::Stable);
+    // Only a static member is left, and it does not come: `pass` sees whether time stands still.
+    play.leave("b").unwrap();
+    assert_eq!(play.group.state(), GroupState::PreparingRebalance);
+    play.pass(secs(9));
+    assert_eq!(play.group.members().len(), 1);
+    play.pass(secs(5));
+    assert_eq!(play.group.state(), GroupState::Empty);
+}

@@ -12,6 +12,16 @@ impl Group {
         sessions.chain(pending).chain(self.join_deadline).chain(self.sync_deadline).min()
     }
 
+    /// Moves every deadline away.
+    pub(crate) fn put_off(&mut self, by: Duration) {
+        let sessions = self.members.iter_mut().map(|member| &mut member.session_deadline);
+        let pending = self.pending.iter_mut().map(|(_, deadline)| deadline);
+        let waits = self.join_deadline.iter_mut().chain(&mut self.sync_deadline);
+        for deadline in sessions.chain(pending).chain(waits) {
+            *deadline += by;
+        }
+    }
+
     /// Does what is due at `now`.
     pub(crate) fn tick(&mut self, now: Duration, wall_ms: i64) {
         let pending = self.pending.len();

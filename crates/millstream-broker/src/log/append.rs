@@ -11,6 +11,9 @@ use super::producers::{Refusal, Verdict};
 use super::segment::Segment;
 use super::{LEADER_EPOCH, LogConfig, PartitionLog, TimestampType, UNPACKED_MAX};
 
+/// Folders from a log up to the data directory: partition, topic, `topics`, and that one.
+const DIR_DEPTH: usize = 4;
+
 /// Where a batch went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Appended {
@@ -51,6 +54,12 @@ pub(crate) enum AppendError {
     /// A batch outside of the producer's open transaction.
     #[error("producer {0} has a transaction open here and sent a batch that is not part of it")]
     OutsideTransaction(i64),
+    /// Compaction keeps the last record of each key; one without could neither be kept nor go.
+    #[error("the topic is compacted (cleanup.policy), so every record needs a key")]
+    Keyless,
+    /// A producer counts its records from 0 on.
+    #[error("the batch has a producer id and the sequence number {0}")]
+    Sequence(i32),
     /// Outside of what `message.timestamp.*.max.ms` allow.
     #[error("record timestamp {0} is too far from the broker's clock (message.timestamp.*.max.ms)")]
     Timestamp(i64),
@@ -70,6 +79,15 @@ pub(crate) enum AppendError {
         /// The epoch that is old.
         epoch: i16,
     },
+    /// The batch is in the log and can be read, but the wait for the medium that the settings ask
+    /// for has failed. A repetition waits anew.
+    #[error("the record batch is in the partition's log but not on the medium: {source}")]
+    NotSynced {
+        /// Size of the batch.
+        bytes: usize,
+        /// What the disk says.
+        source: io::Error,
+    },
     /// The disk failed.
     #[error("cannot write the partition's log: {0}")]
     Disk(#[from] io::Error),
@@ -79,7 +97,7 @@ impl PartitionLog {
     /// Checks one batch of a producer and appends it. `scratch` is reused from call to call.
     ///
     /// # Errors
-    /// See [`AppendError`]; the log has not changed then.
+    /// See [`AppendError`]; the log has changed only with [`NotSynced`](AppendError::NotSynced).
     pub(crate) fn append(
         &mut self,
         config: &LogConfig,
@@ -98,6 +116,8 @@ impl PartitionLog {
             match self.producers.check(&sent) {
                 Ok(Verdict::New) => {}
                 Ok(Verdict::Duplicate { base_offset, timestamp }) => {
+                    // The sync of the first one may have failed.
+                    self.flush_if_due(config, now_ms)?;
                     let stamped = config.timestamp_type == TimestampType::LogAppendTime;
                     let log_append_time = if stamped { timestamp } else { -1 };
                     return Ok(Appended { base_offset, log_append_time, bytes: 0 });
@@ -120,12 +140,18 @@ impl PartitionLog {
             // The time index and look-ups believe the header; some clients fill it carelessly.
             header::set_max_timestamp(&mut bytes, newest);
         }
-        self.write(config, now_ms, &bytes)?;
+        if let Err(source) = self.write(config, now_ms, &bytes) {
+            return Err(match self.end_offset > base_offset {
+                true => AppendError::NotSynced { bytes: bytes.len(), source },
+                false => AppendError::Disk(source),
+            });
+        }
         let log_append_time = if stamped { now_ms } else { -1 };
         Ok(Appended { base_offset, log_append_time, bytes: bytes.len() })
     }
 
-    /// Writes a batch whose offset is set at the end of the log.
+    /// Writes a batch whose offset is set at the end of the log. On an error it may be in the log
+    /// all the same; the end offset tells.
     pub(super) fn write(
         &mut self,
         config: &LogConfig,
@@ -137,6 +163,7 @@ impl PartitionLog {
         let segment = self.segments.last_mut().expect("a log has at least one segment");
         if segment.size == 0 {
             self.disk.create_dir_all(&self.dir)?;
+            self.names_unsynced = true;
         }
         if let Err(error) = segment.file.write_at(bytes, segment.size) {
             // Best effort: the next append overwrites what landed, and a start cuts it off.
@@ -151,10 +178,16 @@ impl PartitionLog {
         let marker = header.attributes.is_control().then(|| Marker::parse(bytes)).flatten();
         self.note_producer(self.segments.len() - 1, &header, marker, now_ms, true);
         self.unflushed += header.record_count as u64;
-        if self.unflushed >= config.flush_messages {
-            self.flush(now_ms)?;
-        }
-        Ok(())
+        self.flush_if_due(config, now_ms)
+    }
+
+    /// Keeps `flush.messages`. What repeats something that is in the log already calls it too: the
+    /// sync of the first attempt may have failed.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub(crate) fn flush_if_due(&mut self, config: &LogConfig, now_ms: i64) -> io::Result<()> {
+        if self.unflushed >= config.flush_messages { self.flush(now_ms) } else { Ok(()) }
     }
 
     fn roll_if_due(
@@ -179,14 +212,18 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Closes the last segment and starts the next one at the end offset.
+    /// Closes the last segment and starts the next one at the end offset. What is complete is on
+    /// the medium: flushes need look at the last segment only, and so does a start after a reboot.
     pub(super) fn roll(&mut self) -> io::Result<()> {
         self.last().flush_index()?;
+        self.flush(self.last_flush_ms)?;
+        self.last().sync_index()?;
         self.write_producer_snapshot()?;
         let segment = Segment::create(&*self.disk, &self.dir, self.end_offset)?;
         // The file must be there: after the older ones are deleted, its name is what remembers
         // the end offset.
         segment.file.truncate(0)?;
+        self.disk.sync_dir(&self.dir)?;
         self.segments.push(segment);
         Ok(())
     }
@@ -195,6 +232,13 @@ impl PartitionLog {
     pub(super) fn flush(&mut self, now_ms: i64) -> io::Result<()> {
         if self.unflushed > 0 {
             self.last().sync()?;
+            if self.names_unsynced {
+                // The partition's folder may be as new as its topic's.
+                for dir in self.dir.ancestors().take(DIR_DEPTH) {
+                    self.disk.sync_dir(dir)?;
+                }
+                self.names_unsynced = false;
+            }
         }
         self.unflushed = 0;
         self.last_flush_ms = now_ms;
@@ -221,19 +265,29 @@ fn check_batch(
     if attributes.is_transactional() && !batch.header().has_producer() {
         return Err(AppendError::NoProducer);
     }
+    let sequence = batch.header().base_sequence;
+    if batch.header().has_producer() && sequence < 0 {
+        return Err(AppendError::Sequence(sequence));
+    }
     let stamped = config.timestamp_type == TimestampType::LogAppendTime;
     let earliest = now_ms.saturating_sub(config.timestamp_before_max_ms);
     let latest = now_ms.saturating_add(config.timestamp_after_max_ms);
     let mut refused = None;
     let mut newest = i64::MIN;
+    let mut keyless = false;
     batch
-        .validate(scratch, UNPACKED_MAX, |timestamp| {
+        .validate(scratch, UNPACKED_MAX, |record| {
+            let timestamp = record.timestamp;
+            keyless |= record.key.is_none();
             newest = newest.max(timestamp);
             if timestamp != -1 && !(earliest..=latest).contains(&timestamp) {
                 refused.get_or_insert(timestamp);
             }
         })
         .map_err(AppendError::Invalid)?;
+    if keyless && config.compact {
+        return Err(AppendError::Keyless);
+    }
     match refused {
         Some(timestamp) if !stamped => Err(AppendError::Timestamp(timestamp)),
         _ => Ok(newest),

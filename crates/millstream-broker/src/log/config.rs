@@ -23,6 +23,8 @@ pub(crate) struct LogConfig {
     pub(crate) retention_bytes: i64,
     /// Whether `cleanup.policy` contains `delete`: only then does retention apply.
     pub(crate) delete: bool,
+    /// Whether it contains `compact`: only then does every record need a key.
+    pub(crate) compact: bool,
     /// `max.message.bytes`: largest batch.
     pub(crate) max_message_bytes: usize,
     /// `message.timestamp.type`.
@@ -51,6 +53,7 @@ impl Default for LogConfig {
             retention_ms: 7 * 24 * 3_600_000,
             retention_bytes: -1,
             delete: true,
+            compact: false,
             max_message_bytes: 1_048_588,
             timestamp_type: TimestampType::CreateTime,
             timestamp_before_max_ms: i64::MAX,

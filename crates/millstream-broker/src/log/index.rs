@@ -133,6 +133,12 @@ impl<E: Entry> Index<E> {
         Ok(())
     }
 
+    /// Waits until what is written is on the medium.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        // Without entries there may be no file.
+        if self.written == 0 { Ok(()) } else { self.file.sync() }
+    }
+
     /// The last entry for which `before(key)` holds; it must hold for a prefix of the entries.
     pub(crate) fn last_where(&self, before: impl Fn(E::Key) -> bool) -> io::Result<Option<E>> {
         let (mut low, mut high) = (0, self.written + self.pending.len());

@@ -32,6 +32,15 @@ pub(crate) enum MarkerError {
     /// A newer coordinator has written a marker already.
     #[error("a newer coordinator has written markers for the producer")]
     CoordinatorFenced,
+    /// The marker is in the log and counts, but the wait for the medium that the settings ask for
+    /// has failed.
+    #[error("a marker is in the partition's log but not on the medium: {source}")]
+    NotSynced {
+        /// Size of its batch.
+        bytes: usize,
+        /// What the disk says.
+        source: io::Error,
+    },
     /// The disk failed.
     #[error("cannot write a marker: {0}")]
     Disk(#[from] io::Error),
@@ -72,7 +81,7 @@ impl PartitionLog {
     /// Ends a producer's transaction in this partition. Returns the bytes that were added.
     ///
     /// # Errors
-    /// See [`MarkerError`].
+    /// See [`MarkerError`]; the log has changed only with [`NotSynced`](MarkerError::NotSynced).
     pub(crate) fn write_marker(
         &mut self,
         config: &LogConfig,
@@ -87,9 +96,15 @@ impl PartitionLog {
                 return Err(MarkerError::CoordinatorFenced);
             }
         }
-        let bytes = marker.encode(self.end_offset, now_ms)?;
-        self.write(config, now_ms, &bytes)?;
-        Ok(bytes.len())
+        let offset = self.end_offset;
+        let bytes = marker.encode(offset, now_ms)?;
+        match self.write(config, now_ms, &bytes) {
+            Err(source) if self.end_offset > offset => {
+                Err(MarkerError::NotSynced { bytes: bytes.len(), source })
+            }
+            Err(error) => Err(MarkerError::Disk(error)),
+            Ok(()) => Ok(bytes.len()),
+        }
     }
 
     /// Whether a marker of that producer and epoch is missing here: what an interrupted end of a

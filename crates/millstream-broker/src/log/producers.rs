@@ -195,6 +195,11 @@ impl Producers {
         self.by_id.get(&id).map(|producer| (producer.epoch, producer.coordinator_epoch))
     }
 
+    /// The highest id among them that is below `limit`.
+    pub(crate) fn highest_id(&self, limit: i64) -> Option<i64> {
+        self.by_id.range(..limit).next_back().map(|(id, _)| *id)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.by_id.is_empty()
     }

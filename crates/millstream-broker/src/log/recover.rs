@@ -57,15 +57,21 @@ impl PartitionLog {
             places: read::Places::default(),
             unflushed: 0,
             last_flush_ms: 0,
+            names_unsynced: false,
+            loose_snapshot: None,
         };
-        let scanned = log.open_segments(&bases, config, recovery)?;
+        let rebuilt = log.open_segments(&bases, config, recovery)?;
         if log.segments.is_empty() {
             log.segments.push(Segment::create(&*log.disk, dir, start_offset)?);
             log.end_offset = start_offset;
         }
+        // What a dead process has left may still be in the system's cache only.
+        let scanned = recovery != Recovery::Clean && log.last().size > 0;
+        log.unflushed = u64::from(scanned);
+        log.names_unsynced = scanned;
         let first = log.segments[0].base;
         log.start_offset = start_offset.max(first).min(log.end_offset);
-        log.load_producers(&snapshots, &scanned)?;
+        log.load_producers(&snapshots, &rebuilt)?;
         Ok(log)
     }
 
@@ -76,7 +82,7 @@ impl PartitionLog {
         config: &LogConfig,
         recovery: Recovery,
     ) -> io::Result<Vec<i64>> {
-        let mut scanned = Vec::new();
+        let mut rebuilt = Vec::new();
         for (number, base) in bases.iter().enumerate() {
             let is_last = number + 1 == bases.len();
             let scan = match recovery {
@@ -86,39 +92,75 @@ impl PartitionLog {
             };
             let believed = match scan {
                 true => None,
-                false => Some(Segment::open(&*self.disk, &self.dir, *base)?),
+                false => self.believe(*base, is_last)?,
             };
-            if let Some(segment) = believed.filter(Segment::has_index) {
-                if is_last {
-                    self.end_offset = end_of(&segment)?;
-                }
+            if let Some(segment) = believed {
                 self.segments.push(segment);
                 continue;
             }
             let (segment, end_offset, whole) = scan_segment(&*self.disk, &self.dir, *base, config)?;
             self.end_offset = end_offset;
-            self.segments.push(segment);
-            scanned.push(*base);
-            if !whole && !is_last {
-                // What follows a hole has no place in the log any more.
-                for later in &bases[number + 1..] {
+            rebuilt.push(*base);
+            if !whole {
+                // What follows a hole has no place in the log any more. The last one goes first
+                // and the hole itself last: an interruption must leave it to be found again.
+                for later in bases[number + 1..].iter().rev() {
                     tracing::warn!(dir = %self.dir.display(), segment = later, "dropped behind a broken batch");
                     Segment::create(&*self.disk, &self.dir, *later)?.remove(&*self.disk)?;
                 }
+                segment.file.truncate(segment.size)?;
+                self.segments.push(segment);
                 break;
             }
+            self.segments.push(segment);
         }
-        Ok(scanned)
+        Ok(rebuilt)
+    }
+
+    /// Opens a segment as its files say; the last one tells the end offset. `None` if that cannot
+    /// be, and the segment must be scanned. Damage in an earlier one is an error: a cut there would
+    /// cost all that is behind it.
+    fn believe(&mut self, base: i64, is_last: bool) -> io::Result<Option<Segment>> {
+        let opened = Segment::open(&*self.disk, &self.dir, base).and_then(|segment| {
+            let end = if is_last && segment.has_index() { end_of(&segment)? } else { base };
+            Ok((segment, end))
+        });
+        match opened {
+            Ok((segment, end)) if segment.has_index() => {
+                self.end_offset = end;
+                Ok(Some(segment))
+            }
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData && is_last => {
+                tracing::warn!(dir = %self.dir.display(), segment = base, %error, "is damaged and will be read");
+                Ok(None)
+            }
+            Err(error) => {
+                let message = format!("{}, segment {base}: {error}", self.dir.display());
+                Err(io::Error::new(error.kind(), message))
+            }
+        }
     }
 
     /// Takes the newest snapshot that is not beyond the end and replays the headers behind it.
-    /// The index of aborted transactions of a segment in `scanned` is empty and is filled by the
-    /// replay, which must not begin behind that segment's start then.
-    fn load_producers(&mut self, snapshots: &[i64], scanned: &[i64]) -> io::Result<()> {
-        let mut from = self.segments[0].base;
-        let latest = scanned.first().copied().unwrap_or(self.end_offset);
+    /// The index of aborted transactions of a segment in `rebuilt` is empty and is filled by the
+    /// replay, which must not begin behind that segment's start then. Of the other snapshots those
+    /// at the beginning of a segment stay: a later cut may need them.
+    fn load_producers(&mut self, snapshots: &[i64], rebuilt: &[i64]) -> io::Result<()> {
+        let first = self.segments[0].base;
+        let latest = rebuilt.first().copied().unwrap_or(self.end_offset);
+        let mut from = first;
+        let mut found = false;
         for offset in snapshots.iter().rev() {
+            let begins_segment =
+                self.segments.binary_search_by_key(offset, |segment| segment.base).is_ok();
+            if found && begins_segment {
+                continue;
+            }
             if (latest + 1..=self.end_offset).contains(offset) {
+                // The next one replaces it.
+                let loose = (!begins_segment).then_some(*offset);
+                self.loose_snapshot = self.loose_snapshot.or(loose);
                 continue;
             }
             let path = snapshot_path(&self.dir, *offset);
@@ -127,18 +169,25 @@ impl PartitionLog {
             let read = file.read_at(&mut bytes, 0)?;
             // One from before the first segment may know of a transaction whose marker has been
             // deleted with its records.
-            if (from..=self.end_offset).contains(offset)
+            if !found
+                && (first..=self.end_offset).contains(offset)
                 && let Some(producers) = Producers::decode(&bytes[..read])
             {
                 self.producers = producers;
+                let loose = (!begins_segment).then_some(*offset);
+                self.loose_snapshot = self.loose_snapshot.or(loose);
                 from = *offset;
-                break;
+                found = true;
+                continue;
             }
             self.disk.remove_file(&path)?;
         }
+        if from >= self.end_offset {
+            return Ok(());
+        }
         for number in self.segment_of(from)..self.segments.len() {
             let segment = &self.segments[number];
-            let index = scanned.contains(&segment.base);
+            let index = rebuilt.contains(&segment.base);
             let Some((mut place, mut header)) = read::find_batch(segment, from)? else { continue };
             loop {
                 let segment = &self.segments[number];
@@ -162,18 +211,23 @@ impl PartitionLog {
 
 /// The offset behind a believed segment, from its last index entry on.
 fn end_of(segment: &Segment) -> io::Result<i64> {
-    let mut place = segment.offsets.last().map_or(0, |entry| u64::from(entry.place));
-    let mut end = segment.base;
+    let last = segment.offsets.last();
+    let mut place = last.map_or(0, |entry| u64::from(entry.place));
+    let mut end = segment.base + last.map_or(0, |entry| i64::from(entry.offset));
     while place < segment.size {
         let header = segment.header_at(place)?;
+        if header.base_offset != end {
+            let message = format!("offset {} where {end} must be", header.base_offset);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
         end = header.next_offset();
         place += header.size() as u64;
     }
     Ok(end)
 }
 
-/// Reads a whole segment, builds its indexes anew and cuts the file at the first batch that is
-/// broken. Returns the segment, the offset behind it, and whether nothing was cut.
+/// Reads a segment up to the first batch that is broken, and builds its indexes anew. Returns the
+/// segment, the offset behind it, and whether that was all; if not, the caller cuts the file.
 fn scan_segment(
     disk: &dyn Disk,
     dir: &Path,
@@ -207,9 +261,8 @@ fn scan_segment(
             cut_bytes = length - segment.size,
             end_offset,
             reason,
-            "cut the log at a broken batch"
+            "cuts the log at a broken batch"
         );
-        segment.file.truncate(segment.size)?;
     }
     Ok((segment, end_offset, broken.is_none()))
 }
@@ -232,9 +285,10 @@ fn check_batch(
     if header.size() as u64 > left {
         return Err(Broken::Batch("the file ends inside the batch".into()));
     }
-    if header.base_offset < expected || header.last_offset_delta < 0 {
+    // The checksum does not cover the offset. Nothing leaves gaps, so it is known.
+    if header.base_offset != expected || header.last_offset_delta < 0 {
         return Err(Broken::Batch(format!(
-            "offset {} where {expected} or later must be",
+            "offset {} where {expected} must be",
             header.base_offset
         )));
     }

@@ -87,7 +87,8 @@ impl Segment {
     pub(crate) fn header_at(&self, place: u64) -> io::Result<BatchHeader> {
         let mut bytes = [0; HEADER_LEN];
         let read = self.file.read_at(&mut bytes, place)?;
-        BatchHeader::parse(&bytes[..read]).map_err(io::Error::other)
+        BatchHeader::parse(&bytes[..read])
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
     /// Reads the whole batch at `place`, whose header that is.
@@ -146,6 +147,13 @@ impl Segment {
 
     fn relative(&self, offset: i64) -> u32 {
         u32::try_from(offset - self.base).expect("a segment is rolled before 32 bits run out")
+    }
+
+    /// Waits until the written part of the indexes is on the medium.
+    pub(crate) fn sync_index(&self) -> io::Result<()> {
+        self.offsets.sync()?;
+        self.times.sync()?;
+        self.aborted.sync()
     }
 
     /// Waits until the log is on the medium.

@@ -450,3 +450,175 @@ proptest! {
         prop_assert_eq!(next.base_offset, found.len() as i64);
     }
 }
+
+/// Snapshot files that are there.
+fn snapshots(disk: &MemoryDisk) -> Vec<i64> {
+    let files = disk.files();
+    let snapshots = files.iter().filter(|(path, _)| path.extension().unwrap() == "snapshot");
+    snapshots
+        .map(|(path, _)| path.file_stem().unwrap().to_str().unwrap().parse().unwrap())
+        .collect()
+}
+
+#[test]
+fn a_clean_start_reads_no_batches() {
+    for producer in [-1, 7] {
+        let disk = MemoryDisk::default();
+        let config = LogConfig { segment_bytes: 20_000, ..LogConfig::default() };
+        let mut log = open(&disk, &config, Recovery::Clean);
+        for number in 0..1000 {
+            let sent = match producer {
+                -1 => batch(&[NOW], b"v", Compression::None),
+                id => from_producer(id, 0, number, 1),
+            };
+            append(&mut log, &config, &sent).unwrap();
+        }
+        log.close().unwrap();
+        let segments = log.segments.len() as u64;
+        for _ in 0..2 {
+            let before = disk.reads();
+            let mut log = open(&disk, &config, Recovery::Clean);
+            // A few per segment, and the batches behind the last index entry.
+            let reads = disk.reads() - before;
+            assert!(reads < 4 * segments + 80, "{reads} reads, {segments} segments");
+            log.close().unwrap();
+        }
+        // After a crash of the process only the last segment is read.
+        let before = disk.reads();
+        open(&disk, &config, Recovery::ProcessCrash);
+        let reads = disk.reads() - before;
+        assert!(reads < 4 * segments + 3 * 20_000 / 70, "{reads} reads, {segments} segments");
+    }
+}
+
+#[test]
+fn snapshots_do_not_pile_up() {
+    let disk = MemoryDisk::default();
+    let config = small_segments();
+    let mut log = open(&disk, &config, Recovery::Clean);
+    let mut sequence = 0;
+    for _ in 0..10 {
+        for _ in 0..3 {
+            append(&mut log, &config, &from_producer(7, 0, sequence, 1)).unwrap();
+            sequence += 1;
+        }
+        log.close().unwrap();
+        log = open(&disk, &config, Recovery::Clean);
+    }
+    let bases: Vec<i64> = log.segments.iter().map(|segment| segment.base).collect();
+    let loose: Vec<i64> =
+        snapshots(&disk).into_iter().filter(|offset| !bases.contains(offset)).collect();
+    assert_eq!(loose, [30], "beside those of the segments {bases:?}");
+    assert_eq!(append(&mut log, &config, &from_producer(7, 0, 29, 1)).unwrap().bytes, 0);
+    // A crash makes the last one useless, but the next stop replaces it.
+    let mut log = open(&disk, &config, Recovery::ProcessCrash);
+    append(&mut log, &config, &from_producer(7, 0, 30, 1)).unwrap();
+    log.close().unwrap();
+    let kept = snapshots(&disk);
+    assert!(kept.contains(&31) && !kept.contains(&30), "{kept:?}");
+}
+
+#[test]
+fn completed_segments_survive_a_power_loss_without_flush_settings() {
+    let disk = MemoryDisk::default();
+    let config = small_segments();
+    let mut log = open(&disk, &config, Recovery::Clean);
+    for number in 0..20 {
+        append(&mut log, &config, &batch(&[NOW + number], &[1; 150], Compression::None)).unwrap();
+    }
+    let last = log.segments.last().unwrap().base;
+    assert!(last > 10);
+    assert!(disk.dir_syncs() >= log.segments.len() as u64, "names need a sync of their own");
+    disk.power_loss();
+    let mut log = open(&disk, &config, Recovery::MachineCrash);
+    assert_eq!(log.end_offset(), last);
+    assert_eq!(read_all(&mut log, 1000).len() as i64, last);
+    assert_eq!(log.find_timestamp(NOW + 3).unwrap().unwrap().offset, 3);
+}
+
+#[test]
+fn a_clean_stop_survives_a_power_loss() {
+    let disk = MemoryDisk::default();
+    let config = small_segments();
+    let mut log = open(&disk, &config, Recovery::Clean);
+    let one = batch(&[NOW], &[1; 150], Compression::None);
+    for number in 0..20 {
+        append(&mut log, &config, &one).unwrap();
+        // Stopped and started in between: by a crash, and in order.
+        if number == 7 {
+            log = open(&disk, &config, Recovery::ProcessCrash);
+        } else if number == 9 {
+            log.close().unwrap();
+            log = open(&disk, &config, Recovery::Clean);
+        }
+    }
+    log = open(&disk, &config, Recovery::ProcessCrash);
+    log.close().unwrap();
+    let syncs = disk.syncs();
+    open(&disk, &config, Recovery::Clean).close().unwrap();
+    assert_eq!(disk.syncs(), syncs, "nothing new, nothing to wait for");
+    disk.power_loss();
+    let mut log = open(&disk, &config, Recovery::ProcessCrash);
+    assert_eq!(read_all(&mut log, 1000).len(), 20);
+}
+
+#[test]
+fn a_repetition_is_not_acknowledged_before_the_sync_that_failed() {
+    let disk = MemoryDisk::default();
+    let config = LogConfig { flush_messages: 1, ..LogConfig::default() };
+    let mut log = open(&disk, &config, Recovery::Clean);
+    let sent = from_producer(7, 0, 0, 2);
+    disk.fail_syncs();
+    let error = append(&mut log, &config, &sent).unwrap_err();
+    assert!(matches!(error, AppendError::NotSynced { bytes, .. } if bytes == sent.len()));
+    append(&mut log, &config, &sent).unwrap_err();
+    disk.heal();
+    let again = append(&mut log, &config, &sent).unwrap();
+    assert_eq!((again.base_offset, again.bytes, log.end_offset()), (0, 0, 2));
+    assert_eq!(disk.syncs(), 1);
+    append(&mut log, &config, &sent).unwrap();
+    assert_eq!(disk.syncs(), 1, "it is on the medium now");
+}
+
+#[test]
+fn records_that_a_topic_cannot_keep_are_refused() {
+    let disk = MemoryDisk::default();
+    let config = LogConfig { compact: true, ..LogConfig::default() };
+    let mut log = open(&disk, &config, Recovery::Clean);
+    let mut mixed = RecordBatchBuilder::new(Compression::Lz4);
+    mixed.push(NOW, Some(b"k"), None, []);
+    mixed.push(NOW, None, Some(b"v"), []);
+    let error = append(&mut log, &config, &mixed.finish(0).unwrap()).unwrap_err();
+    assert!(matches!(error, AppendError::Keyless));
+    let mut keyed = RecordBatchBuilder::new(Compression::None);
+    keyed.push(NOW, Some(b""), None, []);
+    append(&mut log, &config, &keyed.finish(0).unwrap()).unwrap();
+    let error = append(&mut log, &config, &from_producer(7, 0, -1, 1)).unwrap_err();
+    assert!(matches!(error, AppendError::Sequence(-1)));
+}
+
+/// The checksum does not cover a batch's offset: any bit of it may be wrong, in any batch.
+#[test]
+fn a_changed_offset_is_cut_off_and_nothing_panics() {
+    let config = LogConfig { index_interval_bytes: 0, ..LogConfig::default() };
+    let one = batch(&[NOW], b"value", Compression::None);
+    for (number, bit) in [(0, 0), (0, 20), (2, 1), (2, 31), (2, 40), (4, 62), (4, 63), (4, 0)] {
+        for recovery in [Recovery::Clean, Recovery::ProcessCrash, Recovery::MachineCrash] {
+            let disk = MemoryDisk::default();
+            let mut log = open(&disk, &config, Recovery::Clean);
+            for _ in 0..5 {
+                append(&mut log, &config, &one).unwrap();
+            }
+            log.close().unwrap();
+            disk.corrupt(&Path::new(DIR).join("00000000000000000000.log"), |bytes| {
+                bytes[one.len() * number + 7 - bit / 8] ^= 1 << (bit % 8);
+            });
+            let mut log = open(&disk, &config, recovery);
+            // A clean start looks at the end only.
+            let seen = recovery != Recovery::Clean || number == 4;
+            let expected = if seen { number as i64 } else { 5 };
+            assert_eq!(log.end_offset(), expected, "{number} {bit} {recovery:?}");
+            assert_eq!(append(&mut log, &config, &one).unwrap().base_offset, expected);
+        }
+    }
+}

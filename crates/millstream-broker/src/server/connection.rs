@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,6 +20,12 @@ const READ_AHEAD_MAX: usize = 64 * 1024;
 /// without sending it reserves nothing more.
 const RESERVE_STEP: usize = 256 * 1024;
 
+/// A buffer that has held a larger frame is not kept: a connection that once sent a hundred
+/// megabytes would hold them until it is closed.
+const KEEP_MAX: usize = 1024 * 1024;
+/// A client that takes nothing of its answer for so long is given up.
+const SEND_MAX: Duration = Duration::from_secs(60);
+
 /// Why a connection is closed by us.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Closed {
@@ -32,6 +39,8 @@ pub(super) enum Closed {
     CutOff,
     #[error("no request for connections.max.idle.ms")]
     Idle,
+    #[error("the client does not read its answer")]
+    NotReading,
     #[error("{0}")]
     Refused(String),
 }
@@ -53,12 +62,12 @@ pub(super) async fn serve(
         };
         let Some(frame) = frame else { return Ok(()) };
         match shared.handle(frame, &host)? {
-            Pending::Answer(answer) => send(&mut stream, &answer).await?,
+            Pending::Answer(answer) => send(shared, &mut stream, &answer).await?,
             Pending::Nothing => {}
             Pending::Close(reason) => return Err(Closed::Refused(reason)),
             Pending::Wait(ticket, receiver) => {
                 match wait(shared, &mut stream, &mut buffer, ticket, receiver).await? {
-                    Some(answer) => send(&mut stream, &answer).await?,
+                    Some(answer) => send(shared, &mut stream, &answer).await?,
                     None => return Ok(()),
                 }
             }
@@ -66,11 +75,21 @@ pub(super) async fn serve(
     }
 }
 
-async fn send(stream: &mut TcpStream, answer: &[u8]) -> Result<(), Closed> {
+async fn send(shared: &Shared, stream: &mut TcpStream, answer: &[u8]) -> Result<(), Closed> {
     if answer.is_empty() {
         return Err(Closed::Refused("the answer could not be encoded".into()));
     }
-    Ok(stream.write_all(answer).await?)
+    // Counted from the last progress: a slow client is not a silent one.
+    let limit = shared.idle_max.map_or(SEND_MAX, |idle| idle.min(SEND_MAX));
+    let mut rest = answer;
+    while !rest.is_empty() {
+        let written = tokio::time::timeout(limit, stream.write(rest)).await;
+        match written.map_err(|_| Closed::NotReading)?? {
+            0 => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+            written => rest = &rest[written..],
+        }
+    }
+    Ok(())
 }
 
 /// The next frame without its length; `None` when the client has closed the connection.
@@ -89,8 +108,7 @@ async fn read_frame(
                 .ok_or(Closed::FrameSize(stated, shared.frame_max))?;
             missing = (4 + length).saturating_sub(buffer.len());
             if missing == 0 {
-                buffer.advance(4);
-                return Ok(Some(buffer.split_to(length).freeze()));
+                return Ok(Some(take_frame(buffer, length)));
             }
         }
         buffer.reserve(missing.clamp(4096, RESERVE_STEP));
@@ -98,6 +116,17 @@ async fn read_frame(
             return if buffer.is_empty() { Ok(None) } else { Err(Closed::CutOff) };
         }
     }
+}
+
+/// Splits a frame off, which is there with its length in front.
+fn take_frame(buffer: &mut BytesMut, length: usize) -> Bytes {
+    buffer.advance(4);
+    let frame = buffer.split_to(length).freeze();
+    if length > KEEP_MAX {
+        // What is left still holds on to the whole; it is a piece of the next request at most.
+        *buffer = BytesMut::from(&buffer[..]);
+    }
+    frame
 }
 
 /// Waits for the broker's answer; `None` when the client goes away meanwhile.
@@ -121,6 +150,26 @@ async fn wait(
                     return read.map(|_| None).map_err(Closed::from);
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_frame_leaves_no_large_buffer() {
+        for rest in [&b""[..], b"rest"] {
+            let length = 8 * KEEP_MAX;
+            let mut buffer = BytesMut::zeroed(4 + length);
+            buffer.extend_from_slice(rest);
+            let frame = take_frame(&mut buffer, length);
+            assert_eq!((frame.len(), &buffer[..]), (length, rest));
+            drop(frame);
+            // A reservation takes back what the frame has held, if the buffer still can.
+            buffer.reserve(4096);
+            assert!(buffer.capacity() < KEEP_MAX, "{}", buffer.capacity());
         }
     }
 }

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::disk::MemoryDisk;
+use crate::journal::Durability;
 
 const MS: i64 = 1_700_000_000_000;
 
@@ -173,7 +174,7 @@ fn only_partitions_that_were_added_are_verified() {
 
 fn journal(disk: &MemoryDisk) -> Journal {
     let disk = std::sync::Arc::new(disk.clone());
-    Journal::open(disk, std::path::Path::new("/j"), "transactions", false).unwrap()
+    Journal::open(disk, std::path::Path::new("/j"), "transactions", Durability::Cached).unwrap()
 }
 
 fn at(seconds: u64) -> Now {

@@ -62,9 +62,22 @@ fn an_address_of_a_dead_broker_is_not_believed() {
     let old = killed.address;
     killed.kill();
     assert!(dir.path().join("broker.address").exists(), "nobody was left to remove it");
+    // Somebody else has taken the port meanwhile.
+    let other = std::net::TcpListener::bind(old).unwrap();
     let address = ensure_running(dir.path(), || command(dir.path(), "5")).unwrap();
     assert_ne!(address, old);
     assert_eq!(Client::connect(address).values("t"), [b"kept"]);
+    drop(other);
+}
+
+/// Clients of the killed broker go on connecting to its address.
+#[test]
+fn a_killed_broker_comes_back_at_its_address() {
+    let dir = tempfile::tempdir().unwrap();
+    let killed = BrokerProcess::start(dir.path(), &[]);
+    let old = killed.address;
+    killed.kill();
+    assert_eq!(ensure_running(dir.path(), || command(dir.path(), "5")).unwrap(), old);
 }
 
 #[test]

@@ -4,9 +4,13 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka_protocol::messages::{ApiVersionsRequest, FetchRequest, ProduceRequest};
+use kafka_protocol::messages::{
+    ApiVersionsRequest, FetchRequest, IncrementalAlterConfigsRequest, MetadataRequest,
+    ProduceRequest,
+};
+use kafka_protocol::protocol::StrBytes;
 use millstream_broker::{BrokerConfig, BrokerError, BrokerHandle};
-use millstream_types::SystemClock;
+use millstream_types::{Clock, SystemClock};
 
 use crate::client::{Client, batch, fetch, produce};
 
@@ -120,6 +124,78 @@ fn a_second_broker_is_told_who_has_the_directory() {
     let config = BrokerConfig::new(other.path()).setting("log.retention.day", "1");
     let error = BrokerHandle::start(config, Arc::new(SystemClock)).unwrap_err();
     assert!(error.to_string().contains("log.retention.day"), "{error}");
+}
+
+#[test]
+fn a_wildcard_address_needs_one_to_advertise() {
+    let dir = tempfile::tempdir().unwrap();
+    let everywhere = "0.0.0.0:0".parse().unwrap();
+    let config = || BrokerConfig::new(dir.path()).listen(everywhere);
+    for config in [config(), config().advertise("::", 9092), config().advertise("", 9092)] {
+        let error = BrokerHandle::start(config, Arc::new(SystemClock)).unwrap_err();
+        assert!(matches!(error, BrokerError::Advertise { .. }));
+        assert!(error.to_string().contains("--advertise HOST:PORT"), "{error}");
+    }
+    let broker = start(config().advertise("kafka.example", 0));
+    let address = ([127, 0, 0, 1], broker.address().port()).into();
+    let answer = Client::connect(address).ask(12, &MetadataRequest::default());
+    let row = &answer.brokers[0];
+    let port = i32::from(broker.address().port());
+    assert_eq!((row.host.as_str(), row.port), ("kafka.example", port));
+}
+
+#[test]
+fn the_limit_on_connections_can_be_changed_while_running() {
+    use kafka_protocol::messages::incremental_alter_configs_request::{
+        AlterConfigsResource, AlterableConfig,
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(BrokerConfig::new(dir.path()));
+    let mut client = Client::connect(broker.address());
+    let setting = AlterableConfig::default()
+        .with_name(StrBytes::from_static_str("max.connections"))
+        .with_value(Some(StrBytes::from_static_str("1")));
+    let resource = AlterConfigsResource::default()
+        .with_resource_type(4)
+        .with_resource_name(StrBytes::from_static_str("1"))
+        .with_configs(vec![setting]);
+    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+    assert_eq!(client.ask(1, &request).responses[0].error_code, 0);
+    let mut refused = Client::connect(broker.address());
+    let read = refused.stream.read_to_end(&mut Vec::new());
+    assert!(!matches!(&read, Err(e) if e.kind() == std::io::ErrorKind::WouldBlock), "{read:?}");
+    assert_eq!(client.ask(0, &ApiVersionsRequest::default()).error_code, 0);
+}
+
+#[test]
+fn a_client_that_does_not_read_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(BrokerConfig::new(dir.path()).setting("connections.max.idle.ms", "300"));
+    let mut client = Client::connect(broker.address());
+    client.create_topic("t", 1);
+    client.produce("t", batch(&[&[7; 900_000]]));
+    // More than the buffers of both sockets hold.
+    for _ in 0..50 {
+        if client.send(12, &fetch("t", 0, 0)).is_err() {
+            break;
+        }
+    }
+    let until = SystemClock.monotonic() + Duration::from_secs(30);
+    while broker.connections() > 0 {
+        assert!(SystemClock.monotonic() < until, "the connection is still open");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_silent_connection_is_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(BrokerConfig::new(dir.path()).setting("connections.max.idle.ms", "200"));
+    let mut client = Client::connect(broker.address());
+    client.create_topic("t", 1);
+    // The client's own patience ends this read with an error, the broker's with an end.
+    let mut rest = Vec::new();
+    assert_eq!(client.stream.read_to_end(&mut rest).unwrap(), 0);
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use crate::when::When;
+
 /// Where to begin in each partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Start {
@@ -13,8 +15,8 @@ pub(crate) enum Start {
     Offset(i64),
     /// That many records before the end.
     Last(i64),
-    /// The first record at or after that time, ms since the epoch.
-    Time(i64),
+    /// The first record at or after that time.
+    Time(When),
 }
 
 impl FromStr for Start {
@@ -23,16 +25,14 @@ impl FromStr for Start {
     fn from_str(text: &str) -> Result<Self, String> {
         let number = |digits: &str| {
             digits.parse::<i64>().ok().filter(|n| *n >= 0).ok_or_else(|| {
-                format!(
-                    "{text:?} is none of: beginning, end, OFFSET, -N (the last N), @MILLISECONDS"
-                )
+                format!("{text:?} is none of: beginning, end, OFFSET, -N (the last N), @TIME")
             })
         };
         match text {
             "beginning" | "earliest" => Ok(Self::Beginning),
             "end" | "latest" => Ok(Self::End),
             _ => match text.as_bytes().first() {
-                Some(b'@') => number(&text[1..]).map(Self::Time),
+                Some(b'@') => text[1..].parse().map(Self::Time),
                 Some(b'-') => number(&text[1..]).map(Self::Last),
                 _ => number(text).map(Self::Offset),
             },
@@ -51,7 +51,10 @@ mod tests {
         assert_eq!(parsed("latest"), Some(Start::End));
         assert_eq!(parsed("17"), Some(Start::Offset(17)));
         assert_eq!(parsed("-5"), Some(Start::Last(5)));
-        assert_eq!(parsed("@1357016400000"), Some(Start::Time(1_357_016_400_000)));
+        let time = Some(Start::Time(When::At(1_357_016_400_000)));
+        assert_eq!(parsed("@1357016400000"), time);
+        assert_eq!(parsed("@2013-01-01T05:00:00Z"), time);
+        assert_eq!(parsed("@-2h"), Some(Start::Time(When::Ago(7_200_000))));
         for wrong in ["", "x", "--5", "@", "@-1", "1.5"] {
             assert_eq!(parsed(wrong), None, "{wrong}");
         }

@@ -2,7 +2,9 @@
 //! column that is there keeps its place, a new one comes last. What is no map raises a
 //! `TypeError`, and nothing is set.
 
-use millstream_value::{Expr, Failure, Text, Value, access};
+use std::sync::Arc;
+
+use millstream_value::{Expr, Failure, Function, Text, Value, access};
 
 use super::UserFunction;
 use super::filter::run_chain;
@@ -15,7 +17,7 @@ pub(crate) enum Assigned {
     Expr(Expr),
     /// An object of the host is shared by all records (D-34).
     Constant(Value),
-    /// A chain of `apply` functions, on a copy of the record.
+    /// A chain of `apply` functions, on the value itself (D-05).
     Chain(Vec<UserFunction>),
 }
 
@@ -26,6 +28,30 @@ impl Assigned {
             Assigned::Constant(value) => matches!(value, Value::Host(_)),
             Assigned::Chain(chain) => chain.iter().any(|f| f.function.needs_host()),
         }
+    }
+}
+
+/// A chain whose result goes into a column that only the host can name (D-34): `assign(value,
+/// result)` gives the value with it.
+pub(crate) struct AssignedByHost {
+    pub(crate) chain: Vec<UserFunction>,
+    pub(crate) assign: Arc<dyn Function>,
+}
+
+impl AssignedByHost {
+    pub(super) fn run(
+        &self,
+        node: &Node,
+        record: &mut Record,
+        run: &mut Run<'_>,
+    ) -> Result<(), Failure> {
+        let result = run_chain(&self.chain, record, run)?;
+        record.value = self.assign.call_values(vec![record.value.share(), result])?;
+        run.forward(node, record)
+    }
+
+    pub(super) fn needs_host(&self) -> bool {
+        self.assign.needs_host() || self.chain.iter().any(|f| f.function.needs_host())
     }
 }
 

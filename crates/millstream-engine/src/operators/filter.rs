@@ -2,10 +2,10 @@
 //! (D-22, D-32, D-33). A record that is kept goes on as it came: the condition's result is
 //! nobody's value. One that is left out ends here and is no output.
 //!
-//! A chain of `apply` functions (D-33) works on a copy of its own, as it did when it was a
-//! branch.
+//! A chain of `apply` functions (D-33) is called with the record's own value, no copy of it: what
+//! its first function changes there stays changed (D-05).
 
-use millstream_value::{Expr, Failure};
+use millstream_value::{Expr, Failure, Value};
 
 use super::{UserFunction, truthy};
 use crate::record::Record;
@@ -43,15 +43,23 @@ pub(super) fn run(
     if keep { run.forward(node, record) } else { Ok(()) }
 }
 
-/// The value at the end of a chain of `apply` functions.
+/// The value at the end of a chain of `apply` functions. The record's own is in its place again
+/// afterwards, also when one of them fails.
 pub(super) fn run_chain(
     chain: &[UserFunction],
-    record: &Record,
+    record: &mut Record,
     run: &Run<'_>,
-) -> Result<millstream_value::Value, Failure> {
-    let mut branch = record.branch()?;
-    for function in chain {
-        branch.value = function.call(&mut branch, run)?;
+) -> Result<Value, Failure> {
+    let Some((first, rest)) = chain.split_first() else { return Ok(record.value.share()) };
+    let result = first.call(record, run)?;
+    if rest.is_empty() {
+        return Ok(result);
     }
-    Ok(branch.value)
+    let own = std::mem::replace(&mut record.value, result);
+    let outcome = rest.iter().try_for_each(|function| {
+        record.value = function.call(record, run)?;
+        Ok(())
+    });
+    let result = std::mem::replace(&mut record.value, own);
+    outcome.map(|()| result)
 }

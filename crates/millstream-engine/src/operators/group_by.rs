@@ -4,7 +4,8 @@
 //! * **Several** (D-41): the record goes to the repartition topic with its new key, its value,
 //!   its timestamp and its headers, and ends here; that is no output. In front of the headers
 //!   stands one that says which partition it comes from and how far that one is in time
-//!   (`upstream.rs`). The reading end is a source of its own.
+//!   (`upstream.rs`). The value serializer's own headers replace those of their name (T-06). The
+//!   reading end is a source of its own.
 //! * **Idle** partitions: a caught-up task without a record for [`IDLE_AFTER_MS`] of wall-clock
 //!   time sends one marker to every partition of the topic, so that the windows behind it do not
 //!   wait for it.
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use millstream_types::{HeadersView, Timestamp};
 use millstream_value::{Failure, Function, Value, access};
 
-use super::to_topic::serialize;
+use super::to_topic::{merge_headers, serialize};
 use crate::SinkTopic;
 use crate::output::{Output, OutputRecord, ProduceFailure};
 use crate::record::Record;
@@ -27,6 +28,7 @@ use crate::upstream::Upstream;
 pub const IDLE_AFTER_MS: i64 = 1_000;
 
 /// Where the new key comes from.
+#[derive(Clone)]
 pub(crate) enum KeySource {
     Column(String),
     Function(Arc<dyn Function>),
@@ -59,6 +61,7 @@ pub(super) fn run_in_place(
 }
 
 /// The writing end of a repartition topic.
+#[derive(Clone)]
 pub(crate) struct Repartition {
     pub(crate) key: KeySource,
     pub(crate) topic: Arc<SinkTopic>,
@@ -115,6 +118,10 @@ impl Repartition {
             Ok(written) => written,
             Err(failure) => return run.producer_failure(&node.name, failure),
         };
+        let extra = match self.topic.value_serializer.extra_headers() {
+            Ok(extra) => extra,
+            Err(failure) => return run.producer_failure(&node.name, failure),
+        };
         let partition = run.partition;
         let time = &mut run.state.repartition[self.sink.0 as usize];
         time.stream_time = time.stream_time.max(record.timestamp);
@@ -122,7 +129,13 @@ impl Repartition {
         let stream_time = time.stream_time;
         buffers.headers.clear();
         Upstream { partition, stream_time, idle: false }.encode(&mut buffers.headers);
-        buffers.headers.extend_from_slice(record.headers.bytes());
+        let own = match extra {
+            None => {
+                buffers.headers.extend_from_slice(record.headers.bytes());
+                record.headers.view().len()
+            }
+            Some(extra) => merge_headers(&record.headers, &extra, &mut buffers.headers),
+        };
         let output = OutputRecord {
             topic: &self.topic.name,
             sink: Some(self.sink),
@@ -130,7 +143,7 @@ impl Repartition {
             key: has_key.then_some(&buffers.key),
             value: has_value.then_some(&buffers.value),
             timestamp: record.timestamp,
-            headers: HeadersView::new(&buffers.headers, 1 + record.headers.view().len()),
+            headers: HeadersView::new(&buffers.headers, 1 + own),
         };
         run.produce(&node.name, output)
     }

@@ -84,14 +84,14 @@ impl ToTopic {
             Ok(written) => written,
             Err(failure) => return run.producer_failure(&node.name, failure),
         };
-        let extra = topic.value_serializer.extra_headers();
-        let headers = match &extra {
-            None => record.headers.view(),
-            Some(extra) => {
+        let headers = match topic.value_serializer.extra_headers() {
+            Ok(None) => record.headers.view(),
+            Ok(Some(extra)) => {
                 buffers.headers.clear();
-                let count = merge_headers(&record.headers, extra, &mut buffers.headers);
+                let count = merge_headers(&record.headers, &extra, &mut buffers.headers);
                 HeadersView::new(&buffers.headers, count)
             }
+            Err(failure) => return run.producer_failure(&node.name, failure),
         };
         let output = OutputRecord {
             topic: &topic.name,
@@ -127,7 +127,7 @@ pub(super) fn serialize(
 }
 
 /// The record's headers without those of `extra`'s names, then `extra`; gives their number.
-fn merge_headers(record: &Headers, extra: &Headers, out: &mut Vec<u8>) -> usize {
+pub(super) fn merge_headers(record: &Headers, extra: &Headers, out: &mut Vec<u8>) -> usize {
     let extra = extra.view();
     let mut count = 0;
     let kept = record.view().iter().filter(|(name, _)| extra.last(name).is_none());

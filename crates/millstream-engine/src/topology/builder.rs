@@ -4,15 +4,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use millstream_state::ExpirySettings;
 use millstream_value::{Deserializer, Expr, Function, Text, Value};
 
 use super::{
     InternalTopic, InternalTopicKind, Node, NodeId, SinkTopicId, Source, StoreIndex, StoreKind,
-    StoreSpec, SubTopology, SubTopologyId, Topology, describe,
+    StoreMedium, StoreSpec, SubTopology, SubTopologyId, Topology, describe,
 };
 use crate::functions::{HeadersFunction, TimestampExtractor};
 use crate::operators::{
-    Assigned, Condition, KeySource, Operator, Repartition, ToTopic, UserFunction,
+    Assigned, AssignedByHost, Condition, KeySource, Operator, Repartition, ToTopic, UserFunction,
 };
 use crate::spec::{
     AssignSource, Emission, FunctionSpec, GroupByKey, GroupBySpec, SinkSpec, SinkTarget,
@@ -61,9 +62,11 @@ const DEFAULT_STORE: &str = "default";
 /// );
 /// # Ok::<(), millstream_engine::TopologyError>(())
 /// ```
+#[derive(Clone)]
 pub struct TopologyBuilder {
     group: String,
     changelogs: bool,
+    expiry: ExpirySettings,
     nodes: Vec<Draft>,
     sources: Vec<DraftSource>,
     streams: Vec<Stream>,
@@ -72,6 +75,7 @@ pub struct TopologyBuilder {
     internal_topics: Vec<InternalTopic>,
 }
 
+#[derive(Clone)]
 struct Draft {
     name: String,
     operator: Arc<Operator>,
@@ -82,6 +86,7 @@ struct Draft {
     cut: bool,
 }
 
+#[derive(Clone)]
 struct DraftSource {
     topic: Arc<str>,
     config: TopicConfig,
@@ -94,6 +99,7 @@ struct DraftSource {
 }
 
 /// What several nodes have in common: the unit that owns state (T-21).
+#[derive(Clone)]
 struct Stream {
     id: Arc<str>,
     /// The topics that feed it: indices of sources.
@@ -110,6 +116,7 @@ impl TopologyBuilder {
         Self {
             group: consumer_group.into(),
             changelogs: true,
+            expiry: ExpirySettings::default(),
             nodes: Vec::new(),
             sources: Vec::new(),
             streams: Vec::new(),
@@ -124,6 +131,11 @@ impl TopologyBuilder {
     pub fn without_changelogs(mut self) -> Self {
         self.changelogs = false;
         self
+    }
+
+    /// How values of user state that expired are removed (ST-54), of stores declared from here on.
+    pub fn set_expiry(&mut self, settings: ExpirySettings) {
+        self.expiry = settings;
     }
 
     /// A topic that is read.
@@ -277,6 +289,23 @@ impl TopologyBuilder {
         let chain = self.cut_chain(parent, chain)?;
         let name = format!("assign {column:?} = {}", chain_name(&chain));
         self.add(parent, name, Operator::Assign(Text::from(column), Assigned::Chain(chain)))
+    }
+
+    /// The same with a column that is no text, which a host language may have: `assign` is called
+    /// with the value and the chain's result ([`Function::call_values`]) and gives the value with
+    /// that in it. Its name stands for the column.
+    ///
+    /// # Errors
+    /// As [`TopologyBuilder::filter_chain`].
+    pub fn assign_chain_by(
+        &mut self,
+        parent: NodeId,
+        assign: Arc<dyn Function>,
+        chain: NodeId,
+    ) -> Result<NodeId, TopologyError> {
+        let chain = self.cut_chain(parent, chain)?;
+        let name = format!("assign {} = {}", assign.name(), chain_name(&chain));
+        self.add(parent, name, Operator::AssignByHost(AssignedByHost { chain, assign }))
     }
 
     /// `sdf[[columns]]` (D-31).
@@ -459,6 +488,48 @@ impl TopologyBuilder {
         Ok(self.add_source(source, Some(derived.partitions)))
     }
 
+    /// Tells the builder how many partitions a repartition topic has that was there already
+    /// (T-10: existing topics are never altered). The topic, and the stores and changelogs behind
+    /// it, have that number from then on, also if the input of the group-by has grown since.
+    /// Topics that are no repartition topics of this builder are left alone.
+    pub fn repartition_found(&mut self, topic: &str, partitions: i32) {
+        let Some(at) =
+            self.sources.iter().position(|s| s.upstream_partitions.is_some() && *s.topic == *topic)
+        else {
+            return;
+        };
+        self.sources[at].config.partitions = partitions;
+        for node in &mut self.nodes {
+            if let Operator::Repartition(sink) = &*node.operator
+                && *sink.topic.name == *topic
+            {
+                let sink = Repartition { partitions, ..Repartition::clone(sink) };
+                node.operator = Arc::new(Operator::Repartition(Box::new(sink)));
+            }
+        }
+        let behind: Vec<Arc<str>> = self
+            .streams
+            .iter()
+            .filter(|stream| stream.sources.contains(&at))
+            .map(|stream| Arc::clone(&stream.id))
+            .collect();
+        let mut topics = vec![Arc::<str>::from(topic)];
+        for at in 0..self.stores.len() {
+            if !behind.contains(&self.stores[at].stream_id) {
+                continue;
+            }
+            let stream = self.streams.iter().find(|stream| stream.id == self.stores[at].stream_id);
+            let derived = self.derived(stream.expect("a store belongs to a stream"));
+            self.stores[at].partitions = derived.partitions;
+            topics.extend(self.stores[at].changelog_topic.clone());
+        }
+        for internal in &mut self.internal_topics {
+            if topics.contains(&internal.name) {
+                internal.config.partitions = partitions;
+            }
+        }
+    }
+
     /// A window with its aggregations (W-01, W-23, W-37, W-38).
     ///
     /// # Errors
@@ -506,7 +577,7 @@ impl TopologyBuilder {
             before_update: spec.before_update,
             after_update: spec.after_update,
         });
-        self.add_store(parent, store_name, StoreKind::Window)?;
+        self.add_store(parent, store_name, StoreKind::Window, StoreMedium::Disk)?;
         self.add(parent, name, Operator::Window(window))
     }
 
@@ -532,11 +603,24 @@ impl TopologyBuilder {
     /// # Errors
     /// [`TopologyError::TopicPartitionsMismatch`] (T-25).
     pub fn register_store(&mut self, node: NodeId) -> Result<StoreIndex, TopologyError> {
+        self.register_store_in(node, StoreMedium::Disk)
+    }
+
+    /// [`TopologyBuilder::register_store`] with a place for it (ST-21). Of several registrations
+    /// the first one counts (ST-41).
+    ///
+    /// # Errors
+    /// [`TopologyError::TopicPartitionsMismatch`] (T-25).
+    pub fn register_store_in(
+        &mut self,
+        node: NodeId,
+        medium: StoreMedium,
+    ) -> Result<StoreIndex, TopologyError> {
         let stream = self.stream_of(node)?;
         self.check_co_partitioned(stream)?;
         match self.find_store(&stream.id, DEFAULT_STORE) {
             Some(store) => Ok(store),
-            None => self.add_store(node, DEFAULT_STORE.into(), StoreKind::User),
+            None => self.add_store(node, DEFAULT_STORE.into(), StoreKind::User, medium),
         }
     }
 
@@ -795,6 +879,7 @@ impl TopologyBuilder {
         node: NodeId,
         name: Arc<str>,
         kind: StoreKind,
+        medium: StoreMedium,
     ) -> Result<StoreIndex, TopologyError> {
         let stream = self.stream_of(node)?;
         let derived = self.derived(stream);
@@ -808,7 +893,16 @@ impl TopologyBuilder {
         }));
         let index = StoreIndex(self.stores.len() as u32);
         let partitions = derived.partitions;
-        self.stores.push(StoreSpec { index, stream_id, name, kind, partitions, changelog_topic });
+        self.stores.push(StoreSpec {
+            index,
+            stream_id,
+            name,
+            kind,
+            medium,
+            expiry: self.expiry,
+            partitions,
+            changelog_topic,
+        });
         Ok(index)
     }
 

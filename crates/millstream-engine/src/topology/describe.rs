@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Node, NodeId, Source, StoreKind, StoreSpec, SubTopology};
+use super::{Node, NodeId, Source, StoreKind, StoreMedium, StoreSpec, SubTopology};
 
 pub(super) fn describe(
     nodes: &[Node],
@@ -25,9 +25,10 @@ pub(super) fn describe(
         }
         for store in &sub_topology.stores {
             let store = &stores[store.0 as usize];
-            let kind = match store.kind {
-                StoreKind::User => "user state",
-                StoreKind::Window => "window",
+            let kind = match (store.kind, store.medium) {
+                (StoreKind::User, StoreMedium::Disk) => "user state",
+                (StoreKind::User, StoreMedium::Memory) => "user state, in memory",
+                (StoreKind::Window, _) => "window",
             };
             write!(out, "  store \"{}\" of \"{}\" ({kind}", store.name, store.stream_id)
                 .expect("writing to a string");

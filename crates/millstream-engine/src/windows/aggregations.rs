@@ -22,7 +22,7 @@ use millstream_state::EntryError;
 use millstream_types::Timestamp;
 use millstream_value::{Failure, Function, Host, Value};
 
-use super::encoding::{Reader, write_i64, write_value};
+use super::encoding::{Reader, to_stored, write_i64, write_value};
 
 /// One column of a window's result (W-20 to W-29). The text is the column of the record's value
 /// that goes in; without one the whole value does.
@@ -159,6 +159,16 @@ impl Accumulator {
         }
     }
 
+    /// The same before it went through the store, with what [`Aggregate::update`] gave.
+    pub(crate) fn raw_of(&self, made: &Value) -> Value {
+        match self {
+            Accumulator::Timed(Some((timestamp, _))) => {
+                Value::List(vec![made.share(), Value::Int(*timestamp)])
+            }
+            _ => made.share(),
+        }
+    }
+
     /// The same once more.
     pub(crate) fn share(&self) -> Self {
         match self {
@@ -244,7 +254,8 @@ pub(crate) trait Aggregate: Send + Sync {
     /// The state of an empty window.
     fn initialize(&self) -> Result<Accumulator, Failure>;
     /// Takes in a value. What is left in `state` is storable; what it gives, if anything, is the
-    /// result as the user's code made it, before it went through the store (W-32).
+    /// object that stands in its place until it went through the store (W-32): of
+    /// [`Accumulator::Timed`] the value, of others the whole state.
     fn update(
         &self,
         state: &mut Accumulator,
@@ -254,6 +265,10 @@ pub(crate) trait Aggregate: Send + Sync {
     ) -> Result<Option<Value>, Failure>;
     /// The result of a state.
     fn result(&self, state: &Accumulator, host: &dyn Host) -> Result<Value, Failure>;
+    /// The result of what [`Aggregate::update`] gave.
+    fn result_of(&self, made: Value) -> Result<Value, Failure> {
+        Ok(made)
+    }
     /// Whether it looks at values at all, beyond whether they are null.
     fn wants_value(&self) -> bool {
         true
@@ -291,6 +306,26 @@ pub(crate) fn build(aggregation: &Aggregation) -> (Box<dyn Aggregate>, Option<St
             unreachable!("collectors keep values, not an accumulator")
         }
     }
+}
+
+/// Keeps a value, in a form that can be stored. Gives the object of the host that it was, if it was
+/// one: until it went through the store, results are that (W-32).
+fn keep(slot: &mut Value, value: Value) -> Result<Option<Value>, Failure> {
+    let made = matches!(value, Value::Host(_)).then(|| value.share());
+    *slot = to_stored(value)?;
+    Ok(made)
+}
+
+/// [`keep`] with a timestamp.
+fn keep_at(
+    slot: &mut Option<(Timestamp, Value)>,
+    timestamp: Timestamp,
+    value: Value,
+) -> Result<Option<Value>, Failure> {
+    let mut kept = Value::Null;
+    let made = keep(&mut kept, value)?;
+    *slot = Some((timestamp, kept));
+    Ok(made)
 }
 
 /// The state must be of the aggregation's own kind: it comes from `initialize`, or from an entry

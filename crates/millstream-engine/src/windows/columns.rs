@@ -42,7 +42,8 @@ struct CollectorColumn {
 /// Buffers of an update, kept so that it allocates nothing.
 #[derive(Default)]
 pub(crate) struct UpdateScratch {
-    /// Results that user code made, by the number of their aggregate.
+    /// Objects that stand in the place of states until they went through the store, by the number of
+    /// their aggregate.
     pub(crate) fresh: Vec<(usize, Value)>,
     /// What was read of the record's value.
     inputs: Vec<Value>,
@@ -283,7 +284,7 @@ impl Columns {
             self.aggregates.iter().zip(&entry.accumulators).enumerate()
         {
             let value = match fresh.iter().position(|(made, _)| *made == at) {
-                Some(made) => fresh.swap_remove(made).1,
+                Some(made) => column.aggregate.result_of(fresh.swap_remove(made).1)?,
                 None => column.aggregate.result(accumulator, host)?,
             };
             map.insert(column.result.clone(), value);
@@ -298,10 +299,11 @@ impl Columns {
         Ok(Value::Map(map))
     }
 
-    /// What a trigger is shown (W-56).
+    /// What a trigger is shown (W-56); `fresh` as [`Columns::update`] left it.
     pub(crate) fn aggregated(
         &self,
         entry: &WindowEntry,
+        fresh: &[(usize, Value)],
         collected: &[Value],
         host: &dyn Host,
     ) -> Result<Value, Failure> {
@@ -309,10 +311,17 @@ impl Columns {
             let collector = &self.collectors[0];
             return collector.items(collected, host).map(Value::List);
         }
+        let raw = |(at, accumulator): (usize, &Accumulator)| match fresh
+            .iter()
+            .find(|(made, _)| *made == at)
+        {
+            Some((_, made)) => accumulator.raw_of(made),
+            None => accumulator.raw(),
+        };
         if self.shortcut {
-            return Ok(entry.accumulators[0].raw());
+            return Ok(raw((0, &entry.accumulators[0])));
         }
-        let raw = entry.accumulators.iter().map(Accumulator::raw);
+        let raw = entry.accumulators.iter().enumerate().map(raw);
         Ok(Value::Map(self.names.iter().map(|name| Text::from(&**name)).zip(raw).collect()))
     }
 }

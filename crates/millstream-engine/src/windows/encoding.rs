@@ -63,6 +63,10 @@ fn stored(value: Value, depth: usize) -> Result<Value, Failure> {
             Value::Map(copy)
         }
         Value::Host(object) => match object.to_native()? {
+            // The host has larger integers than there are natively; JSON does not (T-44).
+            Value::Host(object) if object.type_name() == "int" => {
+                return Err(refused("it is an integer beyond 64 bits"));
+            }
             Value::Host(object) => {
                 return Err(refused(&format!("it is of type {}", object.type_name())));
             }

@@ -68,7 +68,8 @@ pub(crate) struct Emitted {
     /// The message key as it is in state keys; `None`: that of the record at hand.
     key: Option<KeyBuf>,
     start: Timestamp,
-    value: Value,
+    /// What comes out, or why this window has no result: the others must come out all the same.
+    value: Result<Value, Failure>,
 }
 
 /// Buffers that a task keeps for its windows, so that a record allocates nothing.
@@ -143,6 +144,8 @@ pub(super) fn release(window: &Window, node: &Node, run: &mut Run<'_>) -> Result
     outcome.and(emitted)
 }
 
+/// Hands on what came out, each result by itself: the windows are gone from state, so one that
+/// fails behind here, and is skipped by on_processing_error, must not take the rest along.
 fn emit(
     node: &Node,
     record: Option<&mut Record>,
@@ -155,8 +158,13 @@ fn emit(
             (None, Some(record)) => record.key.share(),
             (None, None) => unreachable!("without a record every result has its key"),
         };
-        let mut out = Record { value, key, timestamp: start, headers: Headers::none() };
-        run.forward(node, &mut out)?;
+        let handed_on = value.and_then(|value| {
+            let mut out = Record { value, key, timestamp: start, headers: Headers::none() };
+            run.forward(node, &mut out)
+        });
+        if let Err(failure) = handed_on {
+            run.processing_failure(node, failure)?;
+        }
     }
     Ok(())
 }
@@ -245,7 +253,11 @@ fn by_key(
     }
     close_due(window, families, run.host, scratch, place, before)?;
     let result = updated.result;
-    scratch.emitted.extend(result.map(|value| Emitted { key: None, start: place.start, value }));
+    scratch.emitted.extend(result.map(|value| Emitted {
+        key: None,
+        start: place.start,
+        value: Ok(value),
+    }));
     Ok(())
 }
 
@@ -337,6 +349,8 @@ fn close_due(
 }
 
 /// Removes a window with everything collected for it, and gives its result if it is to come out.
+///
+/// The outer error is the store's and ends everything; the inner one is this window's alone.
 fn close(
     window: &Window,
     families: &mut WindowFamilies,
@@ -344,7 +358,7 @@ fn close(
     buffer: &mut Vec<u8>,
     message_key: &[u8],
     start: Timestamp,
-) -> Result<Option<Value>, Failure> {
+) -> Result<Option<Result<Value, Failure>>, Failure> {
     let end = window.kind.end_of(start);
     let key = KeyWriter::new(buffer).rest(message_key).timestamp(start).key();
     let entry = families.windows.take(key).map_err(failure)?;
@@ -360,7 +374,8 @@ fn close(
         Some(entry) if window.emission == Emission::Final => {
             let entry = window.columns.adapt(entry, families)?;
             let columns = &window.columns;
-            columns.result(&entry, &mut Vec::new(), &collected, (start, end), host).map(Some)
+            let result = columns.result(&entry, &mut Vec::new(), &collected, (start, end), host);
+            Ok(Some(result))
         }
         _ => Ok(None),
     }
@@ -391,7 +406,11 @@ fn by_partition(
     }
     close_up_to(window, families, run.host, scratch, time)?;
     let result = updated.result;
-    scratch.emitted.extend(result.map(|value| Emitted { key: None, start: place.start, value }));
+    scratch.emitted.extend(result.map(|value| Emitted {
+        key: None,
+        start: place.start,
+        value: Ok(value),
+    }));
     Ok(())
 }
 
@@ -521,7 +540,7 @@ fn update(
     };
     if let Some(trigger) = &window.before_update {
         let collected = collected(window, families, place)?;
-        if trigger.fires(columns.aggregated(&entry, &collected, host)?, &mut call)? {
+        if trigger.fires(columns.aggregated(&entry, &[], &collected, host)?, &mut call)? {
             let result = columns.result(&entry, &mut Vec::new(), &collected, bounds, host)?;
             let present = to_collect.is_some();
             if let Some(value) = to_collect {
@@ -541,7 +560,7 @@ fn update(
     let mut result = None;
     if let Some(trigger) = &window.after_update {
         let fired = collected(window, families, place).and_then(|collected| {
-            let aggregated = columns.aggregated(&entry, &collected, host)?;
+            let aggregated = columns.aggregated(&entry, &scratch.fresh, &collected, host)?;
             match trigger.fires(aggregated, &mut call)? {
                 true => {
                     columns.result(&entry, &mut scratch.fresh, &collected, bounds, host).map(Some)

@@ -154,8 +154,9 @@ fn d_30s_columns() {
     );
 }
 
-/// D-33, D-34: a chain of `apply` works on a copy; the record goes on as it came, and the chain
-/// makes no output of its own.
+/// D-33, D-34, D-05: a chain of `apply` begins with the value itself, so that what its first
+/// function changes there stays; the value goes on, not the result; and the chain makes no output
+/// of its own.
 #[test]
 fn d_33_chains() {
     let (mut builder, source) = start();
@@ -176,7 +177,7 @@ fn d_33_chains() {
     check(
         builder.build().expect("a topology"),
         "t/0 k @1 {\"a\": 3}\nt/0 k @2 {\"a\": 0}",
-        "=> k @1 {'a': 3, 'b': 6}",
+        "=> k @1 {'a': 3, 'dirty': True, 'b': 6}",
     );
 }
 
@@ -241,10 +242,10 @@ impl Serializer for WithHeaders {
         Ok(Serialized::Bytes)
     }
 
-    fn extra_headers(&self) -> Option<Headers> {
+    fn extra_headers(&self) -> Result<Option<Headers>, Failure> {
         let mut bytes = Vec::new();
         millstream_types::encode_header(&mut bytes, "format", Some(b"x"));
-        Some(Headers::new(bytes.into(), 1))
+        Ok(Some(Headers::new(bytes.into(), 1)))
     }
 }
 

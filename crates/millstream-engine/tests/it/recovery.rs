@@ -8,7 +8,7 @@ use millstream_value::{BinaryOp, Expr, Value};
 
 use crate::support::{column, columns, function, group_by_column, json_sink, json_source};
 
-/// Everything at once: filter, state, group-by, two windows, two outputs.
+/// Everything at once: filter, state that stays and that expires, group-by, two windows, two outputs.
 fn topology() -> Topology {
     let mut builder = TopologyBuilder::new("g");
     let orders = builder.source(json_source("orders", 2)).expect("a source");
@@ -18,6 +18,9 @@ fn topology() -> Topology {
         let state = call.state.as_ref().expect("stateful");
         let n = state.get(b"n")?.map_or(0, |n| n[0]) + 1;
         state.set(b"n", &[n])?;
+        let lately = Value::from(state.exists(b"lately")?);
+        state.set_expiring(b"lately", b"1", 90)?;
+        millstream_value::access::assign(call.value, &"lately".into(), lately)?;
         millstream_value::access::assign(call.value, &"nr".into(), Value::from(i64::from(n)))?;
         Ok(Value::Null)
     });

@@ -1,6 +1,7 @@
 //! `State` of user functions.
 
-use millstream_engine::{FunctionSpec, Topology, TopologyBuilder};
+use millstream_engine::{FunctionSpec, StoreMedium, Topology, TopologyBuilder};
+use millstream_state::ExpirySettings;
 use millstream_testing::{TopologyTestDriver, check, run_script};
 use millstream_value::{Call, Failure, StateAccess, Value, repr};
 
@@ -143,4 +144,135 @@ fn st_04_a_failed_transaction_fails_the_checkpoint() {
     let error = driver.checkpoint().expect_err("its transaction failed");
     assert!(error.to_string().contains("the checkpoint cannot be made"), "{error}");
     driver.set_hooks(Box::new(Notes::default()));
+}
+
+/// A topology of one stateful function. Its records say what to do: `set x`, `set x 10` with a
+/// ttl, `get x`, `del x`. It gives what the key has then.
+fn ttl_topology(medium: StoreMedium, expiry: ExpirySettings) -> Topology {
+    let mut builder = TopologyBuilder::new("g");
+    builder.set_expiry(expiry);
+    let source = builder.source(json_source("t", 1)).expect("a source");
+    builder.register_store_in(source, medium).expect("a store");
+    let body = function("body", |call| {
+        let state = state(call);
+        let text = repr(call.value);
+        let words: Vec<&str> = text.trim_matches('\'').split(' ').collect();
+        let key = words[1].as_bytes();
+        match (words[0], words.get(2)) {
+            ("set", None) => state.set(key, b"1")?,
+            ("set", Some(ttl)) => state.set_expiring(key, b"1", ttl.parse().expect("ms"))?,
+            ("del", _) => state.delete(key)?,
+            _ => {}
+        }
+        Ok(Value::from(state.exists(key)?))
+    });
+    builder.apply(source, FunctionSpec::stateful(body)).expect("a node");
+    builder.build().expect("a topology")
+}
+
+fn ttl_driver(medium: StoreMedium) -> TopologyTestDriver {
+    let topology = ttl_topology(medium, ExpirySettings::default());
+    TopologyTestDriver::new(topology).expect("a driver")
+}
+
+/// ST-50 to ST-53: event time, one time for all keys, from the first write on.
+#[test]
+fn st_50_expiry() {
+    let script = r#"
+        t/0 k @5000 "set plain"
+        t/0 k @100 "set x 50"
+        t/0 k @149 "get x"
+        t/0 other @150 "get x"
+        t/0 k @120 "get x"
+        t/0 k @160 "set y 10"
+        t/0 k @161 "set y"
+        t/0 k @500 "get y"
+        t/0 k @500 "set z 10"
+        t/0 k @505 "set z 10"
+        t/0 k @514 "get z"
+        t/0 k @515 "get z"
+        t/0 k @100 "set late 50"
+        t/0 k @600 "get plain"
+    "#;
+    let expected = "\
+=> k @5000 True
+=> k @100 True
+=> k @149 True
+=> other @150 False
+=> k @120 False
+=> k @160 True
+=> k @161 True
+=> k @500 True
+=> k @500 True
+=> k @505 True
+=> k @514 True
+=> k @515 False
+=> k @100 False
+=> k @600 True
+";
+    for medium in [StoreMedium::Disk, StoreMedium::Memory] {
+        assert_eq!(run_script(&mut ttl_driver(medium), script), expected);
+    }
+}
+
+/// ST-51: no ttl of 0, none for a record without a timestamp.
+#[test]
+fn st_51_refused_ttls() {
+    let mut driver = ttl_driver(StoreMedium::Disk);
+    let out = run_script(&mut driver, "t/0 k @-1 \"set x 5\"\nt/0 k @1000 \"get x\"");
+    assert_eq!(out, "=> k @-1 True\n=> k @1000 True\n");
+    for text in ["\"set x 0\"", "\"set x 999999999999999\""] {
+        let mut driver = ttl_driver(StoreMedium::Disk);
+        let notes = Notes::suppressing();
+        driver.set_hooks(Box::new(notes.clone()));
+        run_script(&mut driver, &format!("t/0 k @5 {text}"));
+        assert!(notes.take()[0].contains("ttl"));
+        let error = driver.checkpoint().expect_err("its transaction failed");
+        assert!(error.to_string().contains("the checkpoint cannot be made"), "{error}");
+    }
+}
+
+/// ST-54, ST-56, ST-21: what expired leaves the store at a checkpoint; stamps and time survive a
+/// crash, with a disk, without, and in a store that is in memory.
+#[test]
+fn st_56_stamps_survive_a_restore() {
+    for medium in [StoreMedium::Disk, StoreMedium::Memory] {
+        for lose_disk in [false, true] {
+            let mut driver = ttl_driver(medium);
+            run_script(
+                &mut driver,
+                "t/0 k @100 \"set x 50\"\nt/0 k @100 \"set y 60\"\nt/0 k @149 \"get x\"\ncheckpoint",
+            );
+            // Two entries and two pairs of their index.
+            assert_eq!(driver.stored_keys("default"), 4);
+            if lose_disk {
+                driver.lose_disk();
+            }
+            driver.crash().expect("a crash");
+            assert_eq!(driver.stored_keys("default"), 4);
+            // The time is still 149: one more is needed.
+            let out = run_script(
+                &mut driver,
+                "t/0 k @0 \"get x\"\nt/0 k @150 \"get x\"\nt/0 k @0 \"get y\"\ncheckpoint",
+            );
+            assert_eq!(out, "=> k @0 True\n=> k @150 False\n=> k @0 True\n");
+            assert_eq!(driver.stored_keys("default"), 2);
+        }
+    }
+}
+
+/// ST-21, ST-41: a store in memory says so, and the first registration counts.
+#[test]
+fn st_41_the_first_registration_counts() {
+    let topology = ttl_topology(StoreMedium::Memory, ExpirySettings::default());
+    assert_eq!(topology.stores().len(), 1);
+    assert_eq!(topology.stores()[0].medium, StoreMedium::Memory);
+    assert!(topology.describe().contains("(user state, in memory, changelog"));
+    let mut builder = TopologyBuilder::new("g");
+    let source = builder.source(json_source("t", 1)).expect("a source");
+    let first = builder.register_store(source).expect("a store");
+    let second = builder.register_store_in(source, StoreMedium::Memory).expect("it is there");
+    assert_eq!(first, second);
+    let topology = builder.build().expect("a topology");
+    assert_eq!(topology.stores()[0].medium, StoreMedium::Disk);
 }

@@ -563,6 +563,10 @@ impl Consumer for RdConsumer {
         self.pause_some(starts)
     }
 
+    fn is_eager(&self) -> bool {
+        !self.is_cooperative()
+    }
+
     fn assignment(&self) -> Vec<TopicPartition> {
         self.slots.partitions()
     }
@@ -771,11 +775,21 @@ impl Consumer for RdConsumer {
         self.begin_close();
         let mut events = Vec::new();
         while !self.closed {
-            if matches!(self.rebalance, Some(Rebalance::Revoke(_)))
-                && let Err(error) = self.ack_revoked()
-            {
-                tracing::warn!(target: "millstream::kafka", "{error}");
-                return false;
+            match &self.rebalance {
+                Some(Rebalance::Revoke(_)) => {
+                    if let Err(error) = self.ack_revoked() {
+                        tracing::warn!(target: "millstream::kafka", "{error}");
+                        return false;
+                    }
+                }
+                // An assignment that came in on the way out: left unanswered, it would keep the
+                // group waiting until the session times out.
+                Some(Rebalance::Assign(_)) => {
+                    self.rebalance = None;
+                    // SAFETY: the instance is alive; null is the empty assignment.
+                    unsafe { sys::rd_kafka_assign(self.instance.as_ptr(), ptr::null()) };
+                }
+                None => {}
             }
             let now = clock.monotonic();
             if now >= end {

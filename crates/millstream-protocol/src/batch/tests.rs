@@ -119,7 +119,10 @@ fn validate_wants_consecutive_offsets_and_exact_counts() {
     let records: Vec<OwnedRecord> = (0..3).map(|n| (n, None, Some(vec![1]), vec![])).collect();
     let good = build(Compression::None, &records, 0);
     let mut seen = Vec::new();
-    Batch::parse(&good).unwrap().validate(&mut Vec::new(), LIMIT, |t| seen.push(t)).unwrap();
+    Batch::parse(&good)
+        .unwrap()
+        .validate(&mut Vec::new(), LIMIT, |r| seen.push(r.timestamp))
+        .unwrap();
     assert_eq!(seen, [0, 1, 2]);
 
     let refuse = |change: &dyn Fn(&mut Vec<u8>)| {

@@ -1,9 +1,8 @@
-//! A broker in process, a program that counts, and the means to look at what it did.
+//! A broker, a program that counts, and the means to look at what it did.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use millstream_broker::{BrokerConfig, BrokerHandle};
@@ -27,34 +26,100 @@ use millstream_value::{Call, Failure, Function, InlineHost, Value};
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) const PARTITIONS: i32 = 2;
 
-/// A broker with the topics `in` and `out`.
+/// Which broker a test runs on.
+pub(crate) enum Place {
+    /// One of its own, in this process.
+    Embedded,
+    /// The cluster at that address, which others use as well.
+    Given(String),
+}
+
+impl Place {
+    /// The cluster that `MILLSTREAM_TEST_BROKERS` names; without one the calling test is skipped,
+    /// loudly.
+    pub(crate) fn given() -> Option<Self> {
+        let brokers = std::env::var("MILLSTREAM_TEST_BROKERS").ok().filter(|name| !name.is_empty());
+        if brokers.is_none() {
+            eprintln!("SKIPPED: MILLSTREAM_TEST_BROKERS is not set, so this test did NOT run");
+        }
+        brokers.map(Self::Given)
+    }
+}
+
+/// Makes two tests of each function that takes a [`Place`]: a crash looks the same to a program
+/// whatever broker it runs on, and what the broker has of it must not differ either.
+macro_rules! on_both_brokers {
+    ($($test:ident),+ $(,)?) => {
+        mod embedded {
+            $(
+                #[test]
+                fn $test() {
+                    super::$test(&crate::cluster::Place::Embedded);
+                }
+            )+
+        }
+        mod given {
+            $(
+                #[test]
+                fn $test() {
+                    let Some(place) = crate::cluster::Place::given() else { return };
+                    super::$test(&place);
+                }
+            )+
+        }
+    };
+}
+pub(crate) use on_both_brokers;
+
+/// A broker with a topic to read and one to write, and a group of which nobody else knows.
 pub(crate) struct Cluster {
-    pub(crate) address: SocketAddr,
-    _broker: BrokerHandle,
-    pub(crate) dir: tempfile::TempDir,
+    address: String,
+    input: String,
+    output: String,
+    pub(crate) group: String,
+    _broker: Option<BrokerHandle>,
+    dir: tempfile::TempDir,
 }
 
 impl Cluster {
-    pub(crate) fn start() -> Self {
+    pub(crate) fn start(place: &Place) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let config = BrokerConfig::new(dir.path().join("broker"))
-            .listen("127.0.0.1:0".parse().expect("an address"))
-            .setting("group.initial.rebalance.delay.ms", "0");
-        let broker = BrokerHandle::start(config, Arc::new(SystemClock)).expect("a broker");
-        let cluster = Self { address: broker.address(), _broker: broker, dir };
-        let topics = ["in", "out"]
-            .map(|name| NewTopic { partitions: Some(PARTITIONS), ..NewTopic::new(name) });
+        let (address, broker) = match place {
+            Place::Given(address) => (address.clone(), None),
+            Place::Embedded => {
+                let config = BrokerConfig::new(dir.path().join("broker"))
+                    .listen("127.0.0.1:0".parse().expect("an address"))
+                    .setting("group.initial.rebalance.delay.ms", "0");
+                let broker = BrokerHandle::start(config, Arc::new(SystemClock)).expect("a broker");
+                (broker.address().to_string(), Some(broker))
+            }
+        };
+        let cluster = Self {
+            address,
+            input: unique("in"),
+            output: unique("out"),
+            group: unique("counters"),
+            _broker: broker,
+            dir,
+        };
+        let names = [cluster.input.as_str(), cluster.output.as_str()];
+        // The tests' timestamps are older than what a broker keeps by default.
+        let config = [("retention.ms".to_owned(), "-1".to_owned())];
+        let topics = names.map(|name| NewTopic {
+            partitions: Some(PARTITIONS),
+            config: config.clone().into(),
+            ..NewTopic::new(name)
+        });
         let mut admin = Librdkafka.admin(&cluster.admin()).expect("an admin client");
         for answer in admin.create_topics(&topics, TIMEOUT).expect("an answer") {
             answer.expect("a new topic");
         }
-        admin.await_topics(&["in", "out"], TIMEOUT).expect("visible topics");
+        admin.await_topics(&names, TIMEOUT).expect("visible topics");
         cluster
     }
 
     fn connection(&self) -> Properties {
-        let address = self.address.to_string();
-        Properties::from([("bootstrap.servers", address.as_str())])
+        Properties::from([("bootstrap.servers", self.address.as_str())])
     }
 
     pub(crate) fn admin(&self) -> ClientConfig {
@@ -80,7 +145,7 @@ impl Cluster {
     /// Writes `keys` keys with values `from..to` in turn, to partitions by key.
     pub(crate) fn feed(&self, from: i64, to: i64, keys: i64) {
         let mut producer = Librdkafka.producer(&self.producer()).expect("a producer");
-        let topic = producer.topic("in").expect("a topic");
+        let topic = producer.topic(&self.input).expect("a topic");
         for n in from..to {
             let (key, value) = (format!("k{}", n % keys), n.to_string());
             let record = ProduceRecord {
@@ -97,11 +162,11 @@ impl Cluster {
         assert_eq!(producer.flush(TIMEOUT, &mut events), 0, "{events:?}");
     }
 
-    /// Everything in `out`: per key the values in order of each partition.
+    /// Everything that was written: per key the values in order of each partition.
     pub(crate) fn outputs(&self) -> BTreeMap<String, Vec<i64>> {
         let mut admin = Librdkafka.admin(&self.admin()).expect("an admin client");
         let partitions: Vec<TopicPartition> =
-            (0..PARTITIONS).map(|p| TopicPartition::new("out", p)).collect();
+            (0..PARTITIONS).map(|p| TopicPartition::new(self.output.as_str(), p)).collect();
         let marks = admin.watermarks(&partitions, TIMEOUT).expect("watermarks");
         let mut left: i64 = marks.iter().map(|mark| mark.high - mark.low).sum();
         let mut consumer = Librdkafka.consumer(&self.consumer(None)).expect("a consumer");
@@ -133,13 +198,19 @@ impl Cluster {
     }
 
     pub(crate) fn storage(&self, process: &str) -> Arc<dyn Storage> {
-        storage(&self.dir.path().join(process))
+        Arc::new(RocksStorage::new(
+            self.dir.path().join(process),
+            &self.group,
+            RocksOptions::default(),
+            RocksMemory::new(32 << 20),
+            LockHolder::default(),
+        ))
     }
 
     pub(crate) fn config(&self) -> RunConfig {
         let cache = CacheSettings { budget: MemoryBudget::new(64 << 20), hash_seed: 1 };
         let mut config = RunConfig::new(
-            self.consumer(Some("counters")),
+            self.consumer(Some(&self.group)),
             self.consumer(None),
             self.producer(),
             self.admin(),
@@ -169,7 +240,7 @@ impl Cluster {
         timeout: Duration,
     ) -> Result<RunReport, RuntimeError> {
         millstream_runtime::run(RunParams {
-            topology: Arc::new(counting_topology()),
+            topology: Arc::new(self.counting_topology()),
             config,
             clients,
             storage,
@@ -181,41 +252,38 @@ impl Cluster {
             leaves: None,
         })
     }
+
+    /// Counts the records of each key in state and writes the count.
+    fn counting_topology(&self) -> Topology {
+        let mut builder = TopologyBuilder::new(self.group.as_str());
+        let json = "json and bytes are built in";
+        let source = builder
+            .source(SourceSpec {
+                topic: self.input.clone(),
+                config: TopicConfig::new(PARTITIONS),
+                key_deserializer: deserializer_by_name("bytes").expect(json),
+                value_deserializer: deserializer_by_name("json").expect(json),
+                timestamp_extractor: None,
+            })
+            .expect("a source");
+        let counted = builder
+            .apply(source, FunctionSpec::stateful(Arc::new(CountPerKey)))
+            .expect("a stateful function");
+        let target = SinkTarget::Topic(Arc::new(SinkTopic {
+            name: self.output.as_str().into(),
+            key_serializer: serializer_by_name("bytes").expect(json),
+            value_serializer: serializer_by_name("json").expect(json),
+        }));
+        builder.to_topic(counted, SinkSpec { target, key: None }).expect("an output");
+        builder.build().expect("a topology")
+    }
 }
 
-fn storage(root: &Path) -> Arc<dyn Storage> {
-    Arc::new(RocksStorage::new(
-        root,
-        "counters",
-        RocksOptions::default(),
-        RocksMemory::new(32 << 20),
-        LockHolder::default(),
-    ))
-}
-
-/// Counts the records of each key in state and writes the count.
-fn counting_topology() -> Topology {
-    let mut builder = TopologyBuilder::new("counters");
-    let json = "json and bytes are built in";
-    let source = builder
-        .source(SourceSpec {
-            topic: "in".to_owned(),
-            config: TopicConfig::new(PARTITIONS),
-            key_deserializer: deserializer_by_name("bytes").expect(json),
-            value_deserializer: deserializer_by_name("json").expect(json),
-            timestamp_extractor: None,
-        })
-        .expect("a source");
-    let counted = builder
-        .apply(source, FunctionSpec::stateful(Arc::new(CountPerKey)))
-        .expect("a stateful function");
-    let target = SinkTarget::Topic(Arc::new(SinkTopic {
-        name: "out".into(),
-        key_serializer: serializer_by_name("bytes").expect(json),
-        value_serializer: serializer_by_name("json").expect(json),
-    }));
-    builder.to_topic(counted, SinkSpec { target, key: None }).expect("an output");
-    builder.build().expect("a topology")
+/// A name that no other test or run uses.
+fn unique(name: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("{name}-{}-{}-{number}", SystemClock.wall(), std::process::id())
 }
 
 struct CountPerKey;

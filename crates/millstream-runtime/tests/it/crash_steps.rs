@@ -18,7 +18,7 @@ use millstream_state::{
 };
 use millstream_types::{Offset, Timestamp, TopicPartition};
 
-use crate::cluster::{Cluster, check_counts};
+use crate::cluster::{Cluster, Place, check_counts, on_both_brokers};
 
 const RECORDS: i64 = 400;
 const KEYS: i64 = 7;
@@ -27,11 +27,11 @@ const KEYS: i64 = 7;
 #[derive(Clone, Copy, Debug)]
 enum Dies {
     /// With the changelog handed to the producer and nothing delivered.
-    BeforeDelivery,
+    Delivering,
     /// With everything delivered and no offset committed.
-    BeforeCommit,
+    Committing,
     /// With the offsets committed and the local state not written.
-    BeforeLocalState,
+    WritingLocalState,
 }
 
 /// Lets that many checkpoints pass first.
@@ -61,11 +61,12 @@ fn crash() -> KafkaError {
     }
 }
 
-#[test]
-fn counts_are_exact_after_a_crash_at_each_step() {
-    for dies in [Dies::BeforeDelivery, Dies::BeforeCommit, Dies::BeforeLocalState] {
+on_both_brokers!(counts_are_exact_after_a_crash_at_each_step, state_is_restored_from_the_changelog);
+
+fn counts_are_exact_after_a_crash_at_each_step(place: &Place) {
+    for dies in [Dies::Delivering, Dies::Committing, Dies::WritingLocalState] {
         for passed in 0..3 {
-            let cluster = Cluster::start();
+            let cluster = Cluster::start(place);
             cluster.feed(0, RECORDS, KEYS);
             let fuse = Arc::new(Fuse { dies, left: AtomicU64::new(passed) });
             let storage =
@@ -93,9 +94,8 @@ fn counts_are_exact_after_a_crash_at_each_step() {
 }
 
 /// Local state that is deleted between two runs comes back from the changelog.
-#[test]
-fn state_is_restored_from_the_changelog() {
-    let cluster = Cluster::start();
+fn state_is_restored_from_the_changelog(place: &Place) {
+    let cluster = Cluster::start(place);
     for round in 0..3 {
         cluster.feed(round * RECORDS, (round + 1) * RECORDS, KEYS);
         let storage = cluster.storage(&format!("state-{round}"));
@@ -130,7 +130,7 @@ struct DyingConsumer {
 
 impl Consumer for DyingConsumer {
     fn commit(&mut self, offsets: &[(TopicPartition, Offset)]) -> Result<RequestId, Error> {
-        if self.fuse.burns(|dies| matches!(dies, Dies::BeforeCommit)) {
+        if self.fuse.burns(|dies| matches!(dies, Dies::Committing)) {
             return Err(Error::Kafka { action: "commit".into(), error: crash() });
         }
         self.inner.commit(offsets)
@@ -159,6 +159,9 @@ impl Consumer for DyingConsumer {
     }
     fn assign(&mut self, starts: &[PartitionStart]) -> Result<(), Error> {
         self.inner.assign(starts)
+    }
+    fn is_eager(&self) -> bool {
+        self.inner.is_eager()
     }
     fn assignment(&self) -> Vec<TopicPartition> {
         self.inner.assignment()
@@ -228,7 +231,7 @@ struct DyingProducer {
 
 impl Producer for DyingProducer {
     fn begin_flush(&mut self) -> FlushId {
-        if self.fuse.burns(|dies| matches!(dies, Dies::BeforeDelivery)) {
+        if self.fuse.burns(|dies| matches!(dies, Dies::Delivering)) {
             self.dead = true;
             self.inner.purge();
         }
@@ -307,7 +310,7 @@ struct DyingBackend {
 
 impl Backend for DyingBackend {
     fn write(&self, batch: &Batch, mark: &StoreMark) -> Result<(), StateError> {
-        if self.fuse.burns(|dies| matches!(dies, Dies::BeforeLocalState)) {
+        if self.fuse.burns(|dies| matches!(dies, Dies::WritingLocalState)) {
             let detail = crash().to_string();
             return Err(StateError::Backend { action: "writing a checkpoint", detail });
         }

@@ -6,16 +6,16 @@ use std::time::Duration;
 use millstream_kafka::Librdkafka;
 use millstream_runtime::{StopHandle, StopReason};
 
-use crate::cluster::{Cluster, check_counts};
+use crate::cluster::{Cluster, Place, check_counts, on_both_brokers};
 
 const RECORDS: i64 = 3_000;
 const KEYS: i64 = 8;
 
-#[test]
-fn two_processes_share_and_one_takes_over() {
-    let cluster = Cluster::start();
+on_both_brokers!(two_processes_share_and_one_takes_over);
+
+fn two_processes_share_and_one_takes_over(place: &Place) {
+    let cluster = Cluster::start(place);
     let (first, second) = (StopHandle::new(), StopHandle::new());
-    #[expect(clippy::disallowed_methods, reason = "each process of the test is a thread")]
     let spawn = |stop: StopHandle, state: &'static str| {
         let (storage, config) = (cluster.storage(state), cluster.config());
         let cluster = &cluster;
@@ -27,12 +27,15 @@ fn two_processes_share_and_one_takes_over() {
         cluster.feed(0, RECORDS, KEYS);
         let two = scope.spawn(spawn(second.clone(), "two"));
         // Both have joined once the second has made something.
-        wait(|| cluster.outputs().values().map(Vec::len).sum::<usize>() as i64 >= RECORDS);
+        wait("an output for each of the first records", || {
+            cluster.outputs().values().map(Vec::len).sum::<usize>() as i64 >= RECORDS
+        });
         let mut fed = RECORDS;
-        while second_share(&cluster) == 0 {
+        wait("a partition of the second process", || {
             cluster.feed(fed, fed + KEYS, KEYS);
             fed += KEYS;
-        }
+            second_share(&cluster) > 0
+        });
         cluster.feed(fed, fed + RECORDS, KEYS);
         fed += RECORDS;
         second.stop();
@@ -45,7 +48,7 @@ fn two_processes_share_and_one_takes_over() {
             let counted: i64 = outputs.values().filter_map(|counts| counts.iter().max()).sum();
             counted >= fed
         };
-        wait(|| done(&cluster));
+        wait("the first process to count what the second left", || done(&cluster));
         first.stop();
         one.join().expect("no panic").expect("a clean end");
         check_counts(&cluster.outputs(), fed, KEYS);
@@ -65,16 +68,17 @@ impl Drop for StopOnDrop {
 fn second_share(cluster: &Cluster) -> usize {
     use millstream_kafka::ClientFactory;
     let mut admin = Librdkafka.admin(&cluster.admin()).expect("an admin client");
-    let groups = admin.describe_groups(&["counters"], crate::cluster::TIMEOUT).expect("an answer");
+    let groups =
+        admin.describe_groups(&[&cluster.group], crate::cluster::TIMEOUT).expect("an answer");
     let members = groups.into_iter().next().expect("one group").expect("the group").members;
     if members.len() < 2 { 0 } else { members[1].partitions.len() }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the test waits for other threads")]
-fn wait(mut until: impl FnMut() -> bool) {
+fn wait(what: &str, mut until: impl FnMut() -> bool) {
     let started = std::time::Instant::now();
     while !until() {
-        assert!(started.elapsed() < Duration::from_secs(60), "it did not happen within a minute");
+        assert!(started.elapsed() < Duration::from_secs(60), "waited a minute in vain for {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
 }

@@ -17,6 +17,7 @@ struct Op {
     key_length: u32,
     /// Length of the value; `DELETED` for none.
     value_length: u32,
+    local: bool,
 }
 
 const DELETED: u32 = u32::MAX;
@@ -32,6 +33,8 @@ pub struct BatchOp<'a> {
     pub record_key: &'a [u8],
     /// The stored form of the entry; `None` deletes.
     pub value: Option<&'a [u8]>,
+    /// For the backend only, not for the changelog.
+    pub local: bool,
 }
 
 impl Batch {
@@ -70,7 +73,7 @@ impl Batch {
         let value_start = self.bytes.len();
         write(&mut self.bytes);
         let value_length = length(self.bytes.len() - value_start);
-        self.ops.push(Op { start, key_length, value_length });
+        self.ops.push(Op { start, key_length, value_length, local: false });
     }
 
     /// Sets a key to a value.
@@ -84,7 +87,15 @@ impl Batch {
     /// Deletes a key.
     pub fn delete(&mut self, family: FamilyId, key: &[u8]) {
         let (start, key_length) = self.key(family, key);
-        self.ops.push(Op { start, key_length, value_length: DELETED });
+        self.ops.push(Op { start, key_length, value_length: DELETED, local: false });
+    }
+
+    /// Keeps the last change out of the changelog: the backend alone gets it.
+    ///
+    /// # Panics
+    /// If there is no change.
+    pub fn make_last_local(&mut self) {
+        self.ops.last_mut().expect("a change was made").local = true;
     }
 
     /// The change at `index`.
@@ -99,6 +110,7 @@ impl Batch {
             key: &record_key[1..],
             record_key,
             value: (op.value_length != DELETED).then(|| &rest[..op.value_length as usize]),
+            local: op.local,
         }
     }
 
@@ -147,6 +159,19 @@ mod tests {
             [(1, &b"b"[..], Some(&b"first"[..])), (2, b"", None), (1, b"a", Some(b""))]
         );
         assert_eq!(batch.get(0).record_key, b"\x01b");
+    }
+
+    #[test]
+    fn a_local_change_stays_local() {
+        let mut batch = Batch::new();
+        batch.put(FamilyId(2), b"x", b"");
+        batch.make_last_local();
+        batch.put(FamilyId(1), b"a", b"");
+        batch.delete(FamilyId(1), b"b");
+        batch.make_last_local();
+        batch.sort();
+        let ops: Vec<_> = batch.iter().map(|op| (op.record_key, op.local)).collect();
+        assert_eq!(ops, [(&b"\x01a"[..], false), (b"\x01b", true), (b"\x02x", true)]);
     }
 
     #[test]

@@ -63,6 +63,7 @@ impl FamilyContext {
         Family {
             backend: Arc::clone(&self.backend),
             id,
+            local: false,
             hasher: FixedState::with_seed(self.settings.hash_seed ^ u64::from(id.0)),
             table: HashTable::new(),
             slots: Vec::new(),
@@ -78,12 +79,21 @@ impl FamilyContext {
             buffer: Vec::new(),
         }
     }
+
+    /// Opens an index that is kept out of the changelog, because it can be made from another
+    /// family. It is written and drained, not looked up: after a checkpoint nothing of it stays
+    /// in memory.
+    pub(crate) fn local_family<E: Entry>(&self, id: FamilyId) -> Family<E> {
+        Family { local: true, ..self.family(id) }
+    }
 }
 
 /// A cache over one family of a store. See the head of this file.
 pub struct Family<E> {
     backend: Arc<dyn Backend>,
     id: FamilyId,
+    /// See [`FamilyContext::local_family`].
+    local: bool,
     hasher: FixedState,
     table: HashTable<u32>,
     slots: Vec<Slot<E>>,
@@ -120,6 +130,8 @@ const STORED: u8 = 4;
 const FRESH: u8 = 8;
 /// Used since the hand last came by.
 const REFERENCED: u8 = 16;
+/// A tombstone that does not go to the changelog.
+const LOCAL: u8 = 32;
 
 /// Counted for each slot besides key and entry: flags, table, lists.
 const OVERHEAD: usize = 32;
@@ -262,6 +274,23 @@ impl<E: Entry> Family<E> {
         }
     }
 
+    /// Removes a key from the backend, and from the changelog only if it changed since the last
+    /// checkpoint: what the changelog says of it otherwise is known to count for nothing.
+    pub(crate) fn remove_stored(&mut self, key: &[u8]) {
+        let index = match self.find(key) {
+            Some(index) if self.slots[index as usize].flags & DIRTY != 0 => {
+                self.bury(index);
+                return;
+            }
+            Some(index) => {
+                self.bury(index);
+                index
+            }
+            None => self.add(key, None, DIRTY | STORED),
+        };
+        self.slots[index as usize].flags |= LOCAL;
+    }
+
     /// Removes a key and gives the entry that it had.
     ///
     /// # Errors
@@ -399,6 +428,7 @@ impl<E: Entry> Family<E> {
         // A key that came from the backend is found there by a scan; one that came back from a
         // tombstone may not be.
         let was_buried = slot.entry.replace(entry).is_none();
+        slot.flags &= !LOCAL;
         let bytes = slot_bytes(&slot.key, slot.entry.as_ref());
         if was_buried && slot.flags & FRESH == 0 {
             slot.flags |= FRESH;
@@ -411,6 +441,7 @@ impl<E: Entry> Family<E> {
     fn bury(&mut self, index: u32) -> Option<E> {
         self.change(index);
         let slot = &mut self.slots[index as usize];
+        slot.flags &= !LOCAL;
         let entry = slot.entry.take();
         let bytes = slot_bytes(&slot.key, None::<&E>);
         self.recount(index, bytes);
@@ -617,7 +648,10 @@ impl<E: Entry> AnyFamily for Family<E> {
                     entry.encode(out);
                 }),
                 None if slot.flags & STORED != 0 => batch.delete(self.id, &slot.key),
-                None => {}
+                None => continue,
+            }
+            if self.local || slot.flags & LOCAL != 0 {
+                batch.make_last_local();
             }
         }
     }
@@ -626,7 +660,7 @@ impl<E: Entry> AnyFamily for Family<E> {
         for at in 0..self.dirty.len() {
             let index = self.dirty[at];
             let slot = &mut self.slots[index as usize];
-            if slot.entry.is_none() {
+            if slot.entry.is_none() || self.local {
                 self.release(index);
                 continue;
             }

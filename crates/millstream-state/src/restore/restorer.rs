@@ -7,9 +7,10 @@ use millstream_types::{Offset, RecordBatch, RecordView, Timestamp};
 
 use super::RestorePlan;
 use crate::changelog::{Change, ChangelogRecord, Marker, read};
+use crate::mark::next_owner;
 use crate::{
     Backend, Batch, CheckpointMark, FamilyId, Result, SourceOffsets, StoreId, StoreLayout,
-    StoreMark,
+    StoreMark, families, slot,
 };
 
 /// What a [`Restorer`] wants.
@@ -95,10 +96,17 @@ pub struct Restorer {
     target: Target,
     phase: Phase,
     batch: Batch,
+    index_key: Vec<u8>,
     rewrites: Batch,
     rewritten: u64,
     seen: HashSet<Box<[u8]>>,
     seen_bytes: usize,
+    /// The best marker of the windows searched so far, and the number of markers in them.
+    candidate: Option<Target>,
+    seen_markers: u32,
+    /// The highest sequence number met, of markers beyond the committed offsets as well: whoever
+    /// comes next is numbered above it.
+    sequence: u64,
     records: u64,
     bytes: u64,
 }
@@ -116,7 +124,9 @@ enum Phase {
         start: Offset,
         end: Offset,
         position: Offset,
+        /// The last marker so far, and how many there were.
         found: Option<Target>,
+        seen: u32,
         /// Its records, if the window is the whole changelog and small so far.
         kept: Option<Vec<RecordBatch>>,
         kept_bytes: usize,
@@ -152,6 +162,12 @@ impl Restorer {
         };
         let replaces = rebuild && local != StoreMark::Empty;
         let backend = if replaces { backend.rebuild()? } else { backend };
+        let sequence = match &local {
+            StoreMark::Empty => 0,
+            StoreMark::Checkpoint(mark) | StoreMark::Restoring { target: mark, .. } => {
+                mark.sequence
+            }
+        };
         // Where no marker of the range will do: what is there, or nothing.
         let target = match local {
             StoreMark::Checkpoint(mark) if !rebuild => Target { end: from, mark },
@@ -173,10 +189,14 @@ impl Restorer {
             target,
             phase: Phase::Done,
             batch: Batch::new(),
+            index_key: Vec::new(),
             rewrites: Batch::new(),
             rewritten: 0,
             seen: HashSet::new(),
             seen_bytes: 0,
+            candidate: None,
+            seen_markers: 0,
+            sequence,
             records: 0,
             bytes: 0,
         };
@@ -230,11 +250,15 @@ impl Restorer {
         for record in batch.iter().filter(|record| (from..to).contains(&record.offset())) {
             position = record.offset() + 1;
             match &mut self.phase {
-                Phase::Search { found, .. } => {
-                    if let Change::Marker(mark) = read(&record, &self.store, &self.layout)?
-                        && mark.covered.not_beyond(&self.committed)
-                    {
-                        *found = Some(Target { end: position, mark });
+                Phase::Search { found, seen, .. } => {
+                    if let Change::Marker(mark) = read(&record, &self.store, &self.layout)? {
+                        self.sequence = self.sequence.max(mark.sequence);
+                        if mark.covered.not_beyond(&self.committed) {
+                            *seen += 1;
+                            if found.as_ref().is_none_or(|found| mark.outdates(&found.mark)) {
+                                *found = Some(Target { end: position, mark });
+                            }
+                        }
                     }
                 }
                 _ => self.take(&record)?,
@@ -286,26 +310,26 @@ impl Restorer {
     /// Before [`RestoreStep::Finish`].
     pub fn marker(&self) -> Option<Marker> {
         assert!(matches!(self.phase, Phase::Done), "the restore of {} is not done", self.store);
-        (self.rewritten > 0).then(|| {
-            Marker::new(&CheckpointMark { sequence: self.target.mark.sequence + 1, ..self.mark() })
-        })
+        (self.rewritten > 0)
+            .then(|| Marker::new(&CheckpointMark { sequence: self.own_sequence(), ..self.mark() }))
     }
 
     /// Sets the mark, puts a rebuilt store in its place, and gives the backend to open the store
     /// with. `changelog_offset` is the offset after that of [`Restorer::marker`], once it and
-    /// everything before it is delivered; `None` if there was none.
+    /// everything before it is delivered; `None` if there was none, or where the broker did not
+    /// say: the store then replays what it wrote itself, which changes nothing.
     ///
     /// # Errors
     /// If the backend fails.
     ///
     /// # Panics
-    /// Before [`RestoreStep::Finish`], or if the offset does not go with the marker.
+    /// Before [`RestoreStep::Finish`], or if there is an offset and no marker.
     pub fn complete(mut self, changelog_offset: Option<Offset>) -> Result<Arc<dyn Backend>> {
         let marked = self.marker().is_some();
-        assert_eq!(marked, changelog_offset.is_some(), "a marker's position, and only that");
-        if marked {
-            self.target.mark.sequence += 1;
-        }
+        assert!(marked || changelog_offset.is_none(), "a position without a marker");
+        // Also without a marker of its own: markers that do not count any more, because offsets
+        // were set back, must not outrank those to come.
+        self.target.mark.sequence = self.own_sequence();
         let mut mark = self.mark();
         mark.changelog_offset = Some(changelog_offset.unwrap_or(self.to));
         self.backend.write(&Batch::new(), &StoreMark::Checkpoint(mark))?;
@@ -313,6 +337,16 @@ impl Restorer {
             self.backend.promote()?;
         }
         Ok(self.backend)
+    }
+
+    /// Whether something was given out by [`Restorer::take_rewrites`].
+    pub fn has_rewritten(&self) -> bool {
+        self.rewritten > 0
+    }
+
+    /// Numbers the marker as that of a new owner.
+    fn own_sequence(&self) -> u64 {
+        next_owner(self.sequence) + 1
     }
 
     /// How far it is.
@@ -345,6 +379,7 @@ impl Restorer {
             end,
             position: start,
             found: None,
+            seen: 0,
             kept: whole.then(Vec::new),
             kept_bytes: 0,
         };
@@ -353,18 +388,34 @@ impl Restorer {
 
     /// A window was looked at to its end.
     fn searched(&mut self) -> Result<()> {
-        let Phase::Search { start, end, found, kept, .. } =
+        let Phase::Search { start, end, found, seen, kept, .. } =
             std::mem::replace(&mut self.phase, Phase::Done)
         else {
             unreachable!("called at the end of a window");
         };
-        match found {
-            // The fallback may be the later one: the target of an interrupted restore whose
-            // marker compaction has removed since.
-            Some(target) if target.end > self.target.end => self.target = target,
-            Some(_) => {}
-            None if start > self.from => return self.search(start, (end - start) * 8),
-            None => {}
+        self.seen_markers += seen;
+        if let Some(target) = found {
+            // That of a later window, or the fallback, may be the later one nevertheless: written
+            // by a later owner, or the target of an interrupted restore whose marker compaction
+            // has removed since.
+            let later = match &self.candidate {
+                Some(known) => !known.mark.outdates(&target.mark),
+                None => true,
+            };
+            if later {
+                self.candidate = Some(target);
+            }
+        }
+        // The last marker alone does not tell whether it is a successor's or that of a process
+        // which was taken for dead and wrote behind its successor; the one before it does.
+        if self.seen_markers < 2 && start > self.from {
+            return self.search(start, (end - start) * 8);
+        }
+        if let Some(target) = self.candidate.take()
+            && target.end > self.target.end
+            && target.mark.outdates(&self.target.mark)
+        {
+            self.target = target;
         }
         self.phase = Phase::Apply { position: self.from };
         self.applied(self.from)?;
@@ -393,7 +444,10 @@ impl Restorer {
         self.records += 1;
         self.bytes += (key.len() + value.map_or(0, <[u8]>::len)) as u64;
         match value {
-            Some(value) => self.batch.put(family, key, value),
+            Some(value) => {
+                self.batch.put(family, key, value);
+                self.index_expiry(family, key, value);
+            }
             None => self.batch.delete(family, key),
         }
         if self.batch.byte_size() >= self.limits.batch_bytes {
@@ -401,6 +455,17 @@ impl Restorer {
             self.write(&StoreMark::Restoring { position, target: self.mark() })?;
         }
         Ok(())
+    }
+
+    /// What expires goes into the index by time, which changelogs do not have (ST-56).
+    fn index_expiry(&mut self, family: FamilyId, key: &[u8], value: &[u8]) {
+        let index = families::expiry_index(family).filter(|at| self.layout.families.contains(at));
+        if let Some(index) = index
+            && let Ok((_, Some(stamp))) = slot::open(value)
+        {
+            let key = families::expiry_key(&mut self.index_key, stamp, key);
+            self.batch.put_with(index, key, |out| slot::begin(out, None));
+        }
     }
 
     /// The position in `Apply` is `position`: ends the phase behind the target.
@@ -446,8 +511,9 @@ impl Restorer {
 }
 
 impl Batch {
-    /// The changes as changelog records.
+    /// The changes as changelog records, local ones left out.
     pub fn records(&self) -> impl Iterator<Item = ChangelogRecord<'_>> {
-        self.iter().map(|op| ChangelogRecord { key: op.record_key, value: op.value })
+        let shared = self.iter().filter(|op| !op.local);
+        shared.map(|op| ChangelogRecord { key: op.record_key, value: op.value })
     }
 }

@@ -83,8 +83,12 @@ impl PartitionDirectory {
     }
 
     /// Deletes the directory.
-    pub(super) fn destroy(self) -> Result<()> {
-        fs::remove_dir_all(&self.path).map_err(at("cannot delete", &self.path))
+    pub(super) fn destroy(path: &Path, store: &StoreId, holder: &LockHolder) -> Result<()> {
+        let lock = lock(path, store)?;
+        write_holder(path, holder);
+        let deleted = fs::remove_dir_all(path).map_err(at("cannot delete", path));
+        let _ = lock.unlock();
+        deleted
     }
 }
 
@@ -354,7 +358,10 @@ mod tests {
         let directory = open(temp.path(), &store, 1).expect("it is free");
         assert_eq!(directory.current(), 2);
         assert_eq!(generations(temp.path()).expect("it can be listed"), [2]);
-        directory.destroy().expect("it is ours");
+        let (holder, path) = (LockHolder::default(), temp.path());
+        PartitionDirectory::destroy(path, &store, &holder).expect_err("it is open");
+        drop(directory);
+        PartitionDirectory::destroy(path, &store, &holder).expect("it is free");
         assert!(!temp.path().exists());
     }
 }

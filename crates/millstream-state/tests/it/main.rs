@@ -6,3 +6,4 @@ mod model;
 mod restore;
 mod storage;
 mod support;
+mod ttl;

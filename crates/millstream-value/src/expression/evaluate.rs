@@ -85,6 +85,10 @@ impl Program {
                 let item = self.with_calls(&pair[1], call, host)?;
                 arith::binary(BinaryOp::In, &item, &container, host)?
             }
+            Op::OneOf(inner, members) => {
+                let value = self.with_calls(inner, call, host)?;
+                Value::Bool(members.contain(Operand::of(&value).view(), host)?)
+            }
             Op::And(pair) | Op::Or(pair) => {
                 let left = self.with_calls(&pair[0], call, host)?;
                 if Operand::of(&left).view().truthy()? == matches!(step.op, Op::Or(_)) {
@@ -176,6 +180,9 @@ impl Step {
                 let container = pair[0].evaluate(record, host)?;
                 let item = pair[1].evaluate(record, host)?;
                 compare::is_in(item.view(), container.view(), host)
+            }
+            Op::OneOf(inner, members) => {
+                Ok(members.contain(inner.evaluate(record, host)?.view(), host)?.into())
             }
             Op::And(pair) | Op::Or(pair) => {
                 let left = pair[0].evaluate(record, host)?;

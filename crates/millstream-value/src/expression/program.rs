@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::members::Members;
 use super::{Expr, Node};
 use crate::{BinaryOp, Function, Text, Value};
 
@@ -33,6 +34,7 @@ pub(super) enum Op {
     /// `is` with the very same read on both sides: true if it can be evaluated.
     Same(Box<Step>),
     Contains(Box<[Step; 2]>),
+    OneOf(Box<Step>, Arc<Members>),
     And(Box<[Step; 2]>),
     Or(Box<[Step; 2]>),
     Not(Box<Step>),
@@ -67,6 +69,7 @@ impl Compiler {
             Node::Binary(BinaryOp::Is, a, b) if same_read(a, b) => Op::Same(self.boxed(a)),
             Node::Binary(op, a, b) => Op::Binary(*op, self.pair(a, b)),
             Node::Contains(a, b) => Op::Contains(self.pair(a, b)),
+            Node::OneOf(a, members) => Op::OneOf(self.boxed(a), Arc::clone(members)),
             Node::And(a, b) => Op::And(self.pair(a, b)),
             Node::Or(a, b) => Op::Or(self.pair(a, b)),
             Node::Not(a) => Op::Not(self.boxed(a)),
@@ -90,7 +93,8 @@ impl Compiler {
             | Op::Contains(pair)
             | Op::And(pair)
             | Op::Or(pair) => pair[0].calls || pair[1].calls,
-            Op::Same(inner)
+            Op::OneOf(inner, _)
+            | Op::Same(inner)
             | Op::Not(inner)
             | Op::Abs(inner)
             | Op::Neg(inner)

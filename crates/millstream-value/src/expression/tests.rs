@@ -325,3 +325,79 @@ fn s09_identity_of_what_is_read_twice() {
     let missing = Expr::is(column("x"), column("x"));
     assert!(evaluate(&missing, "{}").0.is_err());
 }
+
+/// S-07: what is looked for among constants is found as in the list of them.
+#[test]
+fn s07_one_of_constants() {
+    let items = || {
+        ["null", "true", "2", "-0.0", "1.5", "1e300", "18446744073709551615", "\"a\"", "\"\""]
+            .map(|text| Value::json(text).unwrap())
+            .map(|mut value| {
+                value.decode();
+                value
+            })
+    };
+    let list = || Value::List(items().into());
+    for hashed in [false, true] {
+        let quick = Expr::one_of(column("a"), &items(), hashed, list());
+        let slow = Expr::is_in(column("a"), Expr::constant(list()));
+        assert!(!quick.needs_host());
+        for text in [
+            "null",
+            "true",
+            "false",
+            "0",
+            "0.0",
+            "1",
+            "1.0",
+            "2",
+            "2.0",
+            "3",
+            "-1",
+            "1.5",
+            "2.5",
+            "1e300",
+            "1e301",
+            "18446744073709551615",
+            "18446744073709551614",
+            "\"a\"",
+            "\"b\"",
+            "\"\\u0061\"",
+            "\"\"",
+            "\"2\"",
+        ] {
+            let record = format!(r#"{{"a": {text}}}"#);
+            assert_eq!(
+                repr(&evaluate(&quick, &record).0.unwrap()),
+                repr(&evaluate(&slow, &record).0.unwrap()),
+                "{text}"
+            );
+        }
+        for text in ["[]", "{}", "[1]"] {
+            let (found, _) = evaluate(&quick, &format!(r#"{{"a": {text}}}"#));
+            match hashed {
+                true => assert!(found.unwrap_err().message.starts_with("unhashable type: '")),
+                false => assert_eq!(repr(&found.unwrap()), "False"),
+            }
+        }
+    }
+}
+
+/// A list that holds something else, or NaN, is looked through item by item.
+#[test]
+fn s07_one_of_what_is_not_scalar() {
+    let items = [Value::List(vec![1.into()]), Value::from(f64::NAN)];
+    let list = Value::List(items.iter().map(Value::share).collect());
+    let expr = Expr::one_of(column("a"), &items, false, list);
+    assert_eq!(repr(&evaluate(&expr, r#"{"a": [1]}"#).0.unwrap()), "True");
+    assert_eq!(repr(&evaluate(&expr, r#"{"a": 1}"#).0.unwrap()), "False");
+    assert_eq!(format!("{expr:?}"), "(value['a'] in [[1], nan])");
+}
+
+/// A set is written in the same order by every process.
+#[test]
+fn s07_how_a_set_is_written() {
+    let items = [Value::from("b"), 2.5.into(), Value::Null, "a".into(), 7.into()];
+    let expr = Expr::one_of(column("x"), &items, true, Value::Null);
+    assert_eq!(format!("{expr:?}"), "(value['x'] in {None, 7, 2.5, 'a', 'b'})");
+}

@@ -107,10 +107,19 @@ class Topic:
 
     @property
     def broker_config(self) -> TopicConfig:
-        """What the broker says about it.
+        """The topic as it is on the broker, which may differ from `create_config`: partitions, copies, and of its
+        settings `retention.ms`, `retention.bytes` and `cleanup.policy` (T-13).
 
         Raises:
             TopicConfigurationError: the broker has not been asked, because no application knows this topic.
+
+        >>> from millstream.testing import MemoryApplication
+        >>> app = MemoryApplication()
+        >>> topic = app.topic("readings", config=TopicConfig(num_partitions=3, replication_factor=1))
+        >>> topic.broker_config.num_partitions
+        3
+        >>> topic.broker_config.extra_config["cleanup.policy"]
+        'delete'
         """
         if self._broker_config is None:
             raise TopicConfigurationError(
@@ -208,9 +217,10 @@ class Topic:
         """Writes a row as `to_topic` would (T-06)."""
         context = SerializationContext(self.name, MessageField.KEY, row.headers)
         written_key = None if key is None else self._key_serializer(key, context)
-        headers = merge_headers(row.headers, self._value_serializer.extra_headers)
         context.field = MessageField.VALUE
-        return KafkaMessage(written_key, self._value_serializer(row.value, context), headers)
+        written_value = self._value_serializer(row.value, context)
+        headers = merge_headers(row.headers, self._value_serializer.extra_headers)
+        return KafkaMessage(written_key, written_value, headers)
 
     def _spec(self) -> TopicSpec:
         """What the engine needs to know of it. Kept, because a callable of `to_topic` asks once per record."""

@@ -2,6 +2,7 @@
 
 from .exceptions import IncompatibleStateStoreError, RocksDBCorruptedError, RocksDBOpenAborted
 from .options import RocksDBOptions, RocksDBOptionsType
+from .store import RocksDBStore
 
 __all__ = (
     "IncompatibleStateStoreError",
@@ -9,4 +10,5 @@ __all__ = (
     "RocksDBOpenAborted",
     "RocksDBOptions",
     "RocksDBOptionsType",
+    "RocksDBStore",
 )

@@ -11,6 +11,15 @@ from millstream._millstream import json_dumps, json_loads
 
 __all__ = ("RocksDBOptions", "RocksDBOptionsType")
 
+_WITHOUT_EFFECT = (
+    "open_max_retries",
+    "open_retry_backoff",
+    "legacy_records_ttl",
+    "legacy_backfill_chunk_size",
+    "ttl_rollback",
+    "ttl_force_flip",
+)
+
 CompressionType = Literal["none", "snappy", "zlib", "bz2", "lz4", "lz4hc", "zstd"]
 
 
@@ -33,13 +42,16 @@ class RocksDBOptions:
             process holds.
         use_fsync: `fsync` rather than `fdatasync`.
         on_corrupted_recreate: rebuild a damaged store from its changelog (ST-23).
-        max_evictions_per_flush: how many expired entries a checkpoint deletes at most (ST-54).
-        ttl_changelog_tombstones: delete expired entries from the changelog, too.
+        max_evictions_per_flush: how many expired entries a checkpoint deletes at most, each store partition (ST-54).
+        ttl_changelog_tombstones: delete expired entries from the changelog, too. Without, a restore brings them back,
+            unseen, and they are deleted again.
         legacy_records_ttl, legacy_backfill_chunk_size, ttl_rollback, ttl_force_flip: steer a migration that
-            Millstream's stores do not need; accepted and without effect (ST-55, ST-58).
+            Millstream's stores do not need: entries with and without ttl live side by side, and those without stay.
+            Accepted and without effect (ST-55, ST-58).
 
     Raises:
-        ValueError: an unknown compression, or a time or a size that is not positive.
+        ValueError: an unknown compression, a time or a size that is not positive, or `ttl_rollback` together with
+            `ttl_force_flip`.
 
     >>> RocksDBOptions(compression_type="zstd").compression_type
     'zstd'
@@ -77,6 +89,18 @@ class RocksDBOptions:
             raise ValueError("legacy_records_ttl must be positive")
         if self.legacy_backfill_chunk_size <= 0:
             raise ValueError("legacy_backfill_chunk_size must be positive")
+        if self.max_evictions_per_flush <= 0:
+            raise ValueError("max_evictions_per_flush must be positive")
+        if self.ttl_rollback and self.ttl_force_flip:
+            raise ValueError("ttl_rollback and ttl_force_flip exclude each other")
+
+    def _without_effect(self) -> list[str]:
+        """The options that were set and do nothing here."""
+        return [
+            field.name
+            for field in fields(self)
+            if field.name in _WITHOUT_EFFECT and getattr(self, field.name) != field.default
+        ]
 
     def to_options(self) -> dict[str, Any]:
         """The settings as the engine takes them, by name."""

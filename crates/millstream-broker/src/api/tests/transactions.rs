@@ -292,3 +292,52 @@ fn committed_records_are_seen_and_aborted_ones_are_not() {
         assert_eq!(bench.committed_values("t", 0), ["a", "b", "c", "d"], "after a restart");
     }
 }
+
+/// The wait for the medium fails when the marker is in the log: the next attempt waits again and
+/// writes no second one.
+#[test]
+fn a_marker_that_could_not_be_synced_is_not_written_twice() {
+    let mut bench = Bench::new();
+    bench.create("t", 1, &[("flush.messages", "1")]);
+    let mut producer = bench.producer("tx", V2);
+    assert_eq!(bench.write(&mut producer, "t", 0, "a"), 0);
+    bench.disk.fail_syncs();
+    bench.end(&mut producer, true);
+    for _ in 0..2 {
+        assert_eq!(bench.state("tx"), TransactionState::PrepareCommit);
+        assert_eq!(bench.log("t", 0).end_offset(), 2);
+        bench.clock.advance(Duration::from_secs(2));
+        bench.broker.tick();
+    }
+    bench.disk.heal();
+    let syncs = bench.disk.syncs();
+    bench.clock.advance(Duration::from_secs(2));
+    bench.broker.tick();
+    assert_eq!(bench.state("tx"), TransactionState::CompleteCommit);
+    assert_eq!((bench.log("t", 0).end_offset(), bench.disk.syncs()), (2, syncs + 1));
+    assert_eq!(bench.committed_values("t", 0), ["a"]);
+}
+
+/// With synced journals a power loss takes nothing of a transaction that was acknowledged.
+#[test]
+fn a_synced_transaction_survives_a_power_loss() {
+    let mut bench = Bench::new();
+    bench.create("t", 1, &[]);
+    bench
+        .broker
+        .set_dynamic(false, [("log.flush.interval.messages".into(), "1".into())].into())
+        .unwrap();
+    for value in ["a", "b"] {
+        let mut producer = bench.producer("tx", V2);
+        assert_eq!(bench.write(&mut producer, "t", 0, value), 0);
+        assert_eq!(bench.send_offset(&producer, "g", "t", 7), 0);
+        assert_eq!(bench.end(&mut producer, true), 0);
+        let mut open = bench.producer("other", V2);
+        assert_eq!(bench.write(&mut open, "t", 0, "open"), 0);
+        bench = bench.power_loss();
+        assert_eq!(bench.state("other"), TransactionState::Ongoing);
+        assert_eq!(bench.state("tx"), TransactionState::CompleteCommit);
+        assert_eq!(bench.offset("g", "t", true), (0, 7));
+    }
+    assert_eq!(bench.committed_values("t", 0), ["a", "b"]);
+}

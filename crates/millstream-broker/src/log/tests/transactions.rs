@@ -137,6 +137,41 @@ fn an_entry_that_cannot_be_written_counts_and_waits() {
 }
 
 #[test]
+fn a_marker_whose_sync_failed_counts_and_is_not_missing() {
+    let disk = MemoryDisk::default();
+    let config = LogConfig { flush_messages: 1, ..LogConfig::default() };
+    let mut log = open(&disk, &config, Recovery::Clean);
+    append(&mut log, &config, &transactional(1, 0, 0)).unwrap();
+    disk.fail_syncs();
+    let error = log.write_marker(&config, NOW, &marker(1, 0, false)).unwrap_err();
+    assert!(matches!(error, MarkerError::NotSynced { bytes, .. } if bytes > 0));
+    assert!(!log.lacks_marker(1, 0));
+    assert_eq!((log.end_offset(), log.last_stable_offset()), (2, 2));
+    assert_eq!(spans(&log.aborted_in(0, 10).unwrap()), [(1, 0, 1)]);
+    log.flush_if_due(&config, NOW).unwrap_err();
+    disk.heal();
+    log.flush_if_due(&config, NOW).unwrap();
+    disk.power_loss();
+    let log = open(&disk, &config, Recovery::MachineCrash);
+    assert_eq!((log.end_offset(), log.last_stable_offset()), (2, 2));
+    assert_eq!(spans(&log.aborted_in(0, 10).unwrap()), [(1, 0, 1)]);
+}
+
+#[test]
+fn the_index_of_a_completed_segment_survives_a_power_loss() {
+    let disk = MemoryDisk::default();
+    let config = LogConfig::default();
+    let mut log = open(&disk, &config, Recovery::Clean);
+    append(&mut log, &config, &transactional(1, 0, 0)).unwrap();
+    log.write_marker(&config, NOW, &marker(1, 0, false)).unwrap();
+    log.roll().unwrap();
+    disk.power_loss();
+    // As after a clean stop and a restart of the machine: the first segment is believed.
+    let log = open(&disk, &config, Recovery::ProcessCrash);
+    assert_eq!(spans(&log.aborted_in(0, 10).unwrap()), [(1, 0, 1)]);
+}
+
+#[test]
 fn markers_fence_older_epochs_and_older_coordinators() {
     let disk = MemoryDisk::default();
     let config = LogConfig::default();

@@ -1,13 +1,12 @@
-//! A user's `BaseAggregator` (W-29). Its state must be storable (W-32): `agg` and `result` get
-//! what the store gives back.
+//! A user's `BaseAggregator` (W-29). What `agg` makes must be storable (W-32): the next `agg`, and
+//! `result` at the close, get what the store gives back; a `result` at once gets the object itself.
 
 use std::sync::Arc;
 
 use millstream_types::Timestamp;
 use millstream_value::{Failure, Host, Value};
 
-use super::super::encoding::to_stored;
-use super::{Accumulator, Aggregate, Aggregator, mismatch};
+use super::{Accumulator, Aggregate, Aggregator, keep, mismatch};
 
 pub(super) struct Custom(pub(super) Arc<dyn Aggregator>);
 
@@ -18,7 +17,8 @@ impl Aggregate for Custom {
     }
 
     fn initialize(&self) -> Result<Accumulator, Failure> {
-        Ok(Accumulator::Value(to_stored(self.0.initialize()?)?))
+        // Not stored as it is: every window begins with a value, and `agg` gets it as it was made.
+        self.0.initialize().map(Accumulator::Value)
     }
 
     fn update(
@@ -30,13 +30,16 @@ impl Aggregate for Custom {
     ) -> Result<Option<Value>, Failure> {
         let Accumulator::Value(old) = state else { return Err(mismatch(state)) };
         let new = self.0.aggregate(old.share(), value, timestamp)?;
-        *old = to_stored(new.share())?;
-        Ok(None)
+        keep(old, new)
     }
 
     fn result(&self, state: &Accumulator, _: &dyn Host) -> Result<Value, Failure> {
         let Accumulator::Value(value) = state else { return Err(mismatch(state)) };
         self.0.result(value.share())
+    }
+
+    fn result_of(&self, made: Value) -> Result<Value, Failure> {
+        self.0.result(made)
     }
 
     fn needs_host(&self) -> bool {

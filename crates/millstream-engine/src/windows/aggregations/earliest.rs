@@ -4,8 +4,7 @@
 use millstream_types::Timestamp;
 use millstream_value::{Failure, Host, Value};
 
-use super::super::encoding::to_stored;
-use super::{Accumulator, Aggregate, mismatch};
+use super::{Accumulator, Aggregate, keep_at, mismatch};
 
 pub(super) struct Earliest;
 
@@ -26,10 +25,8 @@ impl Aggregate for Earliest {
         _: &dyn Host,
     ) -> Result<Option<Value>, Failure> {
         let Accumulator::Timed(kept) = state else { return Err(mismatch(state)) };
-        if !value.is_null() && kept.as_ref().is_none_or(|(time, _)| timestamp < *time) {
-            *kept = Some((timestamp, to_stored(value)?));
-        }
-        Ok(None)
+        let chosen = !value.is_null() && kept.as_ref().is_none_or(|(time, _)| timestamp < *time);
+        if chosen { keep_at(kept, timestamp, value) } else { Ok(None) }
     }
 
     fn result(&self, state: &Accumulator, _: &dyn Host) -> Result<Value, Failure> {

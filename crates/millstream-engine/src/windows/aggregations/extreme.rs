@@ -4,8 +4,7 @@
 use millstream_types::Timestamp;
 use millstream_value::{Failure, Host, Value, compare};
 
-use super::super::encoding::to_stored;
-use super::{Accumulator, Aggregate, mismatch};
+use super::{Accumulator, Aggregate, keep, mismatch};
 
 pub(super) struct Min;
 pub(super) struct Max;
@@ -17,10 +16,8 @@ fn update(
     replaces: impl FnOnce(&Value, &Value) -> Result<bool, Failure>,
 ) -> Result<Option<Value>, Failure> {
     let Accumulator::Value(old) = state else { return Err(mismatch(state)) };
-    if !new.is_null() && (old.is_null() || replaces(&new, old)?) {
-        *old = to_stored(new)?;
-    }
-    Ok(None)
+    let replaced = !new.is_null() && (old.is_null() || replaces(&new, old)?);
+    if replaced { keep(old, new) } else { Ok(None) }
 }
 
 fn result(state: &Accumulator) -> Result<Value, Failure> {

@@ -3,8 +3,7 @@
 use millstream_types::Timestamp;
 use millstream_value::{Failure, Host, Value};
 
-use super::super::encoding::to_stored;
-use super::{Accumulator, Aggregate, mismatch};
+use super::{Accumulator, Aggregate, keep, mismatch};
 
 pub(super) struct First;
 
@@ -25,10 +24,7 @@ impl Aggregate for First {
         _: &dyn Host,
     ) -> Result<Option<Value>, Failure> {
         let Accumulator::Value(first) = state else { return Err(mismatch(state)) };
-        if first.is_null() && !value.is_null() {
-            *first = to_stored(value)?;
-        }
-        Ok(None)
+        if first.is_null() && !value.is_null() { keep(first, value) } else { Ok(None) }
     }
 
     fn result(&self, state: &Accumulator, _: &dyn Host) -> Result<Value, Failure> {

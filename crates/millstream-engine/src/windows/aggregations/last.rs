@@ -3,8 +3,7 @@
 use millstream_types::Timestamp;
 use millstream_value::{Failure, Host, Value};
 
-use super::super::encoding::to_stored;
-use super::{Accumulator, Aggregate, mismatch};
+use super::{Accumulator, Aggregate, keep, mismatch};
 
 pub(super) struct Last;
 
@@ -25,10 +24,7 @@ impl Aggregate for Last {
         _: &dyn Host,
     ) -> Result<Option<Value>, Failure> {
         let Accumulator::Value(last) = state else { return Err(mismatch(state)) };
-        if !value.is_null() {
-            *last = to_stored(value)?;
-        }
-        Ok(None)
+        if value.is_null() { Ok(None) } else { keep(last, value) }
     }
 
     fn result(&self, state: &Accumulator, _: &dyn Host) -> Result<Value, Failure> {

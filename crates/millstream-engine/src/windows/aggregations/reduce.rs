@@ -7,8 +7,7 @@ use std::sync::Arc;
 use millstream_types::Timestamp;
 use millstream_value::{Failure, Function, Host, Value};
 
-use super::super::encoding::to_stored;
-use super::{Accumulator, Aggregate, mismatch};
+use super::{Accumulator, Aggregate, keep, mismatch};
 
 pub(super) struct Reduce {
     pub(super) reducer: Arc<dyn Function>,
@@ -38,8 +37,7 @@ impl Aggregate for Reduce {
             true => self.initializer.call_values(vec![value])?,
             false => self.reducer.call_values(vec![accumulated.share(), value])?,
         };
-        *accumulated = to_stored(made.share())?;
-        Ok(Some(made))
+        keep(accumulated, made)
     }
 
     fn result(&self, state: &Accumulator, _: &dyn Host) -> Result<Value, Failure> {

@@ -1,0 +1,7 @@
+//! The program itself, against a broker in the test's process.
+
+mod address;
+mod program;
+mod records;
+mod signals;
+mod topics;
