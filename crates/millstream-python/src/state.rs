@@ -13,10 +13,14 @@ use pyo3::types::{PyBytes, PyDelta, PyDeltaAccess, PyString};
 use crate::errors::{self, to_exception};
 use crate::json::{self, NoJson, type_name};
 
-/// A user's state, scoped to the key of the record being processed (ST-01 to ST-05).
+/// A user's state, scoped to the key of the record being processed (ST-01 to ST-05, ST-50 to ST-57).
 ///
 /// Functions with `stateful=True` get one as last argument. Keys and values are written as JSON, so a tuple
 /// comes back as a list (ST-04). It works while the record is being processed; later use raises `RuntimeError`.
+///
+/// A value that is set with a `ttl` reads as missing once the time of the store partition has reached the timestamp of
+/// the record that set it, plus the ttl. That time is event time, never the clock's: the greatest timestamp of the
+/// records whose functions read or wrote the store since a value was first given a ttl (ST-50).
 ///
 /// >>> from millstream.testing import MemoryApplication
 /// >>> app = MemoryApplication()
