@@ -54,6 +54,18 @@ def kcat():
 
 
 @pytest.fixture(scope="session")
+def kafka_program(kafka_tool):
+    """Runs a Java source file with Apache Kafka's client: kafka_program(path, argument, ...)."""
+
+    def run(path, *arguments):
+        done = brokers.kafka_tool("java", str(path), *arguments, seconds=120)
+        assert done.returncode == 0, f"{path} {arguments}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
 def kafka_tool():
     """Runs one of Apache Kafka's own tools: kafka_tool("topics", "--list", ...)."""
     checked = brokers.kafka_tool("classpath", seconds=brokers.KAFKA_START_SECONDS)

@@ -8,6 +8,7 @@ aiokafka = pytest.importorskip("aiokafka")
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition  # noqa: E402
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete  # noqa: E402
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType  # noqa: E402
+from aiokafka.errors import ProducerFenced  # noqa: E402
 
 PATIENCE = 60
 
@@ -79,6 +80,43 @@ def test_groups_share_and_commit(address, topic, group):
         assert len(one.assignment()) == 4
         await one.stop()
         assert group in {name for name, _ in await admin.list_consumer_groups()}
+        await admin.close()
+
+    run(scenario())
+
+
+def test_transactions(address, topic, group):
+    async def scenario():
+        admin = await make(address, topic, partitions=2)
+        producer = AIOKafkaProducer(bootstrap_servers=address, transactional_id=topic, transaction_timeout_ms=10_000)
+        await producer.start()
+        async with producer.transaction():
+            await producer.send_and_wait(topic, b"first", partition=0)
+            await producer.send_offsets_to_transaction({TopicPartition(topic, 1): 5}, group)
+        with pytest.raises(ZeroDivisionError):
+            async with producer.transaction():
+                await producer.send_and_wait(topic, b"never", partition=0)
+                await producer.send_offsets_to_transaction({TopicPartition(topic, 1): 9}, group)
+                raise ZeroDivisionError
+        async with producer.transaction():
+            await producer.send_and_wait(topic, b"second", partition=0)
+        reader = AIOKafkaConsumer(
+            bootstrap_servers=address, group_id=group, isolation_level="read_committed", enable_auto_commit=False
+        )
+        await reader.start()
+        partition = TopicPartition(topic, 0)
+        reader.assign([partition, TopicPartition(topic, 1)])
+        await reader.seek_to_beginning(partition)
+        assert [message.value for message in await read(reader, 2)] == [b"first", b"second"]
+        assert await reader.committed(TopicPartition(topic, 1)) == 5
+        second = AIOKafkaProducer(bootstrap_servers=address, transactional_id=topic)
+        await second.start()
+        with pytest.raises(ProducerFenced):
+            async with producer.transaction():
+                await producer.send_and_wait(topic, b"zombie", partition=0)
+        await second.stop()
+        await producer.stop()
+        await reader.stop()
         await admin.close()
 
     run(scenario())

@@ -372,13 +372,6 @@ def test_the_cluster_describes_itself(admin):
     assert settings["log.retention.hours"].value == "168"
 
 
-def test_transactions_are_refused_with_a_reason(address):
-    producer = Producer({"bootstrap.servers": address, "transactional.id": "t"})
-    with pytest.raises(KafkaException) as refused:
-        producer.init_transactions(10)
-    assert refused.value.args[0].fatal() and not refused.value.args[0].retriable()
-
-
 def test_everything_is_there_after_a_kill(own_broker, topic, group):
     admin = AdminClient({"bootstrap.servers": own_broker.address})
     make(admin, topic, retention_ms="-1")

@@ -1,10 +1,15 @@
 """Apache Kafka's own command-line tools (the Java clients) against the embedded broker."""
 
+import concurrent.futures
 import json
+import pathlib
+import time
 
 import pytest
 
 pytestmark = pytest.mark.slow
+TRANSACTIONS = pathlib.Path(__file__).with_name("Transactions.java")
+WORD_COUNT = pathlib.Path(__file__).with_name("WordCount.java")
 
 
 @pytest.fixture
@@ -103,3 +108,113 @@ def test_the_log_is_kafkas_own_format(kafka_tool, own_broker, topic):
     log, = (own_broker.data_dir / "topics").glob("*/0/00000000000000000000.log")
     dumped = kafka_tool("dump-log", "--files", str(log), "--deep-iteration", "--print-data-log")
     assert dumped.count("payload: x") == 10 and "isvalid: true" in dumped and "isvalid: false" not in dumped
+
+
+def test_a_java_program_that_is_exactly_once(kafka_program, tool, address, topic):
+    """Kafka's own client speaks the second version of transactions (KIP-890), with a static member."""
+    source, target = f"{topic}-in", f"{topic}-out"
+    for name in (source, target):
+        tool("topics", "--create", "--topic", name)
+    lines = [f"line {number}" for number in range(100)]
+    tool("console-producer", "--topic", source, text="\n".join(lines) + "\n")
+    said = kafka_program(TRANSACTIONS, address, source, target, "100")
+    assert said.split("\n")[:2] == ["committed 100", "fenced"]
+    out = tool("console-consumer", "--topic", target, "--from-beginning", "--max-messages", "101",
+               "--timeout-ms", "60000", "--isolation-level", "read_committed")
+    assert out.splitlines() == [*lines, "last"]
+    row, = (line.split() for line in tool("transactions", "list").splitlines() if target in line)
+    assert row[0] == target and row[3] == "CompleteCommit"
+
+
+def test_kafka_streams_counts_each_word_once_over_a_kill_of_the_broker(kafka_program, own_broker, topic, tmp_path):
+    """An unmodified Kafka Streams application, exactly_once_v2, while the broker dies and comes back."""
+    confluent_kafka = pytest.importorskip("confluent_kafka")
+    from confluent_kafka.admin import AdminClient, NewTopic
+
+    address, source, target = own_broker.address, f"{topic}-in", f"{topic}-out"
+    admin = AdminClient({"bootstrap.servers": address})
+    for made in admin.create_topics([NewTopic(source, 2, 1), NewTopic(target, 1, 1)]).values():
+        made.result(60)
+    producer = confluent_kafka.Producer({"bootstrap.servers": address, "enable.idempotence": True})
+
+    def write(count):
+        for number in range(count):
+            producer.produce(source, b"alpha beta gamma" if number % 2 else b"alpha delta", partition=number % 2)
+        assert producer.flush(60) == 0
+
+    def counts():
+        reader = confluent_kafka.Consumer({
+            "bootstrap.servers": address, "group.id": "reader", "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+        })
+        reader.assign([confluent_kafka.TopicPartition(target, 0, 0)])
+        latest = {}
+        while (message := reader.poll(3)) is not None:
+            if not message.error():
+                latest[message.key().decode()] = int(message.value())
+        reader.close()
+        return latest
+
+    write(200)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        running = pool.submit(kafka_program, WORD_COUNT, address, source, target, str(tmp_path / "state"), "40")
+        until = time.monotonic() + 30
+        while not counts() and time.monotonic() < until:
+            pass
+        write(100)
+        own_broker.kill()
+        own_broker.start()
+        write(100)
+        assert running.result(120).split()[-1] == "RUNNING"
+    assert counts() == {"alpha": 400, "beta": 200, "gamma": 200, "delta": 200}
+
+
+def test_transactions_are_listed_described_and_aborted(tool, address, topic):
+    confluent_kafka = pytest.importorskip("confluent_kafka")
+    tool("topics", "--create", "--topic", topic)
+    settings = {"bootstrap.servers": address, "transactional.id": topic, "transaction.timeout.ms": 600_000}
+    producer = confluent_kafka.Producer(settings)
+    producer.init_transactions(60)
+    producer.begin_transaction()
+    producer.produce(topic, b"hangs")
+    assert producer.flush(60) == 0
+    listed = tool("transactions", "list", "--duration-filter", "1")
+    row, = (line.split() for line in listed.splitlines() if topic in line)
+    assert row[3] == "Ongoing"
+    assert topic not in tool("transactions", "list", "--duration-filter", "3600000")
+    assert "Ongoing" in tool("transactions", "describe", "--transactional-id", topic)
+    described = tool("transactions", "describe-producers", "--topic", topic, "--partition", "0")
+    producer_id, epoch, coordinator_epoch, sequence, _, start = described.splitlines()[-1].split()
+    assert (producer_id, epoch, coordinator_epoch, sequence, start) == (row[2], "0", "-1", "0", "0")
+    read = ["--topic", topic, "--partition", "0", "--offset", "earliest", "--isolation-level", "read_committed",
+            "--max-messages", "1", "--timeout-ms", "8000"]
+    tool("console-producer", "--topic", topic, text="waits\n")
+    assert tool("console-consumer", *read, check=False) == ""
+    tool("transactions", "abort", "--topic", topic, "--partition", "0", "--start-offset", "0")
+    assert tool("console-consumer", *read, check=False).split() == ["waits"]
+    described = tool("transactions", "describe-producers", "--topic", topic, "--partition", "0")
+    assert described.splitlines()[-1].split()[-1] == "None", "no transaction is open any more"
+    producer.abort_transaction(60)
+    assert tool("console-consumer", *read, check=False).split() == ["waits"]
+
+
+def test_the_markers_and_their_index_are_kafkas_own_format(kafka_tool, own_broker, topic):
+    confluent_kafka = pytest.importorskip("confluent_kafka")
+    address = own_broker.address
+    kafka_tool("topics", "--bootstrap-server", address, "--create", "--topic", topic)
+    settings = {"bootstrap.servers": address, "transactional.id": topic, "transaction.timeout.ms": 600_000}
+    producer = confluent_kafka.Producer(settings)
+    producer.init_transactions(60)
+    for end in (producer.commit_transaction, producer.abort_transaction):
+        producer.begin_transaction()
+        producer.produce(topic, b"x")
+        producer.flush(60)
+        end(60)
+    own_broker.stop()
+    log, = (own_broker.data_dir / "topics").glob("*/0/00000000000000000000.log")
+    dumped = kafka_tool("dump-log", "--files", str(log), "--deep-iteration", "--print-data-log")
+    assert "endTxnMarker: COMMIT coordinatorEpoch: 0" in dumped and "endTxnMarker: ABORT" in dumped
+    assert "isvalid: false" not in dumped
+    index = log.with_suffix(".txnindex")
+    dumped = kafka_tool("dump-log", "--files", str(index))
+    assert "firstOffset: 2" in dumped and "lastOffset: 3" in dumped and "lastStableOffset: 4" in dumped, dumped

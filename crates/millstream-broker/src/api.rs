@@ -4,6 +4,8 @@
 //! [shape](crate::wire::shape), and strike it from `NOT_IMPLEMENTED.md`. ApiVersions, which
 //! clients ask first, answers from the table.
 
+pub(crate) mod add_offsets_to_txn;
+pub(crate) mod add_partitions_to_txn;
 pub(crate) mod alter_configs;
 pub(crate) mod api_versions;
 pub(crate) mod create_partitions;
@@ -17,6 +19,8 @@ pub(crate) mod describe_groups;
 pub(crate) mod describe_log_dirs;
 pub(crate) mod describe_producers;
 pub(crate) mod describe_topic_partitions;
+pub(crate) mod describe_transactions;
+pub(crate) mod end_txn;
 pub(crate) mod fetch;
 pub(crate) mod find_coordinator;
 pub(crate) mod heartbeat;
@@ -27,6 +31,7 @@ pub(crate) mod leave_group;
 pub(crate) mod list_groups;
 pub(crate) mod list_offsets;
 pub(crate) mod list_partition_reassignments;
+pub(crate) mod list_transactions;
 pub(crate) mod metadata;
 pub(crate) mod offset_commit;
 pub(crate) mod offset_delete;
@@ -34,6 +39,8 @@ pub(crate) mod offset_fetch;
 pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod produce;
 pub(crate) mod sync_group;
+pub(crate) mod txn_offset_commit;
+pub(crate) mod write_txn_markers;
 
 use std::collections::HashSet;
 use std::hash::Hash;
@@ -92,6 +99,11 @@ pub(crate) static TABLE: &[Api] = &[
     api!(DeleteRecords, 0..=2, "[s [4 8]] 4", delete_records),
     api!(InitProducerId, 0..=5, "s 4 8@3.. 2@3..", init_producer_id),
     api!(OffsetForLeaderEpoch, 2..=4, "4@3.. [s [4 4 4]]", offset_for_leader_epoch),
+    api!(AddPartitionsToTxn, 0..=5, "s@0..3 8@0..3 2@0..3 [s [4]]@0..3 [s 8 2 1 [s [4]]]@4..", add_partitions_to_txn),
+    api!(AddOffsetsToTxn, 0..=4, "s 8 2 s", add_offsets_to_txn),
+    api!(EndTxn, 0..=5, "s 8 2 1", end_txn),
+    api!(WriteTxnMarkers, 1..=1, "[8 2 1 [s [4]] 4]", write_txn_markers),
+    api!(TxnOffsetCommit, 0..=5, "s s 8 2 4@3.. s@3.. s@3.. [s [4 8 4@2.. s]]", txn_offset_commit),
     api!(DescribeConfigs, 1..=4, "[1 s [s]] 1 1@3..", describe_configs),
     api!(AlterConfigs, 0..=2, "[1 s [s s]] 1", alter_configs),
     api!(DescribeLogDirs, 1..=4, "[s [4]]", describe_log_dirs),
@@ -102,6 +114,8 @@ pub(crate) static TABLE: &[Api] = &[
     api!(OffsetDelete, 0..=0, "s [s [{4}]]", offset_delete),
     api!(DescribeCluster, 0..=2, "1 1@1.. 1@2..", describe_cluster),
     api!(DescribeProducers, 0..=0, "[s [4]]", describe_producers),
+    api!(DescribeTransactions, 0..=0, "[s]", describe_transactions),
+    api!(ListTransactions, 0..=1, "[s] [8] 8@1..", list_transactions),
     api!(DescribeTopicPartitions, 0..=0, "[{s}] 4 ?{s 4}", describe_topic_partitions),
 ];
 
@@ -172,6 +186,15 @@ pub(crate) const NODE: BrokerId = BrokerId(NODE_ID);
 /// The protocol's code of an outcome; 0 is success.
 pub(crate) fn code_of(result: Result<(), ResponseError>) -> i16 {
     result.err().map_or(0, |code| code.code())
+}
+
+/// The code for a transactional producer that was replaced: old versions of a request do not know
+/// the one that says so (KIP-588).
+pub(crate) fn fenced_code(code: ResponseError, tells_fenced: bool) -> ResponseError {
+    match code {
+        ResponseError::ProducerFenced if !tells_fenced => ResponseError::InvalidProducerEpoch,
+        code => code,
+    }
 }
 
 /// Compares the leader epoch a client knows (-1: none) with ours, which never changes (KIP-320).

@@ -6,6 +6,8 @@
 //! [`Broker::next_deadline`]. Clock, disk and randomness are handed in, so the same sequence of
 //! calls gives the same answers and the same files.
 
+mod ending;
+
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -27,7 +29,9 @@ use crate::log::Recovery;
 use crate::random::Random;
 use crate::settings::{Settings, Values};
 use crate::topics::Topics;
+use crate::transactions::{Now, Transactions};
 use crate::wire::{self, Malformed};
+pub(crate) use ending::OFFSETS_TOPIC;
 
 /// This broker's number in its cluster of one.
 pub(crate) const NODE_ID: i32 = 1;
@@ -89,6 +93,7 @@ pub(crate) struct Broker {
     pub(crate) settings: Settings,
     pub(crate) topics: Topics,
     pub(crate) coordinator: Coordinator,
+    pub(crate) transactions: Transactions,
     pub(crate) fetches: Fetches,
     pub(crate) meta: Journal,
     pub(crate) clock: Arc<dyn Clock>,
@@ -146,6 +151,7 @@ impl Broker {
             (false, _) => Durability::Cached,
         };
         let groups = Journal::open(Arc::clone(&disk), &journals, "groups", durability)?;
+        let transactions = Journal::open(Arc::clone(&disk), &journals, "transactions", durability)?;
         let cluster_id = match meta.get(CLUSTER_KEY) {
             Some(id) => String::from_utf8_lossy(id).into_owned(),
             None => {
@@ -160,17 +166,21 @@ impl Broker {
         let topics =
             Topics::open(Arc::clone(&disk), dir.join("topics"), &meta, &settings, recovery)?;
         note_boot(&*disk, &dir, boot_id)?;
-        // An id whose reservation was lost with the machine, or with the journal, must not be
-        // given out again: its new owner's records would be taken for repetitions.
-        let seen = topics.highest_producer_id(PRODUCER_ID_MAX).map_or(0, |id| id + 1);
         let now = clock.monotonic();
         // Kafka cannot change it while running either, so it is read once.
         let retention_interval_ms = settings.number("log.retention.check.interval.ms");
         let coordinator = Coordinator::open(groups, now, clock.wall());
+        let both = Now { monotonic: now, wall_ms: clock.wall() };
+        let transactions = Transactions::open(transactions, both)?;
+        // An id whose reservation was lost with the machine, or with the journal, must not be
+        // given out again: its new owner's records would be taken for repetitions.
+        let in_logs = topics.highest_producer_id(PRODUCER_ID_MAX);
+        let seen = in_logs.max(transactions.highest_producer_id()).map_or(0, |id| id + 1);
         let mut broker = Self {
             settings,
             topics,
             coordinator,
+            transactions,
             fetches: Fetches::default(),
             meta,
             clock,
@@ -188,6 +198,7 @@ impl Broker {
             disk,
         };
         broker.next_chores = now + broker.chore_interval();
+        broker.recover_transactions();
         Ok(broker)
     }
 
@@ -226,7 +237,7 @@ impl Broker {
 
     /// When [`tick`](Self::tick) must be called at the latest.
     pub(crate) fn next_deadline(&self) -> Duration {
-        [self.coordinator.deadline(), self.fetches.deadline()]
+        [self.coordinator.deadline(), self.transactions.deadline(), self.fetches.deadline()]
             .into_iter()
             .flatten()
             .fold(self.next_chores, Duration::min)
@@ -238,10 +249,13 @@ impl Broker {
         let late = now.saturating_sub(self.next_deadline());
         if late > LATE_MIN {
             // Heartbeats of that time lie unread in the sockets: nobody's session ends for it.
+            // Transactions get no time back: their time-outs run by the wall clock, also over a
+            // restart.
             tracing::warn!(?late, "the broker was held up; groups get that time back");
             self.coordinator.put_off(late + CATCH_UP);
         }
         self.coordinator.tick(now, self.clock.wall());
+        self.tick_transactions();
         self.fetches.expire(now);
         if now >= self.next_chores {
             self.next_chores = now + self.chore_interval();
@@ -257,6 +271,7 @@ impl Broker {
     pub(crate) fn close(&mut self) -> io::Result<()> {
         self.topics.close()?;
         self.coordinator.make_durable()?;
+        self.transactions.make_durable()?;
         self.meta.sync()?;
         let note = self.disk.file(&self.data_dir.join(CLEAN_STOP));
         note.write_at(b"1", 0)?;
@@ -317,6 +332,7 @@ impl Broker {
         }
         self.topics.settings_changed(&self.settings);
         self.coordinator.set_sync(syncs_offsets(&self.settings));
+        self.transactions.set_sync(syncs_offsets(&self.settings));
         Ok(())
     }
 
@@ -362,10 +378,11 @@ impl Broker {
         if let Err(error) = self.coordinator.expire(wall, retention) {
             tracing::error!(%error, "cannot forget old groups");
         }
+        self.expire_transactional_ids();
     }
 }
 
-/// Whether a commit of offsets waits for the medium.
+/// Whether a commit of offsets, and each step of a transaction, waits for the medium.
 fn syncs_offsets(settings: &Settings) -> bool {
     settings.number("log.flush.interval.messages") == 1
 }

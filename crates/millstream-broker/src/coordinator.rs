@@ -2,7 +2,10 @@
 //! keeps committed offsets and memberships in the *groups* [`Journal`].
 //!
 //! Keys: `o`, group, topic, partition for an offset; `g`, group for a group. Offsets are read
-//! from the journal's map; there is no second copy.
+//! from the journal's map; there is no second copy. Offsets that open transactions carry are in
+//! [`pending`].
+
+mod pending;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -37,6 +40,7 @@ pub(crate) struct Coordinator {
     deadline_of: BTreeMap<String, Duration>,
     deadlines: BTreeSet<(Duration, String)>,
     due: Vec<Due>,
+    pending: pending::Pending,
 }
 
 impl Coordinator {
@@ -48,6 +52,7 @@ impl Coordinator {
             deadline_of: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             due: Vec::new(),
+            pending: pending::Pending::new(),
         };
         let mut names = Vec::new();
         for (key, value) in coordinator.journal.scan(b"g") {
@@ -61,6 +66,7 @@ impl Coordinator {
                 coordinator.groups.entry(group).or_insert_with(|| Group::new(wall_ms));
             }
         }
+        coordinator.load_pending(wall_ms);
         for name in names {
             coordinator.watch(&name);
         }
@@ -223,15 +229,17 @@ impl Coordinator {
     /// # Errors
     /// Kafka's code.
     pub(crate) fn delete_group(&mut self, name: &str) -> Result<(), ResponseError> {
-        let group = self.groups.get_mut(name).ok_or(ResponseError::GroupIdNotFound)?;
+        let group = self.groups.get(name).ok_or(ResponseError::GroupIdNotFound)?;
         if group.state() != GroupState::Empty {
             return Err(ResponseError::NonEmptyGroup);
         }
         let mut changes: Vec<Change> =
             self.journal.scan(&group_prefix(name)).map(|(key, _)| (key.to_vec(), None)).collect();
+        changes.extend(self.drop_pending_of_group(name));
         changes.push((group_key(name), None));
         self.journal.commit(changes).map_err(|_| ResponseError::KafkaStorageError)?;
-        group.kill();
+        self.prune_pending();
+        self.groups.get_mut(name).expect("looked up above").kill();
         self.settle(name);
         self.groups.remove(name);
         Ok(())
@@ -242,13 +250,15 @@ impl Coordinator {
     /// # Errors
     /// What the disk says.
     pub(crate) fn topic_deleted(&mut self, topic: &str) -> io::Result<()> {
-        let changes = self
+        let committed = self
             .journal
             .scan(b"o")
             .filter(|(key, _)| decode_offset_key(key).is_some_and(|(_, name, _)| name == topic))
-            .map(|(key, _)| (key.to_vec(), None))
-            .collect();
-        self.journal.commit(changes)
+            .map(|(key, _)| (key.to_vec(), None));
+        let changes = committed.chain(self.drop_pending_of_topic(topic)).collect();
+        self.journal.commit(changes)?;
+        self.prune_pending();
+        Ok(())
     }
 
     /// Forgets groups that have had no members for longer than `retention_ms` (KIP-211).
@@ -263,6 +273,7 @@ impl Coordinator {
                 group.empty_since_ms().is_some_and(|since| wall_ms - since > retention_ms)
             })
             .map(|(name, _)| name.clone())
+            .filter(|name| !self.has_pending(name))
             .collect();
         for name in names {
             let offsets = self.all_committed(&name);

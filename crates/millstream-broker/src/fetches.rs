@@ -20,6 +20,8 @@ pub(crate) struct Fetch {
 #[derive(Debug)]
 struct Waiting {
     fetch: Fetch,
+    /// It sees records of committed transactions only.
+    committed_only: bool,
     deadline: Duration,
     /// Bytes that are still missing.
     missing: usize,
@@ -53,14 +55,39 @@ impl Fetches {
             self.watching.entry(*partition).or_default().push(ticket);
         }
         self.deadlines.insert((deadline, ticket));
-        self.waiting.insert(ticket, Waiting { fetch, deadline, missing, partitions });
+        let committed_only = fetch.request.isolation_level == 1;
+        let waiting = Waiting { fetch, committed_only, deadline, missing, partitions };
+        self.waiting.insert(ticket, waiting);
     }
 
-    /// Bytes were appended to a partition.
+    /// Bytes were appended to a partition that everybody may read.
     pub(crate) fn appended(&mut self, topic: Uuid, partition: i32, bytes: usize) {
+        self.wake(topic, partition, bytes, |_| true);
+    }
+
+    /// Bytes were appended that readers of committed data do not see yet.
+    pub(crate) fn appended_open(&mut self, topic: Uuid, partition: i32, bytes: usize) {
+        self.wake(topic, partition, bytes, |waiting| !waiting.committed_only);
+    }
+
+    /// The last stable offset has moved: readers of committed data see more.
+    pub(crate) fn stable_moved(&mut self, topic: Uuid, partition: i32) {
+        self.wake(topic, partition, usize::MAX, |waiting| waiting.committed_only);
+    }
+
+    fn wake(
+        &mut self,
+        topic: Uuid,
+        partition: i32,
+        bytes: usize,
+        concerns: impl Fn(&Waiting) -> bool,
+    ) {
         let Some(tickets) = self.watching.get(&(topic, partition)) else { return };
         for ticket in tickets {
             let waiting = self.waiting.get_mut(ticket).expect("watchers wait");
+            if !concerns(waiting) {
+                continue;
+            }
             let was_missing = waiting.missing > 0;
             waiting.missing = waiting.missing.saturating_sub(bytes);
             if was_missing && waiting.missing == 0 {

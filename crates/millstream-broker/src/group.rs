@@ -267,6 +267,35 @@ impl Group {
         }
     }
 
+    /// Whether offsets may be added to a transaction in that name. Unlike a plain commit this may
+    /// be done without a member's name whatever the group does, and while it rebalances: what
+    /// fences a zombie then is the generation, or the producer's epoch (KIP-447).
+    ///
+    /// # Errors
+    /// Kafka's code.
+    pub(crate) fn check_transactional_commit(
+        &mut self,
+        key: &MemberKey<'_>,
+        generation: i32,
+        now: Duration,
+    ) -> Result<(), ResponseError> {
+        if self.state == GroupState::Dead {
+            return Err(ResponseError::CoordinatorNotAvailable);
+        }
+        if generation < 0 && key.id.is_empty() && key.instance.is_none() {
+            return Ok(());
+        }
+        if generation < 0 && self.state == GroupState::Empty {
+            return Ok(());
+        }
+        let at = self.find(key)?;
+        if generation != self.generation {
+            return Err(ResponseError::IllegalGeneration);
+        }
+        self.members[at].is_alive_at(now);
+        Ok(())
+    }
+
     /// Ends the group: whoever waits is told that the coordinator does not know it.
     pub(crate) fn kill(&mut self) {
         self.become_state(GroupState::Dead);

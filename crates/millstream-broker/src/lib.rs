@@ -9,7 +9,8 @@
 //!  server        sockets and timers (tokio, one thread)
 //!  broker        requests and time in, answers out: no I/O of its own
 //!  api           one module per request, one table
-//!  topics  coordinator  fetches     what there is: logs, groups, waiting fetches
+//!  topics  coordinator  transactions  fetches    what there is: logs, groups, transactional
+//!                                                ids, waiting fetches
 //!  log  group  journal  settings    one partition, one group, one durable map, the tables
 //!  disk  wire                       files behind a trait; frames, checked before decoding
 //! ```
@@ -47,6 +48,7 @@ mod random;
 mod server;
 mod settings;
 mod topics;
+mod transactions;
 mod wire;
 
 pub use config::BrokerConfig;

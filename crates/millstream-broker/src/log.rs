@@ -4,8 +4,10 @@
 //! DIR/00000000000000000000.log        batches from offset 0 on
 //! DIR/00000000000000000000.index      offset -> place in the .log, every few KB
 //! DIR/00000000000000000000.timeindex  timestamp -> offset, likewise
+//! DIR/00000000000000000000.txnindex   aborted transactions, what readers of committed data skip
 //! DIR/00000000000000012345.log        the next segment; only the last one is written to
-//! DIR/00000000000000012345.snapshot   producers' sequence numbers before that offset
+//! DIR/00000000000000012345.snapshot   producers' sequence numbers and open
+//!                                     transactions before that offset
 //! ```
 //!
 //! A segment is named by its first offset. Indexes are sparse and can be rebuilt; what lies in
@@ -20,9 +22,11 @@
 //! *Invariants:* offsets in the file grow; `start_offset <= end_offset`; the last segment takes
 //! the appends; after a crash the last segment is cut at the first batch whose checksum fails.
 
+mod aborted;
 mod append;
 mod config;
 mod index;
+mod marker;
 mod producers;
 mod read;
 mod recover;
@@ -33,13 +37,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub(crate) use aborted::Aborted;
 pub(crate) use append::{AppendError, Appended};
 pub(crate) use config::{LogConfig, TimestampType};
+pub(crate) use marker::{Marker, MarkerError};
 pub(crate) use read::Position;
 pub(crate) use recover::Recovery;
 
 use crate::disk::Disk;
-use producers::Producers;
+use producers::{ActiveProducer, Producers};
 use segment::Segment;
 
 /// The only leader epoch there is: a single node never loses its partitions to another.
@@ -78,7 +84,9 @@ impl PartitionLog {
 
     /// Offset below which no transaction is open: readers of committed data may read up to it.
     pub(crate) fn last_stable_offset(&self) -> i64 {
-        self.producers.first_open_transaction().unwrap_or(self.end_offset)
+        // Records below the start are gone, whatever became of their transaction.
+        let open = self.producers.first_open_transaction();
+        open.map_or(self.end_offset, |first| first.max(self.start_offset))
     }
 
     /// Bytes of all segments.
@@ -86,8 +94,8 @@ impl PartitionLog {
         self.segments.iter().map(|segment| segment.size).sum()
     }
 
-    /// Active idempotent producers: id, epoch, last sequence number, time of the last batch.
-    pub(crate) fn active_producers(&self) -> impl Iterator<Item = (i64, i16, i32, i64)> + '_ {
+    /// Active idempotent producers.
+    pub(crate) fn active_producers(&self) -> impl Iterator<Item = ActiveProducer> + '_ {
         self.producers.iter()
     }
 
@@ -110,6 +118,10 @@ impl PartitionLog {
     pub(crate) fn close(&mut self) -> io::Result<()> {
         if self.last().size > 0 {
             self.last().flush_index()?;
+        }
+        // The next start believes it, even if the machine goes down right after the stop.
+        for segment in &self.segments {
+            segment.aborted.sync()?;
         }
         self.flush(self.last_flush_ms)?;
         self.write_producer_snapshot()

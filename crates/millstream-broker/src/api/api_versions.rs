@@ -3,19 +3,48 @@
 //! An unknown version is answered in version 0 with `UNSUPPORTED_VERSION` and the versions of
 //! this request alone (KIP-511). Produce is offered from version 0 although 0 to 2 are refused,
 //! as Apache Kafka 4 does (KAFKA-18659): librdkafka takes the absence of version 0 for a broker
-//! that knows no compression. The client's name and version are not used; features are none.
+//! that knows no compression. The client's name and version are not used.
+//!
+//! The one feature is `transaction.version` 2 (KIP-890): clients that know it let Produce and
+//! TxnOffsetCommit begin transactions by themselves, and have their epoch raised by each EndTxn.
 
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::api_versions_response::{
+    ApiVersion, FinalizedFeatureKey, SupportedFeatureKey,
+};
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
 
-use super::{Api, TABLE};
+use super::{Api, TABLE, text};
 use crate::broker::{Broker, Context, Reply};
 use crate::wire;
 
+const TRANSACTION_VERSION: (&str, i16) = ("transaction.version", 2);
+/// Features are known from this version on.
+const TELLS_FEATURES: i16 = 3;
+/// Until this version a feature that can be turned off (version 0) is not listed as supported.
+const TELLS_OPTIONAL_FEATURES: i16 = 4;
+/// Features never change here, so neither does their epoch.
+const FEATURES_EPOCH: i64 = 0;
+
 pub(crate) fn handle(_: &mut Broker, context: &Context, _: ApiVersionsRequest) -> Reply {
     let keys = TABLE.iter().map(row).collect();
-    context.reply(&ApiVersionsResponse::default().with_api_keys(keys))
+    let mut response = ApiVersionsResponse::default().with_api_keys(keys);
+    let (name, version) = TRANSACTION_VERSION;
+    if context.version >= TELLS_FEATURES {
+        let finalized = FinalizedFeatureKey::default()
+            .with_name(text(name))
+            .with_max_version_level(version)
+            .with_min_version_level(version);
+        response = response
+            .with_finalized_features_epoch(FEATURES_EPOCH)
+            .with_finalized_features(vec![finalized]);
+    }
+    if context.version >= TELLS_OPTIONAL_FEATURES {
+        let supported =
+            SupportedFeatureKey::default().with_name(text(name)).with_max_version(version);
+        response = response.with_supported_features(vec![supported]);
+    }
+    context.reply(&response)
 }
 
 /// The answer to a version that we do not know.

@@ -1,4 +1,5 @@
-//! DescribeProducers (61), version 0: what partitions remember of idempotent producers (KIP-664).
+//! DescribeProducers (61), version 0: what partitions remember of idempotent and transactional
+//! producers (KIP-664).
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::describe_producers_response::{
@@ -31,14 +32,16 @@ pub(crate) fn handle(
                     };
                     let producers = log
                         .active_producers()
-                        .map(|(id, epoch, sequence, last_ms)| {
+                        .map(|producer| {
                             ProducerState::default()
-                                .with_producer_id(ProducerId(id))
-                                .with_producer_epoch(epoch.into())
-                                .with_last_sequence(sequence)
-                                .with_last_timestamp(last_ms)
-                                .with_coordinator_epoch(-1)
-                                .with_current_txn_start_offset(-1)
+                                .with_producer_id(ProducerId(producer.id))
+                                .with_producer_epoch(producer.epoch.into())
+                                .with_last_sequence(producer.last_sequence)
+                                .with_last_timestamp(producer.last_ms)
+                                .with_coordinator_epoch(producer.coordinator_epoch)
+                                .with_current_txn_start_offset(
+                                    producer.transaction_start.unwrap_or(-1),
+                                )
                         })
                         .collect();
                     row.with_active_producers(producers)

@@ -5,22 +5,26 @@
 //! broker's `fetch.max.bytes`), `partition_max_bytes` each, and the first batch of the first
 //! partition with data comes whole whatever its size. Fetch sessions (KIP-227) are declined: the
 //! session id of every answer is 0, so clients name their partitions each time. Rack and
-//! replica fields are not used. The last stable offset is the high watermark while there are no
-//! transactions. Versions 17 and 18 only add fields for brokers that replicate.
+//! replica fields are not used. Readers of committed data (isolation level 1, KIP-98) get records
+//! up to the last stable offset, and with them the aborted transactions whose records they must
+//! skip. Versions 17 and 18 only add fields for brokers that replicate.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
-use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
-use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse};
+use kafka_protocol::messages::fetch_response::{
+    AbortedTransaction, FetchableTopicResponse, PartitionData,
+};
+use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse, ProducerId};
 use millstream_protocol::BatchIter;
 use uuid::Uuid;
 
 use super::check_leader_epoch;
 use crate::broker::{Broker, Context, Reply};
 use crate::fetches::Fetch;
+use crate::log::PartitionLog;
 
 pub(crate) fn handle(broker: &mut Broker, context: &Context, request: FetchRequest) -> Reply {
     if request.session_id != 0 {
@@ -129,24 +133,44 @@ fn read(
     let (log, _) = topic.log_mut(asked.partition).ok_or(ResponseError::UnknownTopicOrPartition)?;
     check_leader_epoch(asked.current_leader_epoch)?;
     let max_bytes = left.min(usize::try_from(asked.partition_max_bytes).unwrap_or(0));
+    let failed = |error: std::io::Error| {
+        tracing::error!(topic = name, partition = asked.partition, %error, "cannot read a log");
+        ResponseError::KafkaStorageError
+    };
+    let end = if committed_only { log.last_stable_offset() } else { i64::MAX };
     let records = log
-        .read(asked.fetch_offset, max_bytes, first)
-        .map_err(|error| {
-            tracing::error!(topic = name, partition = asked.partition, %error, "cannot read a log");
-            ResponseError::KafkaStorageError
-        })?
+        .read(asked.fetch_offset, max_bytes, first, end)
+        .map_err(failed)?
         .map_err(|_| ResponseError::OffsetOutOfRange)?;
     let last = BatchIter::new(&records).flatten().last();
     let next = last.map_or(asked.fetch_offset, |batch| batch.header().next_offset());
+    let aborted = match committed_only {
+        true => Some(aborted_in(log, asked.fetch_offset, next).map_err(failed)?),
+        false => None,
+    };
     let readable = if committed_only { log.last_stable_offset() } else { log.end_offset() };
     let data = PartitionData::default()
         .with_high_watermark(log.end_offset())
         .with_last_stable_offset(log.last_stable_offset())
         .with_log_start_offset(log.start_offset())
-        .with_aborted_transactions(committed_only.then(Vec::new))
+        .with_aborted_transactions(aborted)
         .with_preferred_read_replica(BrokerId(-1))
         .with_records(Some(records));
     Ok((id, data, next < readable))
+}
+
+/// Aborted transactions with records in `from..to`.
+fn aborted_in(log: &PartitionLog, from: i64, to: i64) -> std::io::Result<Vec<AbortedTransaction>> {
+    if from >= to {
+        return Ok(Vec::new());
+    }
+    let aborted = log.aborted_in(from, to)?;
+    let row = |aborted: crate::log::Aborted| {
+        AbortedTransaction::default()
+            .with_producer_id(ProducerId(aborted.producer_id))
+            .with_first_offset(aborted.first_offset)
+    };
+    Ok(aborted.into_iter().map(row).collect())
 }
 
 fn failure(

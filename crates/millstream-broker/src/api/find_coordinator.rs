@@ -1,9 +1,7 @@
-//! FindCoordinator (10), versions 0 to 6: this broker coordinates every group.
+//! FindCoordinator (10), versions 0 to 6: this broker coordinates every group and transaction.
 //!
-//! From version 4 on several keys at once (KIP-699). Transactions (key type 1) are not supported
-//! yet: `TRANSACTIONAL_ID_AUTHORIZATION_FAILED`, the one code that all clients take for final
-//! (librdkafka repeats any other until its time-out), with a text that says what is meant. For
-//! share groups (2) there is no coordinator: `INVALID_REQUEST`.
+//! From version 4 on several keys at once (KIP-699). For share groups (key type 2) there is no
+//! coordinator: `INVALID_REQUEST`.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
@@ -21,11 +19,7 @@ pub(crate) fn handle(
     request: FindCoordinatorRequest,
 ) -> Reply {
     let refusal = match request.key_type {
-        GROUP => None,
-        TRANSACTION => Some((
-            ResponseError::TransactionalIdAuthorizationFailed,
-            "transactions are not supported yet by the embedded broker",
-        )),
+        GROUP | TRANSACTION => None,
         _ => Some((
             ResponseError::InvalidRequest,
             "share groups are not supported by the embedded broker",

@@ -75,18 +75,22 @@ fn look_up(
         .ok_or(ResponseError::UnknownTopicOrPartition)?;
     check_leader_epoch(asked.current_leader_epoch)?;
     let at = |offset| Ok(Some(Position { offset, timestamp: -1 }));
+    // Readers of committed data are not sent to where they cannot read yet.
+    let end = if committed_only { log.last_stable_offset() } else { log.end_offset() };
+    let visible = |found: Option<Position>| found.filter(|found| found.offset < end);
     let failed = |error: std::io::Error| {
         tracing::error!(topic = name, partition = asked.partition_index, %error, "cannot search a log");
         ResponseError::KafkaStorageError
     };
     match asked.timestamp {
-        LATEST if committed_only => at(log.last_stable_offset()),
-        LATEST => at(log.end_offset()),
+        LATEST => at(end),
         EARLIEST => at(log.start_offset()),
-        MAX_TIMESTAMP if context.version >= 7 => log.find_max_timestamp().map_err(failed),
+        MAX_TIMESTAMP if context.version >= 7 => {
+            log.find_max_timestamp().map_err(failed).map(visible)
+        }
         EARLIEST_LOCAL if context.version >= 8 => at(log.start_offset()),
         LATEST_TIERED if context.version >= 9 => Ok(None),
-        target if target >= 0 => log.find_timestamp(target).map_err(failed),
+        target if target >= 0 => log.find_timestamp(target).map_err(failed).map(visible),
         _ => Err(ResponseError::UnsupportedVersion),
     }
 }

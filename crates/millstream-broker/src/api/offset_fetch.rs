@@ -1,9 +1,11 @@
 //! OffsetFetch (9), versions 1 to 9: the offsets groups have committed; from version 8 on of
 //! several groups at once (KIP-709). A null list of topics asks for all. No offset is -1.
 //!
-//! `require_stable` has nothing to wait for while there are no transactions; member id and
-//! epoch of version 9 belong to the protocol of KIP-848 and are not used.
+//! With `require_stable` (KIP-447) a partition whose offset an open transaction may yet change is
+//! answered with `UNSTABLE_OFFSET_COMMIT`, and the client asks again. Member id and epoch of
+//! version 9 belong to the protocol of KIP-848 and are not used.
 
+use kafka_protocol::ResponseError;
 use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
     OffsetFetchResponseTopic, OffsetFetchResponseTopics,
@@ -14,7 +16,9 @@ use super::{distinct, text, topic_name};
 use crate::broker::{Broker, Context, Reply};
 use crate::coordinator::Committed;
 
-type Found = Vec<(TopicName, Vec<(i32, Option<Committed>)>)>;
+/// The committed offset of a partition, if there is one; an error if it may change yet.
+type Offset = Result<Option<Committed>, ResponseError>;
+type Found = Vec<(TopicName, Vec<(i32, Offset)>)>;
 
 pub(crate) fn handle(
     broker: &mut Broker,
@@ -22,6 +26,7 @@ pub(crate) fn handle(
     mut request: OffsetFetchRequest,
 ) -> Reply {
     distinct(&mut request.groups, |group| group.group_id.clone());
+    let stable = request.require_stable;
     if context.version >= 8 {
         let groups = request
             .groups
@@ -30,7 +35,7 @@ pub(crate) fn handle(
                 let asked = group.topics.map(|topics| {
                     topics.into_iter().map(|t| (t.name, t.partition_indexes)).collect()
                 });
-                let topics = look_up(broker, &group.group_id, asked)
+                let topics = look_up(broker, &group.group_id, asked, stable)
                     .into_iter()
                     .map(|(name, partitions)| {
                         let partitions = partitions.into_iter().map(row).collect();
@@ -49,7 +54,7 @@ pub(crate) fn handle(
     let asked = request
         .topics
         .map(|topics| topics.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
-    let topics = look_up(broker, &request.group_id, asked)
+    let topics = look_up(broker, &request.group_id, asked, stable)
         .into_iter()
         .map(|(name, partitions)| {
             let partitions = partitions.into_iter().map(old_row).collect();
@@ -59,8 +64,17 @@ pub(crate) fn handle(
     context.reply(&OffsetFetchResponse::default().with_topics(topics))
 }
 
-fn look_up(broker: &Broker, group: &str, asked: Option<Vec<(TopicName, Vec<i32>)>>) -> Found {
+fn look_up(
+    broker: &Broker,
+    group: &str,
+    asked: Option<Vec<(TopicName, Vec<i32>)>>,
+    stable: bool,
+) -> Found {
     let coordinator = &broker.coordinator;
+    let check = |topic: &str, partition| {
+        let unstable = stable && coordinator.is_unstable(group, topic, partition);
+        if unstable { Err(ResponseError::UnstableOffsetCommit) } else { Ok(()) }
+    };
     if let Some(mut asked) = asked {
         distinct(&mut asked, |(name, _)| name.clone());
         for (_, partitions) in &mut asked {
@@ -71,7 +85,11 @@ fn look_up(broker: &Broker, group: &str, asked: Option<Vec<(TopicName, Vec<i32>)
             .map(|(name, partitions)| {
                 let offsets = partitions
                     .into_iter()
-                    .map(|partition| (partition, coordinator.committed(group, &name, partition)))
+                    .map(|partition| {
+                        let offset = check(&name, partition)
+                            .map(|()| coordinator.committed(group, &name, partition));
+                        (partition, offset)
+                    })
                     .collect();
                 (name, offsets)
             })
@@ -79,29 +97,34 @@ fn look_up(broker: &Broker, group: &str, asked: Option<Vec<(TopicName, Vec<i32>)
     }
     let mut found = Found::new();
     for (topic, partition, committed) in coordinator.all_committed(group) {
+        let offset = check(&topic, partition).map(|()| Some(committed));
         match found.last_mut() {
             Some((name, partitions)) if name.as_str() == topic => {
-                partitions.push((partition, Some(committed)));
+                partitions.push((partition, offset));
             }
-            _ => found.push((topic_name(&topic), vec![(partition, Some(committed))])),
+            _ => found.push((topic_name(&topic), vec![(partition, offset)])),
         }
     }
     found
 }
 
-fn row((partition, committed): (i32, Option<Committed>)) -> OffsetFetchResponsePartitions {
-    let (offset, epoch, metadata) = fields(committed);
+fn row((partition, found): (i32, Offset)) -> OffsetFetchResponsePartitions {
+    let code = found.as_ref().err().map_or(0, ResponseError::code);
+    let (offset, epoch, metadata) = fields(found.ok().flatten());
     OffsetFetchResponsePartitions::default()
         .with_partition_index(partition)
+        .with_error_code(code)
         .with_committed_offset(offset)
         .with_committed_leader_epoch(epoch)
         .with_metadata(Some(text(metadata)))
 }
 
-fn old_row((partition, committed): (i32, Option<Committed>)) -> OffsetFetchResponsePartition {
-    let (offset, epoch, metadata) = fields(committed);
+fn old_row((partition, found): (i32, Offset)) -> OffsetFetchResponsePartition {
+    let code = found.as_ref().err().map_or(0, ResponseError::code);
+    let (offset, epoch, metadata) = fields(found.ok().flatten());
     OffsetFetchResponsePartition::default()
         .with_partition_index(partition)
+        .with_error_code(code)
         .with_committed_offset(offset)
         .with_committed_leader_epoch(epoch)
         .with_metadata(Some(text(metadata)))

@@ -1,5 +1,7 @@
 //! Requests as clients encode them, answered by a broker on a disk in memory.
 
+mod transactions;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -504,8 +506,98 @@ fn every_version_of_every_request_is_answered() {
         IncrementalAlterConfigsRequest::default().with_resources(rows)
     });
     each!(InitProducerId, |_version| InitProducerIdRequest::default().with_transactional_id(None));
-    each!(InitProducerId, |_version| InitProducerIdRequest::default()
-        .with_transactional_id(Some(text("tx").into())));
+    each!(InitProducerId, |version| InitProducerIdRequest::default()
+        .with_transactional_id(Some(text("tx").into()))
+        .with_transaction_timeout_ms(if version == 0 { 0 } else { 60_000 }));
+    let caller = bench.broker.transactions.get("tx").unwrap().clone();
+    each!(AddPartitionsToTxn, |version| {
+        use add_partitions_to_txn_request::{
+            AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
+        };
+        let topics: Vec<_> = names
+            .iter()
+            .take(if version % 2 == 0 { 1 } else { 3 })
+            .map(|name| {
+                let row = AddPartitionsToTxnTopic::default().with_name(name.clone());
+                row.with_partitions(vec![0, 1])
+            })
+            .collect();
+        match version {
+            4.. => AddPartitionsToTxnRequest::default().with_transactions(
+                [true, false]
+                    .map(|only| {
+                        AddPartitionsToTxnTransaction::default()
+                            .with_transactional_id(text("tx").into())
+                            .with_producer_id(ProducerId(caller.producer_id))
+                            .with_producer_epoch(caller.epoch)
+                            .with_verify_only(only)
+                            .with_topics(topics.clone())
+                    })
+                    .to_vec(),
+            ),
+            _ => AddPartitionsToTxnRequest::default()
+                .with_v3_and_below_transactional_id(text("tx").into())
+                .with_v3_and_below_producer_id(ProducerId(caller.producer_id))
+                .with_v3_and_below_producer_epoch(caller.epoch)
+                .with_v3_and_below_topics(topics),
+        }
+    });
+    for (id, epoch) in [("tx", caller.epoch), ("tx", caller.epoch - 1), ("missing", 0)] {
+        each!(AddOffsetsToTxn, |_version| AddOffsetsToTxnRequest::default()
+            .with_transactional_id(text(id).into())
+            .with_producer_id(ProducerId(caller.producer_id))
+            .with_producer_epoch(epoch)
+            .with_group_id(text("offsets").into()));
+        each!(TxnOffsetCommit, |_version| {
+            use txn_offset_commit_request::{
+                TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
+            };
+            let rows = partitions
+                .map(|partition| {
+                    TxnOffsetCommitRequestPartition::default().with_partition_index(partition)
+                })
+                .to_vec();
+            let topics = names
+                .iter()
+                .map(|name| {
+                    TxnOffsetCommitRequestTopic::default()
+                        .with_name(name.clone())
+                        .with_partitions(rows.clone())
+                })
+                .collect();
+            TxnOffsetCommitRequest::default()
+                .with_transactional_id(text(id).into())
+                .with_producer_id(ProducerId(caller.producer_id))
+                .with_producer_epoch(epoch)
+                .with_group_id(text("offsets").into())
+                .with_generation_id(-1)
+                .with_topics(topics)
+        });
+        each!(EndTxn, |version| EndTxnRequest::default()
+            .with_transactional_id(text(id).into())
+            .with_producer_id(ProducerId(caller.producer_id))
+            .with_producer_epoch(epoch)
+            .with_committed(version < 5));
+    }
+    each!(WriteTxnMarkers, |_version| {
+        use write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
+        let topics = names
+            .iter()
+            .map(|name| {
+                WritableTxnMarkerTopic::default()
+                    .with_name(name.clone())
+                    .with_partition_indexes(partitions.to_vec())
+            })
+            .collect();
+        let marker = WritableTxnMarker::default().with_producer_id(ProducerId(5));
+        WriteTxnMarkersRequest::default().with_markers(vec![marker.with_topics(topics)])
+    });
+    each!(DescribeTransactions, |_version| DescribeTransactionsRequest::default()
+        .with_transactional_ids(["tx", "missing", ""].map(|id| text(id).into()).to_vec()));
+    each!(ListTransactions, |version| {
+        let request = ListTransactionsRequest::default().with_state_filters(vec![text("Nonsense")]);
+        if version >= 1 { request.with_duration_filter(5) } else { request }
+    });
     each!(DescribeCluster, |_version| DescribeClusterRequest::default());
     each!(DescribeLogDirs, |_version| DescribeLogDirsRequest::default().with_topics(None));
     each!(DescribeProducers, |_version| {

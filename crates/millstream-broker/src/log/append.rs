@@ -6,6 +6,7 @@ use millstream_protocol::{
     Batch, BatchError, BatchHeader, Compression, RecordBatchBuilder, header,
 };
 
+use super::marker::Marker;
 use super::producers::{Refusal, Verdict};
 use super::segment::Segment;
 use super::{LEADER_EPOCH, LogConfig, PartitionLog, TimestampType, UNPACKED_MAX};
@@ -47,15 +48,18 @@ pub(crate) enum AppendError {
     /// Only a broker writes markers.
     #[error("a producer may not write control records")]
     Control,
+    /// A transaction of nobody could never end.
+    #[error("a transactional record batch needs a producer id")]
+    NoProducer,
+    /// A batch outside of the producer's open transaction.
+    #[error("producer {0} has a transaction open here and sent a batch that is not part of it")]
+    OutsideTransaction(i64),
     /// Compaction keeps the last record of each key; one without could neither be kept nor go.
     #[error("the topic is compacted (cleanup.policy), so every record needs a key")]
     Keyless,
     /// A producer counts its records from 0 on.
     #[error("the batch has a producer id and the sequence number {0}")]
     Sequence(i32),
-    /// Transactions are not supported yet.
-    #[error("transactional record batches are not supported yet")]
-    Transactional,
     /// Outside of what `message.timestamp.*.max.ms` allow.
     #[error("record timestamp {0} is too far from the broker's clock (message.timestamp.*.max.ms)")]
     Timestamp(i64),
@@ -120,6 +124,9 @@ impl PartitionLog {
                 }
                 Err(Refusal::OutOfOrder) => return Err(AppendError::OutOfOrder { id, sequence }),
                 Err(Refusal::Fenced) => return Err(AppendError::Fenced { id, epoch }),
+                Err(Refusal::OutsideTransaction) => {
+                    return Err(AppendError::OutsideTransaction(id));
+                }
             }
         }
         let mut bytes = repack(&batch, config, scratch)?;
@@ -143,8 +150,14 @@ impl PartitionLog {
         Ok(Appended { base_offset, log_append_time, bytes: bytes.len() })
     }
 
-    /// On an error the batch may be in the log all the same; the end offset tells.
-    fn write(&mut self, config: &LogConfig, now_ms: i64, bytes: &[u8]) -> io::Result<()> {
+    /// Writes a batch whose offset is set at the end of the log. On an error it may be in the log
+    /// all the same; the end offset tells.
+    pub(super) fn write(
+        &mut self,
+        config: &LogConfig,
+        now_ms: i64,
+        bytes: &[u8],
+    ) -> io::Result<()> {
         let header = BatchHeader::parse(bytes).map_err(io::Error::other)?;
         self.roll_if_due(config, now_ms, &header)?;
         let segment = self.segments.last_mut().expect("a log has at least one segment");
@@ -158,17 +171,22 @@ impl PartitionLog {
             return Err(error);
         }
         self.end_offset = header.next_offset();
-        self.producers.note(&header, now_ms);
         // The batch is in the log. An index that cannot be written is only slower.
         if let Err(error) = segment.note(&header, now_ms, config.index_interval_bytes) {
             tracing::warn!(dir = %self.dir.display(), %error, "cannot write an index");
         }
+        let marker = header.attributes.is_control().then(|| Marker::parse(bytes)).flatten();
+        self.note_producer(self.segments.len() - 1, &header, marker, now_ms, true);
         self.unflushed += header.record_count as u64;
         self.flush_if_due(config, now_ms)
     }
 
-    /// Keeps `flush.messages`.
-    fn flush_if_due(&mut self, config: &LogConfig, now_ms: i64) -> io::Result<()> {
+    /// Keeps `flush.messages`. What repeats something that is in the log already calls it too: the
+    /// sync of the first attempt may have failed.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub(crate) fn flush_if_due(&mut self, config: &LogConfig, now_ms: i64) -> io::Result<()> {
         if self.unflushed >= config.flush_messages { self.flush(now_ms) } else { Ok(()) }
     }
 
@@ -244,8 +262,8 @@ fn check_batch(
     if attributes.is_control() {
         return Err(AppendError::Control);
     }
-    if attributes.is_transactional() {
-        return Err(AppendError::Transactional);
+    if attributes.is_transactional() && !batch.header().has_producer() {
+        return Err(AppendError::NoProducer);
     }
     let sequence = batch.header().base_sequence;
     if batch.header().has_producer() && sequence < 0 {
@@ -291,6 +309,9 @@ fn repack(
     let mut builder = RecordBatchBuilder::new(wanted);
     if sent.has_producer() {
         builder = builder.producer(sent.producer_id, sent.producer_epoch, sent.base_sequence);
+    }
+    if sent.attributes.is_transactional() {
+        builder = builder.transactional();
     }
     for record in batch.records(scratch, UNPACKED_MAX).map_err(AppendError::Invalid)? {
         let record = record.map_err(AppendError::Invalid)?;

@@ -52,7 +52,8 @@ impl Places {
 impl PartitionLog {
     /// Reads whole batches from the one that holds `offset` on, at most `max_bytes` of them;
     /// with `at_least_one`, the first batch is returned even if it is larger. Empty at the end of
-    /// the log. What lies before `offset` in the first batch the reader skips.
+    /// the log. What lies before `offset` in the first batch the reader skips. Nothing is returned
+    /// from `end` on, where a batch must begin: the last stable offset, for one.
     ///
     /// # Errors
     /// [`OutOfRange`] inside; what the disk says outside.
@@ -61,11 +62,12 @@ impl PartitionLog {
         offset: i64,
         max_bytes: usize,
         at_least_one: bool,
+        end: i64,
     ) -> io::Result<Result<Bytes, OutOfRange>> {
         if offset < self.start_offset || offset > self.end_offset {
             return Ok(Err(OutOfRange));
         }
-        if offset == self.end_offset || (max_bytes == 0 && !at_least_one) {
+        if offset >= self.end_offset.min(end) || (max_bytes == 0 && !at_least_one) {
             return Ok(Ok(Bytes::new()));
         }
         let mut number = self.segment_of(offset);
@@ -76,7 +78,7 @@ impl PartitionLog {
                 None => find_batch(segment, offset)?.map(|(place, _)| place),
             };
             if let Some(place) = place {
-                let bytes = read_batches(segment, place, max_bytes, at_least_one)?;
+                let bytes = read_batches(segment, place, max_bytes, at_least_one, end)?;
                 if let Some(last) = BatchIter::new(&bytes).flatten().last() {
                     let end = place + bytes.len() as u64;
                     self.places.put(last.header().next_offset(), segment.base, end);
@@ -160,18 +162,23 @@ fn read_batches(
     place: u64,
     max_bytes: usize,
     at_least_one: bool,
+    end: i64,
 ) -> io::Result<Bytes> {
     let left = usize::try_from(segment.size - place).unwrap_or(usize::MAX);
     let mut bytes = read_exactly(segment, place, left.min(max_bytes.max(HEADER_LEN)))?;
-    let mut batches = BatchIter::new(&bytes);
-    for batch in batches.by_ref() {
-        batch.map_err(io::Error::other)?;
+    let mut whole = 0;
+    for batch in BatchIter::new(&bytes) {
+        let batch = batch.map_err(io::Error::other)?;
+        if batch.header().base_offset >= end {
+            break;
+        }
+        whole += batch.bytes().len();
     }
-    let whole = bytes.len() - batches.rest().len();
+    let first = BatchHeader::parse(&bytes).map_err(io::Error::other)?;
     if whole > 0 && whole <= max_bytes {
         bytes.truncate(whole);
-    } else if at_least_one {
-        let size = BatchHeader::parse(&bytes).map_err(io::Error::other)?.size();
+    } else if at_least_one && first.base_offset < end {
+        let size = first.size();
         bytes = read_exactly(segment, place, size)?;
     } else {
         bytes.clear();

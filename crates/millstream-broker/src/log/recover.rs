@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use millstream_protocol::{Batch, BatchError, BatchHeader, HEADER_LEN};
 
+use super::marker::Marker;
 use super::producers::Producers;
 use super::segment::Segment;
 use super::{LogConfig, PartitionLog, read, snapshot_path};
@@ -59,7 +60,7 @@ impl PartitionLog {
             names_unsynced: false,
             loose_snapshot: None,
         };
-        log.open_segments(&bases, config, recovery)?;
+        let rebuilt = log.open_segments(&bases, config, recovery)?;
         if log.segments.is_empty() {
             log.segments.push(Segment::create(&*log.disk, dir, start_offset)?);
             log.end_offset = start_offset;
@@ -70,16 +71,18 @@ impl PartitionLog {
         log.names_unsynced = scanned;
         let first = log.segments[0].base;
         log.start_offset = start_offset.max(first).min(log.end_offset);
-        log.load_producers(&snapshots)?;
+        log.load_producers(&snapshots, &rebuilt)?;
         Ok(log)
     }
 
+    /// Opens the segments and returns the first offsets of those that were read anew.
     fn open_segments(
         &mut self,
         bases: &[i64],
         config: &LogConfig,
         recovery: Recovery,
-    ) -> io::Result<()> {
+    ) -> io::Result<Vec<i64>> {
+        let mut rebuilt = Vec::new();
         for (number, base) in bases.iter().enumerate() {
             let is_last = number + 1 == bases.len();
             let scan = match recovery {
@@ -97,6 +100,7 @@ impl PartitionLog {
             }
             let (segment, end_offset, whole) = scan_segment(&*self.disk, &self.dir, *base, config)?;
             self.end_offset = end_offset;
+            rebuilt.push(*base);
             if !whole {
                 // What follows a hole has no place in the log any more. The last one goes first
                 // and the hole itself last: an interruption must leave it to be found again.
@@ -110,7 +114,7 @@ impl PartitionLog {
             }
             self.segments.push(segment);
         }
-        Ok(())
+        Ok(rebuilt)
     }
 
     /// Opens a segment as its files say; the last one tells the end offset. `None` if that cannot
@@ -139,9 +143,13 @@ impl PartitionLog {
     }
 
     /// Takes the newest snapshot that is not beyond the end and replays the headers behind it.
-    /// Of older ones those at the beginning of a segment stay: a later cut may need them.
-    fn load_producers(&mut self, snapshots: &[i64]) -> io::Result<()> {
-        let mut from = self.segments[0].base;
+    /// The index of aborted transactions of a segment in `rebuilt` is empty and is filled by the
+    /// replay, which must not begin behind that segment's start then. Of the other snapshots those
+    /// at the beginning of a segment stay: a later cut may need them.
+    fn load_producers(&mut self, snapshots: &[i64], rebuilt: &[i64]) -> io::Result<()> {
+        let first = self.segments[0].base;
+        let latest = rebuilt.first().copied().unwrap_or(self.end_offset);
+        let mut from = first;
         let mut found = false;
         for offset in snapshots.iter().rev() {
             let begins_segment =
@@ -149,16 +157,25 @@ impl PartitionLog {
             if found && begins_segment {
                 continue;
             }
+            if (latest + 1..=self.end_offset).contains(offset) {
+                // The next one replaces it.
+                let loose = (!begins_segment).then_some(*offset);
+                self.loose_snapshot = self.loose_snapshot.or(loose);
+                continue;
+            }
             let path = snapshot_path(&self.dir, *offset);
             let file = self.disk.file(&path);
             let mut bytes = vec![0; file.size()? as usize];
             let read = file.read_at(&mut bytes, 0)?;
+            // One from before the first segment may know of a transaction whose marker has been
+            // deleted with its records.
             if !found
-                && *offset <= self.end_offset
+                && (first..=self.end_offset).contains(offset)
                 && let Some(producers) = Producers::decode(&bytes[..read])
             {
                 self.producers = producers;
-                self.loose_snapshot = (!begins_segment).then_some(*offset);
+                let loose = (!begins_segment).then_some(*offset);
+                self.loose_snapshot = self.loose_snapshot.or(loose);
                 from = *offset;
                 found = true;
                 continue;
@@ -168,11 +185,19 @@ impl PartitionLog {
         if from >= self.end_offset {
             return Ok(());
         }
-        let first = self.segment_of(from);
-        for segment in &self.segments[first..] {
+        for number in self.segment_of(from)..self.segments.len() {
+            let segment = &self.segments[number];
+            let index = rebuilt.contains(&segment.base);
             let Some((mut place, mut header)) = read::find_batch(segment, from)? else { continue };
             loop {
-                self.producers.note(&header, header.max_timestamp.max(segment.last_append_ms));
+                let segment = &self.segments[number];
+                let at_ms = header.max_timestamp.max(segment.last_append_ms);
+                let marker = match header.attributes.is_control() {
+                    true => Marker::parse(&segment.batch_at(place, &header)?),
+                    false => None,
+                };
+                self.note_producer(number, &header, marker, at_ms, index);
+                let segment = &self.segments[number];
                 place += header.size() as u64;
                 if place >= segment.size {
                     break;

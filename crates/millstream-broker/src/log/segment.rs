@@ -1,10 +1,11 @@
-//! One segment: a `.log` file with its two indexes.
+//! One segment: a `.log` file with its indexes.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use millstream_protocol::{BatchHeader, HEADER_LEN};
 
+use super::aborted::AbortedIndex;
 use super::index::{Index, OffsetEntry, TimeEntry};
 use crate::disk::{Disk, DiskFile};
 
@@ -24,8 +25,9 @@ pub(crate) struct Segment {
     pub(crate) file: Box<dyn DiskFile>,
     pub(crate) offsets: Index<OffsetEntry>,
     pub(crate) times: Index<TimeEntry>,
+    pub(crate) aborted: AbortedIndex,
     bytes_since_index: u64,
-    paths: [PathBuf; 3],
+    paths: [PathBuf; 4],
 }
 
 impl Segment {
@@ -42,6 +44,7 @@ impl Segment {
             file: disk.file(&paths[0]),
             offsets: Index::create(disk.file(&paths[1]))?,
             times: Index::create(disk.file(&paths[2]))?,
+            aborted: AbortedIndex::create(disk.file(&paths[3]))?,
             bytes_since_index: u64::MAX / 2,
             paths,
         })
@@ -61,6 +64,7 @@ impl Segment {
             file,
             offsets: Index::open(disk.file(&paths[1]))?,
             times: Index::open(disk.file(&paths[2]))?,
+            aborted: AbortedIndex::open(disk.file(&paths[3]))?,
             bytes_since_index: 0,
             paths,
         };
@@ -85,6 +89,14 @@ impl Segment {
         let read = self.file.read_at(&mut bytes, place)?;
         BatchHeader::parse(&bytes[..read])
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    /// Reads the whole batch at `place`, whose header that is.
+    pub(crate) fn batch_at(&self, place: u64, header: &BatchHeader) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; header.size()];
+        let read = self.file.read_at(&mut bytes, place)?;
+        bytes.truncate(read);
+        Ok(bytes)
     }
 
     /// Notes a batch that has just been written at the end of the file.
@@ -119,7 +131,8 @@ impl Segment {
             self.push_time()?;
         }
         self.offsets.flush()?;
-        self.times.flush()
+        self.times.flush()?;
+        self.aborted.flush()
     }
 
     fn push_time(&mut self) -> io::Result<()> {
@@ -139,7 +152,8 @@ impl Segment {
     /// Waits until the written part of the indexes is on the medium.
     pub(crate) fn sync_index(&self) -> io::Result<()> {
         self.offsets.sync()?;
-        self.times.sync()
+        self.times.sync()?;
+        self.aborted.sync()
     }
 
     /// Waits until the log is on the medium.
@@ -157,6 +171,6 @@ impl Segment {
     }
 }
 
-fn paths_of(dir: &Path, base: i64) -> [PathBuf; 3] {
-    ["log", "index", "timeindex"].map(|kind| dir.join(format!("{base:020}.{kind}")))
+fn paths_of(dir: &Path, base: i64) -> [PathBuf; 4] {
+    ["log", "index", "timeindex", "txnindex"].map(|kind| dir.join(format!("{base:020}.{kind}")))
 }

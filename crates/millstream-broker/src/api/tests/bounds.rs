@@ -85,6 +85,10 @@ fn a_thing_that_is_named_often_is_described_once() {
     let size = bench.size(0, &DescribeProducersRequest::default().with_topics(vec![row; 10]));
     assert!(size < 200, "{size}");
 
+    let ids = vec![text("tx").into(); TIMES];
+    let request = DescribeTransactionsRequest::default().with_transactional_ids(ids);
+    assert_eq!(bench.ask(0, &request).transaction_states.len(), 1);
+
     let row = describe_log_dirs_request::DescribableLogDirTopic::default()
         .with_topic(topic_name("t"))
         .with_partitions(vec![3; TIMES]);

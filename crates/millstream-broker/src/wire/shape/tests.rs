@@ -140,6 +140,11 @@ fn decode(key: ApiKey, version: i16, body: &[u8]) -> Result<usize, String> {
         OffsetDelete => OffsetDeleteRequest, DescribeCluster => DescribeClusterRequest,
         DescribeProducers => DescribeProducersRequest,
         DescribeTopicPartitions => DescribeTopicPartitionsRequest,
+        AddPartitionsToTxn => AddPartitionsToTxnRequest, AddOffsetsToTxn => AddOffsetsToTxnRequest,
+        EndTxn => EndTxnRequest, WriteTxnMarkers => WriteTxnMarkersRequest,
+        TxnOffsetCommit => TxnOffsetCommitRequest,
+        DescribeTransactions => DescribeTransactionsRequest,
+        ListTransactions => ListTransactionsRequest,
     }
     .map(|()| bytes.len())
     .map_err(|error| error.to_string())
