@@ -293,6 +293,8 @@ def main():
     parser.add_argument("--no-skips", action="store_true", help="a skipped test counts as failed (CI)")
     parser.add_argument("suites", nargs="*", metavar="SUITE", help="only these (default: all)")
     options = parser.parse_args()
+    # A shell that starts this in the background lets it ignore Ctrl-C, which every program under test would inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     known = {suite.name for suite in suites()}
     if strange := set(options.suites) - known:
         parser.error(f"no suite {', '.join(sorted(strange))}; there are: {', '.join(sorted(known))}")
