@@ -327,17 +327,21 @@ fn a_synced_transaction_survives_a_power_loss() {
         .broker
         .set_dynamic(false, [("log.flush.interval.messages".into(), "1".into())].into())
         .unwrap();
-    for value in ["a", "b"] {
+    for (value, offset) in [("a", 7), ("b", 8)] {
         let mut producer = bench.producer("tx", V2);
         assert_eq!(bench.write(&mut producer, "t", 0, value), 0);
-        assert_eq!(bench.send_offset(&producer, "g", "t", 7), 0);
+        assert_eq!(bench.send_offset(&producer, "g", "t", offset), 0);
         assert_eq!(bench.end(&mut producer, true), 0);
         let mut open = bench.producer("other", V2);
         assert_eq!(bench.write(&mut open, "t", 0, "open"), 0);
         bench = bench.power_loss();
         assert_eq!(bench.state("other"), TransactionState::Ongoing);
-        assert_eq!(bench.state("tx"), TransactionState::CompleteCommit);
-        assert_eq!(bench.offset("g", "t", true), (0, 7));
+        let stored = bench.broker.transactions.get("tx").unwrap();
+        assert_eq!(
+            (stored.state, stored.epoch),
+            (TransactionState::CompleteCommit, producer.is.epoch)
+        );
+        assert_eq!(bench.offset("g", "t", true), (0, offset));
     }
     assert_eq!(bench.committed_values("t", 0), ["a", "b"]);
 }

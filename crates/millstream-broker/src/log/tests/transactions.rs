@@ -165,6 +165,8 @@ fn the_index_of_a_completed_segment_survives_a_power_loss() {
     append(&mut log, &config, &transactional(1, 0, 0)).unwrap();
     log.write_marker(&config, NOW, &marker(1, 0, false)).unwrap();
     log.roll().unwrap();
+    append(&mut log, &config, &transactional(2, 0, 0)).unwrap();
+    log.flush(NOW).unwrap();
     disk.power_loss();
     // As after a clean stop and a restart of the machine: the first segment is believed.
     let log = open(&disk, &config, Recovery::ProcessCrash);
@@ -215,20 +217,22 @@ fn an_open_transaction_outlives_its_producers_expiry() {
 #[test]
 fn a_snapshot_older_than_the_log_says_nothing() {
     let disk = MemoryDisk::default();
-    let config = LogConfig { producer_expiration_ms: 1000, ..LogConfig::default() };
+    let config = LogConfig::default();
     let mut log = open(&disk, &config, Recovery::Clean);
     append(&mut log, &config, &transactional(1, 0, 0)).unwrap();
     append(&mut log, &config, &transactional(1, 0, 1)).unwrap();
     log.close().unwrap();
+    let snapshot = |offset: i64| Path::new(DIR).join(format!("{offset:020}.snapshot"));
+    let mut old = vec![0; 1000];
+    let length = disk.file(&snapshot(2)).read_at(&mut old, 0).unwrap();
     let mut log = open(&disk, &config, Recovery::Clean);
     log.write_marker(&config, NOW, &marker(1, 0, true)).unwrap();
     log.delete_below(3).unwrap();
     append(&mut log, &config, &batch(&[NOW], b"v", Compression::None)).unwrap();
-    log.tick(&config, NOW + 5000).unwrap();
-    assert_eq!(log.active_producers().count(), 0, "so the next stop writes no snapshot");
-    log.close().unwrap();
-    disk.remove_file(&Path::new(DIR).join("00000000000000000003.snapshot")).unwrap();
-    let log = open(&disk, &config, Recovery::Clean);
-    assert_eq!(log.last_stable_offset(), 4);
+    // As if a power loss had undone the removal of the old one and taken the new one.
+    disk.remove_file(&snapshot(3)).unwrap();
+    disk.corrupt(&snapshot(2), |bytes| *bytes = old[..length].to_vec());
+    let log = open(&disk, &config, Recovery::MachineCrash);
+    assert_eq!((log.start_offset(), log.last_stable_offset()), (3, 4));
     assert!(log.open_transactions().is_empty());
 }
