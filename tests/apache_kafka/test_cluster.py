@@ -11,7 +11,7 @@ from collections import defaultdict
 
 import pytest
 from brokers import KAFKA_START_SECONDS, KafkaCluster, kafka_tool, wait_for
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from millstream import Application
@@ -87,11 +87,21 @@ def read(cluster, topic, count):
     consumer.assign([TopicPartition(topic, number, 0) for number in range(PARTITIONS)])
     messages, deadline = defaultdict(list), time.monotonic() + PATIENCE
 
+    def end_of(number):
+        try:
+            return consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=PATIENCE)[1]
+        except KafkaException as refused:
+            # A leader that has just come up does not know yet what the others have.
+            if not refused.args[0].retriable() and refused.args[0].code() != KafkaError.OFFSET_NOT_AVAILABLE:
+                raise
+            return None
+
     def end():
-        return sum(
-            consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=PATIENCE)[1]
-            for number in range(PARTITIONS)
+        ends = wait_for(
+            lambda: None not in (found := [end_of(number) for number in range(PARTITIONS)]) and found,
+            f"the ends of {topic}", PATIENCE,
         )
+        return sum(ends)
 
     while (found := sum(map(len, messages.values()))) < max(count, end()):
         assert time.monotonic() < deadline, f"{found} of {count} records of {topic} could be read"
