@@ -18,6 +18,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
+use tracing::level_filters::LevelFilter;
 
 pub use failure::CommandError;
 
@@ -104,10 +105,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, program: &Program) -> 
 /// runs for days has nobody else to tell of its warnings.
 fn log_to_stderr(verbose: u8, is_broker: bool) -> Option<tracing::subscriber::DefaultGuard> {
     let level = match verbose {
-        0 if is_broker => tracing::Level::WARN,
-        0 => tracing::Level::ERROR,
-        1 => tracing::Level::INFO,
-        _ => tracing::Level::DEBUG,
+        0 if is_broker => LevelFilter::WARN,
+        0 => LevelFilter::OFF,
+        1 => LevelFilter::INFO,
+        _ => LevelFilter::DEBUG,
     };
     let subscriber: Arc<dyn tracing::Subscriber + Send + Sync> = Arc::new(
         tracing_subscriber::fmt()
