@@ -55,6 +55,8 @@ class Outcome:
     problem: str = ""
     """Why the suite counts as failed beyond its failed tests."""
     reasons: list = dataclasses.field(default_factory=list)
+    children: int = 0
+    """Processes of tests among what the test program at hand ignores."""
     in_test: str = ""
     """The Rust test whose output is being read."""
 
@@ -100,6 +102,8 @@ def client_tests():
 # -- reading the runners' closing lines ----------------------------------------------------------------
 
 CARGO_LINE = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored;")
+# No test, but the body of a process that a test starts and kills: it says so where it is ignored.
+CARGO_CHILD = re.compile(r"^test \S+ \.\.\. ignored, the process that ")
 CARGO_BROKEN = re.compile(r"^error(\[E\d+\])?: ")
 PYTEST_LINE = re.compile(r"^=* ?((?:\d+ [a-z]+(?:, )?)+) in [\d.]+s")
 CARGO_OUTPUT_OF = re.compile(r"^---- (\S+) stdout ----$")
@@ -113,7 +117,10 @@ def read_line(outcome, line):
     if match := CARGO_LINE.match(line):
         outcome.passed += int(match[1])
         outcome.failed += int(match[2])
-        outcome.skipped += int(match[3])
+        outcome.skipped += int(match[3]) - outcome.children
+        outcome.children = 0
+    elif CARGO_CHILD.match(line):
+        outcome.children += 1
     elif match := PYTEST_LINE.match(line):
         for count, what in re.findall(r"(\d+) ([a-z]+)", match[1]):
             if what in ("passed", "xfailed"):
