@@ -44,7 +44,7 @@ pub struct RunConfig {
     pub slice: Duration,
     /// What to do about a committed offset that is gone.
     pub source_gap: SourceGap,
-    /// Records that may wait at tasks before the worker stops taking more; default 64 MiB.
+    /// Records that may wait at tasks before the worker stops taking more; default 8 MiB.
     pub queue_bytes_max: usize,
     /// Caches of the stores.
     pub cache: CacheSettings,
@@ -80,7 +80,7 @@ impl RunConfig {
             flush_timeout: Duration::from_secs(300),
             slice: Duration::from_millis(50),
             source_gap: SourceGap::default(),
-            queue_bytes_max: 64 << 20,
+            queue_bytes_max: 8 << 20,
             cache,
             consumer,
             restore_consumer,
