@@ -1,20 +1,40 @@
 //! Fetch requests that wait for data: woken by the append that gives them enough, or by their
-//! deadline; never by polling.
+//! deadline; never by polling. And fetch sessions ([`session`]), which are told of every change of
+//! their logs by the same calls.
+
+mod cache;
+mod session;
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
+use kafka_protocol::ResponseError;
 use kafka_protocol::messages::FetchRequest;
 use uuid::Uuid;
 
 use crate::broker::Context;
 use crate::group::Ticket;
+use cache::{Cache, Room};
+use session::Session;
+pub(crate) use session::{Found, Slot, TopicKey, Wanted};
 
 /// A fetch with all that is needed to answer it later.
 #[derive(Clone, Debug)]
 pub(crate) struct Fetch {
     pub(crate) context: Context,
     pub(crate) request: FetchRequest,
+    pub(crate) source: Source,
+}
+
+/// Where it stands which partitions a fetch is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// In the request; the answer opens no session.
+    Request,
+    /// In the request; the answer opens a session if there is room for one.
+    OpensSession,
+    /// In a session. The epoch is the one its next request must have.
+    Session { id: i32, next_epoch: i32 },
 }
 
 #[derive(Debug)]
@@ -32,14 +52,24 @@ struct Waiting {
 #[derive(Debug, Default)]
 pub(crate) struct Fetches {
     waiting: HashMap<Ticket, Waiting>,
-    /// Who waits for a partition.
-    watching: HashMap<(Uuid, i32), Vec<Ticket>>,
+    /// Who wants to know of changes of a partition.
+    watching: HashMap<(Uuid, i32), Vec<Watcher>>,
     deadlines: BTreeSet<(Duration, Ticket)>,
     ready: Vec<Ticket>,
+    sessions: Cache,
+}
+
+/// Who wants to know of changes of a partition: a request that waits, for as long as it does; or a
+/// session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Watcher {
+    Request(Ticket),
+    Session(i32, Slot),
 }
 
 impl Fetches {
-    /// Lets a fetch wait until `missing` more bytes are in its partitions, or `deadline`.
+    /// Lets a fetch wait until `missing` more bytes are in its partitions, or `deadline`. The
+    /// partitions of a session are watched already, and need not be given.
     pub(crate) fn wait(
         &mut self,
         fetch: Fetch,
@@ -52,7 +82,12 @@ impl Fetches {
         partitions.dedup();
         let ticket = fetch.context.ticket;
         for partition in &partitions {
-            self.watching.entry(*partition).or_default().push(ticket);
+            self.watching.entry(*partition).or_default().push(Watcher::Request(ticket));
+        }
+        if let Source::Session { id, .. } = fetch.source
+            && let Some(session) = self.sessions.get_mut(id)
+        {
+            session.waiting.push(ticket);
         }
         self.deadlines.insert((deadline, ticket));
         let committed_only = fetch.request.isolation_level == 1;
@@ -82,16 +117,26 @@ impl Fetches {
         bytes: usize,
         concerns: impl Fn(&Waiting) -> bool,
     ) {
-        let Some(tickets) = self.watching.get(&(topic, partition)) else { return };
-        for ticket in tickets {
-            let waiting = self.waiting.get_mut(ticket).expect("watchers wait");
-            if !concerns(waiting) {
-                continue;
-            }
-            let was_missing = waiting.missing > 0;
-            waiting.missing = waiting.missing.saturating_sub(bytes);
-            if was_missing && waiting.missing == 0 {
-                self.ready.push(*ticket);
+        let Some(watchers) = self.watching.get(&(topic, partition)) else { return };
+        for watcher in watchers {
+            let tickets = match watcher {
+                Watcher::Request(ticket) => std::slice::from_ref(ticket),
+                Watcher::Session(id, slot) => {
+                    let session = self.sessions.get_mut(*id).expect("a session that watches lives");
+                    session.stir(*slot);
+                    &session.waiting
+                }
+            };
+            for ticket in tickets {
+                let waiting = self.waiting.get_mut(ticket).expect("watchers wait");
+                if !concerns(waiting) {
+                    continue;
+                }
+                let was_missing = waiting.missing > 0;
+                waiting.missing = waiting.missing.saturating_sub(bytes);
+                if was_missing && waiting.missing == 0 {
+                    self.ready.push(*ticket);
+                }
             }
         }
     }
@@ -140,14 +185,162 @@ impl Fetches {
     fn remove(&mut self, ticket: Ticket) -> Option<Fetch> {
         let waiting = self.waiting.remove(&ticket)?;
         self.deadlines.remove(&(waiting.deadline, ticket));
-        for partition in &waiting.partitions {
-            if let Some(tickets) = self.watching.get_mut(partition) {
-                tickets.retain(|other| *other != ticket);
-                if tickets.is_empty() {
-                    self.watching.remove(partition);
-                }
-            }
+        for (topic, partition) in &waiting.partitions {
+            self.unwatch(*topic, *partition, Watcher::Request(ticket));
+        }
+        if let Source::Session { id, .. } = waiting.fetch.source
+            && let Some(session) = self.sessions.get_mut(id)
+        {
+            session.waiting.retain(|other| *other != ticket);
         }
         Some(waiting.fetch)
     }
+
+    fn unwatch(&mut self, topic: Uuid, partition: i32, watcher: Watcher) {
+        if let Some(watchers) = self.watching.get_mut(&(topic, partition)) {
+            watchers.retain(|other| *other != watcher);
+            if watchers.is_empty() {
+                self.watching.remove(&(topic, partition));
+            }
+        }
+    }
 }
+
+/// Sessions.
+impl Fetches {
+    /// Finds out where the partitions of a request stand, and brings its session up to date. A
+    /// request that names them all ends the session it names.
+    ///
+    /// # Errors
+    /// `FetchSessionIdNotFound`, `InvalidFetchSessionEpoch`, `FetchSessionTopicIdError`: the client
+    /// then names all its partitions in the next request.
+    pub(crate) fn source_of(
+        &mut self,
+        request: &FetchRequest,
+        uses_topic_ids: bool,
+        now: Duration,
+    ) -> Result<Source, ResponseError> {
+        let id = request.session_id;
+        match request.session_epoch {
+            INITIAL_EPOCH => {
+                self.end_session(id);
+                return Ok(Source::OpensSession);
+            }
+            FINAL_EPOCH => {
+                self.end_session(id);
+                return Ok(Source::Request);
+            }
+            _ => {}
+        }
+        let session = self.sessions.get_mut(id).ok_or(ResponseError::FetchSessionIdNotFound)?;
+        if session.epoch != request.session_epoch {
+            return Err(ResponseError::InvalidFetchSessionEpoch);
+        }
+        if session.uses_topic_ids != uses_topic_ids {
+            return Err(ResponseError::FetchSessionTopicIdError);
+        }
+        let unwatched = session.update(request);
+        session.epoch = next_epoch(session.epoch);
+        let (next_epoch, is_empty) = (session.epoch, session.len() == 0);
+        for (topic, partition, slot) in unwatched {
+            self.unwatch(topic, partition, Watcher::Session(id, slot));
+        }
+        self.sessions.touch(id, now);
+        if is_empty {
+            self.end_session(id);
+            return Ok(Source::Request);
+        }
+        if self.sessions.is_overfull() {
+            self.end_session(id);
+            return Err(ResponseError::FetchSessionIdNotFound);
+        }
+        Ok(Source::Session { id, next_epoch })
+    }
+
+    /// Opens a session for what a client was just told. Returns its id, or 0 if there is no room.
+    pub(crate) fn open_session(
+        &mut self,
+        told: Vec<(TopicKey, Wanted, Found)>,
+        uses_topic_ids: bool,
+        slots: usize,
+        now: Duration,
+        mut random: impl FnMut() -> u64,
+    ) -> i32 {
+        match self.sessions.room(told.len(), slots, now) {
+            Room::Free => {}
+            Room::Of(other) => self.end_session(other),
+            Room::None => return NO_SESSION,
+        }
+        let id = loop {
+            let id = (random() >> 33) as i32;
+            if id != NO_SESSION && !self.sessions.contains(id) {
+                break id;
+            }
+        };
+        self.sessions.insert(id, Session::new(uses_topic_ids, now), now);
+        let session = self.sessions.get_mut(id).expect("put in above");
+        let want = |(topic, wanted, found)| (session.want(topic, wanted), wanted.partition, found);
+        let told: Vec<(Slot, i32, Found)> = told.into_iter().map(want).collect();
+        for (slot, partition, found) in told {
+            self.look(id, slot, partition, &found);
+            self.told(id, slot, &found);
+        }
+        self.sessions.touch(id, now);
+        id
+    }
+
+    /// The partitions of a session that may have something to say; `None` if there is no such
+    /// session any more.
+    pub(crate) fn to_look_at(&self, id: i32) -> Option<Vec<(Slot, TopicKey, Wanted)>> {
+        self.sessions.get(id).map(Session::to_look_at)
+    }
+
+    /// Takes note of what a look at a partition has found. Returns whether the client must be told.
+    pub(crate) fn look(&mut self, id: i32, slot: Slot, partition: i32, found: &Found) -> bool {
+        let Some(session) = self.sessions.get_mut(id) else { return false };
+        let (news, watch) = session.looked_at(slot, found);
+        let watcher = Watcher::Session(id, slot);
+        if let Some(topic) = watch.stop {
+            self.unwatch(topic, partition, watcher);
+        }
+        if let Some(topic) = watch.start {
+            self.watching.entry((topic, partition)).or_default().push(watcher);
+        }
+        news
+    }
+
+    /// The client of a session is told what was found in a partition.
+    pub(crate) fn told(&mut self, id: i32, slot: Slot, found: &Found) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.told(slot, found);
+        }
+    }
+
+    /// Whether no other request of the session has come since.
+    pub(crate) fn is_newest(&self, id: i32, next_epoch: i32) -> bool {
+        self.sessions.get(id).is_some_and(|session| session.epoch == next_epoch)
+    }
+
+    /// Requests that wait in the session are answered: with an error, since it is gone.
+    fn end_session(&mut self, id: i32) {
+        let Some(session) = self.sessions.remove(id) else { return };
+        for (topic, partition, slot) in session.watched() {
+            self.unwatch(topic, partition, Watcher::Session(id, slot));
+        }
+        self.ready.extend(session.waiting);
+    }
+}
+
+/// The id of no session.
+pub(crate) const NO_SESSION: i32 = 0;
+/// The request opens a session.
+const INITIAL_EPOCH: i32 = 0;
+/// The request ends its session, or wants none.
+const FINAL_EPOCH: i32 = -1;
+
+fn next_epoch(epoch: i32) -> i32 {
+    epoch.checked_add(1).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,8 +3,8 @@
 //! If less than `min_bytes` are there, the request waits for the append that makes them enough,
 //! or `max_wait_ms`. Limits are Kafka's: `max_bytes` over all partitions (never more than the
 //! broker's `fetch.max.bytes`), `partition_max_bytes` each, and the first batch of the first
-//! partition with data comes whole whatever its size. Fetch sessions (KIP-227) are declined: the
-//! session id of every answer is 0, so clients name their partitions each time. Rack and
+//! partition with data comes whole whatever its size. In a fetch session (KIP-227) request and
+//! answer name only partitions with news; the rules are in [`crate::fetches`]. Rack and
 //! replica fields are not used. Readers of committed data (isolation level 1, KIP-98) get records
 //! up to the last stable offset, and with them the aborted transactions whose records they must
 //! skip. Versions 17 and 18 only add fields for brokers that replicate.
@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::{
     AbortedTransaction, FetchableTopicResponse, PartitionData,
 };
@@ -21,109 +20,195 @@ use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse, ProducerId
 use millstream_protocol::BatchIter;
 use uuid::Uuid;
 
-use super::check_leader_epoch;
+use super::{check_leader_epoch, topic_name};
 use crate::broker::{Broker, Context, Reply};
-use crate::fetches::Fetch;
+use crate::fetches::{Fetch, Found, NO_SESSION, Slot, Source, TopicKey, Wanted};
 use crate::log::PartitionLog;
 
-pub(crate) fn handle(broker: &mut Broker, context: &Context, request: FetchRequest) -> Reply {
-    if request.session_id != 0 {
-        let code = ResponseError::FetchSessionIdNotFound.code();
-        return context.reply(&FetchResponse::default().with_error_code(code));
+/// From here on topics have ids instead of names (KIP-516).
+const NAMES_BY_ID: i16 = 13;
+
+pub(crate) fn handle(broker: &mut Broker, context: &Context, mut request: FetchRequest) -> Reply {
+    let now = broker.clock.monotonic();
+    let source = match broker.fetches.source_of(&request, context.version >= NAMES_BY_ID, now) {
+        Ok(source) => source,
+        Err(code) => return context.reply(&refusal(code, NO_SESSION)),
+    };
+    if matches!(source, Source::Session { .. }) {
+        // The session has them.
+        request.topics = Vec::new();
+        request.forgotten_topics_data = Vec::new();
     }
-    let collected = collect(broker, &request);
+    let fetch = Fetch { context: context.clone(), request, source };
+    let mut collected = collect(broker, &fetch);
     // More than the answer may hold would never be there.
     let min_bytes =
-        usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max(broker, &request));
-    let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
-    let enough =
-        collected.bytes >= min_bytes || collected.answer_now || collected.partitions.is_empty();
+        usize::try_from(fetch.request.min_bytes).unwrap_or(0).min(bytes_max(broker, &fetch));
+    let wait = Duration::from_millis(u64::try_from(fetch.request.max_wait_ms).unwrap_or(0));
+    let enough = collected.bytes >= min_bytes || collected.answer_now || collected.is_empty;
     if enough || wait.is_zero() {
-        return context.reply(&collected.response);
+        return Reply::Now(finish(broker, &fetch, collected));
     }
-    let deadline = broker.clock.monotonic() + wait;
     let missing = min_bytes - collected.bytes;
-    let fetch = Fetch { context: context.clone(), request };
-    broker.fetches.wait(fetch, deadline, missing, collected.partitions);
+    let watched = match source {
+        Source::Session { .. } => Vec::new(),
+        Source::Request | Source::OpensSession => std::mem::take(&mut collected.partitions),
+    };
+    broker.fetches.wait(fetch, now + wait, missing, watched);
     Reply::Later(context.ticket)
 }
 
 /// The answer to a fetch that has waited, with what is there now.
 pub(crate) fn answer(broker: &mut Broker, fetch: &Fetch) -> Bytes {
-    let collected = collect(broker, &fetch.request);
-    fetch.context.frame(&collected.response)
+    let collected = collect(broker, fetch);
+    finish(broker, fetch, collected)
 }
 
+fn refusal(code: ResponseError, session: i32) -> FetchResponse {
+    FetchResponse::default().with_error_code(code.code()).with_session_id(session)
+}
+
+/// What a fetch has found.
+#[derive(Default)]
 struct Collected {
-    response: FetchResponse,
+    responses: Vec<FetchableTopicResponse>,
     bytes: usize,
     /// Waiting would not help: there is an error, or a partition has more than the limits let
     /// through.
     answer_now: bool,
+    /// The fetch is for no partitions at all.
+    is_empty: bool,
     /// Partitions that exist, to watch.
     partitions: Vec<(Uuid, i32)>,
+    /// Of a fetch in a session: what its client will be told.
+    told: Vec<(Slot, Found)>,
+    /// Of a fetch that opens a session: what the session will hold.
+    opened: Vec<(TopicKey, Wanted, Found)>,
+}
+
+/// Makes the answer and notes in the session what it says.
+fn finish(broker: &mut Broker, fetch: &Fetch, collected: Collected) -> Bytes {
+    let session = match fetch.source {
+        Source::Request => NO_SESSION,
+        Source::OpensSession => {
+            let slots = broker.settings.number("max.incremental.fetch.session.cache.slots");
+            let slots = usize::try_from(slots).unwrap_or(0);
+            let uses_topic_ids = fetch.context.version >= NAMES_BY_ID;
+            let (now, random) = (broker.clock.monotonic(), &mut broker.random);
+            let draw = || random.next_u64();
+            broker.fetches.open_session(collected.opened, uses_topic_ids, slots, now, draw)
+        }
+        Source::Session { id, next_epoch } => {
+            if !broker.fetches.is_newest(id, next_epoch) {
+                // The session was ended, or the same request has come once more.
+                let (code, id) = match broker.fetches.to_look_at(id) {
+                    Some(_) => (ResponseError::InvalidFetchSessionEpoch, id),
+                    None => (ResponseError::FetchSessionIdNotFound, NO_SESSION),
+                };
+                return fetch.context.frame(&refusal(code, id));
+            }
+            for (slot, found) in &collected.told {
+                broker.fetches.told(id, *slot, found);
+            }
+            id
+        }
+    };
+    let response =
+        FetchResponse::default().with_session_id(session).with_responses(collected.responses);
+    fetch.context.frame(&response)
 }
 
 /// Bytes that an answer may hold, but for a single batch that is larger.
-fn bytes_max(broker: &Broker, request: &FetchRequest) -> usize {
-    broker.settings.number("fetch.max.bytes").min(i64::from(request.max_bytes.max(0))) as usize
+fn bytes_max(broker: &Broker, fetch: &Fetch) -> usize {
+    broker.settings.number("fetch.max.bytes").min(i64::from(fetch.request.max_bytes.max(0)))
+        as usize
 }
 
-fn collect(broker: &mut Broker, request: &FetchRequest) -> Collected {
-    let mut left = bytes_max(broker, request);
-    let mut collected = Collected {
-        response: FetchResponse::default(),
-        bytes: 0,
-        answer_now: false,
-        partitions: Vec::new(),
-    };
-    let committed_only = request.isolation_level == 1;
-    let mut responses = Vec::with_capacity(request.topics.len());
-    for topic in &request.topics {
-        let name = match topic.topic_id.is_nil() {
-            true => Some(topic.topic.as_str().into()),
-            false => broker.topics.name_of(topic.topic_id),
-        };
-        let mut partitions = Vec::with_capacity(topic.partitions.len());
-        for asked in &topic.partitions {
-            let outcome = match &name {
-                None => Err(ResponseError::UnknownTopicId),
-                Some(name) => {
-                    let first = collected.bytes == 0;
-                    read(broker, name, asked, left, first, committed_only)
-                }
-            };
-            let data = match outcome {
-                Ok((id, data, has_more)) => {
-                    collected.answer_now |= has_more;
-                    collected.partitions.push((id, asked.partition));
-                    let bytes = data.records.as_ref().map_or(0, Bytes::len);
-                    collected.bytes += bytes;
-                    left = left.saturating_sub(bytes);
-                    data
-                }
-                Err(code) => {
-                    collected.answer_now = true;
-                    failure(broker, topic, asked, code)
-                }
-            };
-            partitions.push(data.with_partition_index(asked.partition));
+fn collect(broker: &mut Broker, fetch: &Fetch) -> Collected {
+    let max_bytes = bytes_max(broker, fetch);
+    let committed_only = fetch.request.isolation_level == 1;
+    let mut collected = Collected::default();
+    if let Source::Session { id, .. } = fetch.source {
+        for (slot, topic, wanted) in broker.fetches.to_look_at(id).unwrap_or_default() {
+            let (data, found) =
+                look(broker, &mut collected, &topic, &wanted, max_bytes, committed_only);
+            if broker.fetches.look(id, slot, wanted.partition, &found) {
+                collected.told.push((slot, found));
+                collected.add(&topic, data);
+            }
         }
-        responses.push(
-            FetchableTopicResponse::default()
-                .with_topic(topic.topic.clone())
-                .with_topic_id(topic.topic_id)
-                .with_partitions(partitions),
-        );
+        return collected;
     }
-    collected.response = collected.response.with_responses(responses);
+    collected.is_empty = true;
+    for topic in &fetch.request.topics {
+        let key = TopicKey::of(topic);
+        for partition in &topic.partitions {
+            let wanted = Wanted::of(partition);
+            let (data, found) =
+                look(broker, &mut collected, &key, &wanted, max_bytes, committed_only);
+            collected.is_empty = false;
+            collected.partitions.extend(found.topic.map(|topic| (topic, wanted.partition)));
+            if fetch.source == Source::OpensSession {
+                collected.opened.push((key.clone(), wanted, found));
+            }
+            collected.add(&key, data);
+        }
+    }
     collected
+}
+
+impl Collected {
+    /// Adds a partition to the answer, where partitions of a topic that follow each other stand
+    /// together.
+    fn add(&mut self, topic: &TopicKey, data: PartitionData) {
+        let is_of_topic = |last: &FetchableTopicResponse| match topic {
+            TopicKey::Id(id) => last.topic_id == *id,
+            TopicKey::Name(name) => last.topic.as_str() == &**name,
+        };
+        match self.responses.last_mut().filter(|last| is_of_topic(last)) {
+            Some(last) => last.partitions.push(data),
+            None => {
+                let row = FetchableTopicResponse::default().with_partitions(vec![data]);
+                self.responses.push(match topic {
+                    TopicKey::Id(id) => row.with_topic_id(*id),
+                    TopicKey::Name(name) => row.with_topic(topic_name(name)),
+                });
+            }
+        }
+    }
+}
+
+/// What is there of a partition, within what the limits have left.
+fn look(
+    broker: &mut Broker,
+    collected: &mut Collected,
+    topic: &TopicKey,
+    wanted: &Wanted,
+    max_bytes: usize,
+    committed_only: bool,
+) -> (PartitionData, Found) {
+    let left = max_bytes.saturating_sub(collected.bytes);
+    let first = collected.bytes == 0;
+    let name = match topic {
+        TopicKey::Id(id) => broker.topics.name_of(*id).ok_or(ResponseError::UnknownTopicId),
+        TopicKey::Name(name) => Ok(name.clone()),
+    };
+    let outcome = name.and_then(|name| read(broker, &name, wanted, left, first, committed_only));
+    let (data, id, has_more) = match outcome {
+        Ok((id, data, has_more)) => (data, Some(id), has_more),
+        Err(code) => (failure(broker, topic, wanted, code), None, false),
+    };
+    let data = data.with_partition_index(wanted.partition);
+    let found = Found::new(&data, id, has_more);
+    collected.bytes += data.records.as_ref().map_or(0, Bytes::len);
+    collected.answer_now |= found.failed || has_more;
+    (data, found)
 }
 
 fn read(
     broker: &mut Broker,
     name: &str,
-    asked: &FetchPartition,
+    asked: &Wanted,
     left: usize,
     first: bool,
     committed_only: bool,
@@ -131,21 +216,21 @@ fn read(
     let topic = broker.topics.get_mut(name).ok_or(ResponseError::UnknownTopicOrPartition)?;
     let id = topic.id;
     let (log, _) = topic.log_mut(asked.partition).ok_or(ResponseError::UnknownTopicOrPartition)?;
-    check_leader_epoch(asked.current_leader_epoch)?;
-    let max_bytes = left.min(usize::try_from(asked.partition_max_bytes).unwrap_or(0));
+    check_leader_epoch(asked.leader_epoch)?;
+    let max_bytes = left.min(usize::try_from(asked.max_bytes).unwrap_or(0));
     let failed = |error: std::io::Error| {
         tracing::error!(topic = name, partition = asked.partition, %error, "cannot read a log");
         ResponseError::KafkaStorageError
     };
     let end = if committed_only { log.last_stable_offset() } else { i64::MAX };
     let records = log
-        .read(asked.fetch_offset, max_bytes, first, end)
+        .read(asked.offset, max_bytes, first, end)
         .map_err(failed)?
         .map_err(|_| ResponseError::OffsetOutOfRange)?;
     let last = BatchIter::new(&records).flatten().last();
-    let next = last.map_or(asked.fetch_offset, |batch| batch.header().next_offset());
+    let next = last.map_or(asked.offset, |batch| batch.header().next_offset());
     let aborted = match committed_only {
-        true => Some(aborted_in(log, asked.fetch_offset, next).map_err(failed)?),
+        true => Some(aborted_in(log, asked.offset, next).map_err(failed)?),
         false => None,
     };
     let readable = if committed_only { log.last_stable_offset() } else { log.end_offset() };
@@ -175,14 +260,16 @@ fn aborted_in(log: &PartitionLog, from: i64, to: i64) -> std::io::Result<Vec<Abo
 
 fn failure(
     broker: &Broker,
-    topic: &FetchTopic,
-    asked: &FetchPartition,
+    topic: &TopicKey,
+    asked: &Wanted,
     code: ResponseError,
 ) -> PartitionData {
-    let start = broker
-        .topics
-        .get(&topic.topic)
-        .and_then(|topic| topic.log(asked.partition))
+    let name = match topic {
+        TopicKey::Id(id) => broker.topics.name_of(*id),
+        TopicKey::Name(name) => Some(name.clone()),
+    };
+    let start = name
+        .and_then(|name| broker.topics.get(&name)?.log(asked.partition))
         .map_or(-1, |log| log.start_offset());
     PartitionData::default()
         .with_error_code(code.code())

@@ -1,5 +1,6 @@
 //! Requests as clients encode them, answered by a broker on a disk in memory.
 
+mod sessions;
 mod transactions;
 
 use std::net::SocketAddr;

@@ -90,8 +90,9 @@ fn a_fetch_keeps_to_its_limits() {
 }
 
 #[test]
-fn fetch_sessions_are_declined() {
-    let mut bench = Bench::new();
+fn without_slots_fetch_sessions_are_declined() {
+    let slots = "max.incremental.fetch.session.cache.slots";
+    let mut bench = Bench::with(BrokerConfig::new("/data").setting(slots, "0"));
     bench.create("t", 1, &[]);
     bench.produce("t", 0, batch(1, 10));
     // A client that would like one is given none, and its records.
