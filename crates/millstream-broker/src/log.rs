@@ -64,6 +64,8 @@ pub(crate) struct PartitionLog {
     producers: Producers,
     places: read::Places,
     unflushed: u64,
+    /// Markers that are in the log, but whose wait for the medium has failed.
+    unsynced_markers: Vec<Marker>,
     last_flush_ms: i64,
     /// Whether files were made whose names may not be on the medium.
     names_unsynced: bool,

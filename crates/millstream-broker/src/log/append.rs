@@ -241,6 +241,7 @@ impl PartitionLog {
             }
         }
         self.unflushed = 0;
+        self.unsynced_markers.clear();
         self.last_flush_ms = now_ms;
         Ok(())
     }

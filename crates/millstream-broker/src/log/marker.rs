@@ -78,7 +78,9 @@ impl Marker {
 }
 
 impl PartitionLog {
-    /// Ends a producer's transaction in this partition. Returns the bytes that were added.
+    /// Ends a producer's transaction in this partition. Returns the bytes that were added: none if
+    /// this repeats a marker whose wait for the medium has failed. Such a marker counts already;
+    /// what is made up for is the wait.
     ///
     /// # Errors
     /// See [`MarkerError`]; the log has changed only with [`NotSynced`](MarkerError::NotSynced).
@@ -96,10 +98,18 @@ impl PartitionLog {
                 return Err(MarkerError::CoordinatorFenced);
             }
         }
+        let is_open = self.producers.transaction_of(marker.producer_id).is_some();
+        if !is_open && self.unsynced_markers.contains(marker) {
+            let flushed = self.flush(now_ms);
+            return flushed
+                .map(|()| 0)
+                .map_err(|source| MarkerError::NotSynced { bytes: 0, source });
+        }
         let offset = self.end_offset;
         let bytes = marker.encode(offset, now_ms)?;
         match self.write(config, now_ms, &bytes) {
             Err(source) if self.end_offset > offset => {
+                self.unsynced_markers.push(*marker);
                 Err(MarkerError::NotSynced { bytes: bytes.len(), source })
             }
             Err(error) => Err(MarkerError::Disk(error)),

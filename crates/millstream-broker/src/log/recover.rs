@@ -55,6 +55,7 @@ impl PartitionLog {
             end_offset: 0,
             producers: Producers::default(),
             places: read::Places::default(),
+            unsynced_markers: Vec::new(),
             unflushed: 0,
             last_flush_ms: 0,
             names_unsynced: false,

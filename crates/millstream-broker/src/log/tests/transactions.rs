@@ -136,6 +136,36 @@ fn an_entry_that_cannot_be_written_counts_and_waits() {
     assert_eq!(spans(&log.aborted_in(0, 10).unwrap()), [(1, 0, 1)]);
 }
 
+/// A client repeats a WriteTxnMarkers that was answered with an error.
+#[test]
+fn a_marker_whose_sync_failed_is_not_written_again() {
+    let disk = MemoryDisk::default();
+    let config = LogConfig { flush_messages: 1, ..LogConfig::default() };
+    let mut log = open(&disk, &config, Recovery::Clean);
+    append(&mut log, &config, &transactional(1, 0, 0)).unwrap();
+    disk.fail_syncs();
+    log.write_marker(&config, NOW, &marker(1, 0, true)).unwrap_err();
+    let again = log.write_marker(&config, NOW, &marker(1, 0, true)).unwrap_err();
+    assert!(matches!(again, MarkerError::NotSynced { bytes: 0, .. }));
+    disk.heal();
+    assert_eq!(log.write_marker(&config, NOW, &marker(1, 0, true)).unwrap(), 0);
+    assert_eq!(log.end_offset(), 2, "it is there once");
+    disk.power_loss();
+    let mut log = open(&disk, &config, Recovery::MachineCrash);
+    assert_eq!((log.end_offset(), log.last_stable_offset()), (2, 2));
+
+    // The next transaction of the same producer has a marker of its own, though the first one's
+    // wait has failed.
+    append(&mut log, &config, &transactional(1, 0, 1)).unwrap();
+    disk.fail_syncs();
+    log.write_marker(&config, NOW, &marker(1, 0, true)).unwrap_err();
+    let next = append(&mut log, &config, &transactional(1, 0, 2)).unwrap_err();
+    assert!(matches!(next, AppendError::NotSynced { .. }));
+    disk.heal();
+    assert!(log.write_marker(&config, NOW, &marker(1, 0, true)).unwrap() > 0);
+    assert_eq!((log.end_offset(), log.last_stable_offset()), (6, 6));
+}
+
 #[test]
 fn a_marker_whose_sync_failed_counts_and_is_not_missing() {
     let disk = MemoryDisk::default();
