@@ -15,7 +15,8 @@ PATIENCE = 60
 DIFFERENT_DEFAULTS = {
     "auto.create.topics.enable": ("false", "true"),
     "broker.id": ("1", "-1"),
-    "group.coordinator.rebalance.protocols": ("classic", "classic,consumer,streams"),
+    "group.consumer.migration.policy": ("disabled", "bidirectional"),
+    "group.coordinator.rebalance.protocols": ("classic,consumer", "classic,consumer,streams"),
     "group.initial.rebalance.delay.ms": ("0", "3000"),
     "log.cleaner.enable": ("false", "true"),
     "offsets.topic.num.partitions": ("1", "50"),

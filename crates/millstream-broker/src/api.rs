@@ -8,6 +8,8 @@ pub(crate) mod add_offsets_to_txn;
 pub(crate) mod add_partitions_to_txn;
 pub(crate) mod alter_configs;
 pub(crate) mod api_versions;
+pub(crate) mod consumer_group_describe;
+pub(crate) mod consumer_group_heartbeat;
 pub(crate) mod create_partitions;
 pub(crate) mod create_topics;
 pub(crate) mod delete_groups;
@@ -115,7 +117,9 @@ pub(crate) static TABLE: &[Api] = &[
     api!(DescribeCluster, 0..=2, "1 1@1.. 1@2..", describe_cluster),
     api!(DescribeProducers, 0..=0, "[s [4]]", describe_producers),
     api!(DescribeTransactions, 0..=0, "[s]", describe_transactions),
-    api!(ListTransactions, 0..=1, "[s] [8] 8@1..", list_transactions),
+    api!(ListTransactions, 0..=2, "[s] [8] 8@1.. s@2..", list_transactions),
+    api!(ConsumerGroupHeartbeat, 0..=1, "s s 4 s s 4 [s] s@1.. s [16 [4]]", consumer_group_heartbeat),
+    api!(ConsumerGroupDescribe, 0..=1, "[s] 1", consumer_group_describe),
     api!(DescribeTopicPartitions, 0..=0, "[{s}] 4 ?{s 4}", describe_topic_partitions),
 ];
 

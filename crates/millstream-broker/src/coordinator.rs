@@ -3,8 +3,9 @@
 //!
 //! Keys: `o`, group, topic, partition for an offset; `g`, group for a group. Offsets are read
 //! from the journal's map; there is no second copy. Offsets that open transactions carry are in
-//! [`pending`].
+//! [`pending`], groups of KIP-848 in [`consumers`].
 
+mod consumers;
 mod pending;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use kafka_protocol::ResponseError;
 
+use crate::consumer_group::ConsumerGroup;
 use crate::group::{
     Group, GroupSettings, GroupState, JoinRequest, MemberKey, Output, SyncRequest, Ticket,
 };
@@ -35,7 +37,10 @@ pub(crate) type Due = Output;
 /// All groups.
 pub(crate) struct Coordinator {
     journal: Journal,
+    /// Groups of the classic protocol.
     groups: BTreeMap<String, Group>,
+    /// Groups of KIP-848. A name is in one of both maps at most.
+    consumers: BTreeMap<String, ConsumerGroup>,
     /// Each group's next deadline, and all of them in order.
     deadline_of: BTreeMap<String, Duration>,
     deadlines: BTreeSet<(Duration, String)>,
@@ -49,6 +54,7 @@ impl Coordinator {
         let mut coordinator = Self {
             journal,
             groups: BTreeMap::new(),
+            consumers: BTreeMap::new(),
             deadline_of: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             due: Vec::new(),
@@ -61,8 +67,12 @@ impl Coordinator {
             coordinator.groups.insert(name.clone(), group);
             names.push(name);
         }
+        coordinator.load_consumers(now);
+        names.extend(coordinator.consumers.keys().cloned());
         for (key, _) in coordinator.journal.scan(b"o") {
-            if let Some((group, _, _)) = decode_offset_key(key) {
+            if let Some((group, _, _)) = decode_offset_key(key)
+                && !coordinator.consumers.contains_key(&group)
+            {
                 coordinator.groups.entry(group).or_insert_with(|| Group::new(wall_ms));
             }
         }
@@ -73,12 +83,7 @@ impl Coordinator {
         coordinator
     }
 
-    /// All groups by name.
-    pub(crate) fn groups(&self) -> impl Iterator<Item = (&str, &Group)> {
-        self.groups.iter().map(|(name, group)| (name.as_str(), group))
-    }
-
-    /// The group of that name.
+    /// The classic group of that name.
     pub(crate) fn group(&self, name: &str) -> Option<&Group> {
         self.groups.get(name)
     }
@@ -96,6 +101,10 @@ impl Coordinator {
         if !self.groups.contains_key(name) && !request.member_id.is_empty() {
             let refusal = Err((ResponseError::UnknownMemberId, request.member_id));
             self.due.push(Output::Join(ticket, refusal));
+            return;
+        }
+        if let Err(code) = self.make_way_for_classic(name) {
+            self.due.push(Output::Join(ticket, Err((code, request.member_id))));
             return;
         }
         let group = self.groups.entry(name.to_owned()).or_insert_with(|| Group::new(wall_ms));
@@ -152,7 +161,7 @@ impl Coordinator {
     /// Whether a member may commit. A group is made for a consumer that assigns itself.
     ///
     /// # Errors
-    /// Kafka's code.
+    /// Kafka's code; `GroupIdNotFound` for a member of a group that is not there.
     pub(crate) fn check_commit(
         &mut self,
         name: &str,
@@ -161,9 +170,12 @@ impl Coordinator {
         now: Duration,
         wall_ms: i64,
     ) -> Result<(), ResponseError> {
+        if let Some(answer) = self.check_consumer_commit(name, key, generation) {
+            return answer;
+        }
         if !self.groups.contains_key(name) {
             if generation >= 0 {
-                return Err(ResponseError::IllegalGeneration);
+                return Err(ResponseError::GroupIdNotFound);
             }
             self.groups.insert(name.to_owned(), Group::new(wall_ms));
         }
@@ -229,19 +241,23 @@ impl Coordinator {
     /// # Errors
     /// Kafka's code.
     pub(crate) fn delete_group(&mut self, name: &str) -> Result<(), ResponseError> {
-        let group = self.groups.get(name).ok_or(ResponseError::GroupIdNotFound)?;
-        if group.state() != GroupState::Empty {
+        let group = self.any_group(name).ok_or(ResponseError::GroupIdNotFound)?;
+        if group.empty_since_ms().is_none() {
             return Err(ResponseError::NonEmptyGroup);
         }
         let mut changes: Vec<Change> =
             self.journal.scan(&group_prefix(name)).map(|(key, _)| (key.to_vec(), None)).collect();
         changes.extend(self.drop_pending_of_group(name));
         changes.push((group_key(name), None));
+        changes.extend(self.removal_of_consumer(name));
         self.journal.commit(changes).map_err(|_| ResponseError::KafkaStorageError)?;
         self.prune_pending();
-        self.groups.get_mut(name).expect("looked up above").kill();
-        self.settle(name);
-        self.groups.remove(name);
+        self.drop_consumer(name);
+        if let Some(group) = self.groups.get_mut(name) {
+            group.kill();
+            self.settle(name);
+            self.groups.remove(name);
+        }
         Ok(())
     }
 
@@ -267,12 +283,11 @@ impl Coordinator {
     /// What the disk says.
     pub(crate) fn expire(&mut self, wall_ms: i64, retention_ms: i64) -> io::Result<()> {
         let names: Vec<String> = self
-            .groups
-            .iter()
+            .all_groups()
             .filter(|(_, group)| {
                 group.empty_since_ms().is_some_and(|since| wall_ms - since > retention_ms)
             })
-            .map(|(name, _)| name.clone())
+            .map(|(name, _)| name.to_owned())
             .filter(|name| !self.has_pending(name))
             .collect();
         for name in names {
@@ -316,6 +331,10 @@ impl Coordinator {
             group.put_off(by);
             names.push(name.clone());
         }
+        for (name, group) in &mut self.consumers {
+            group.put_off(by);
+            names.push(name.clone());
+        }
         for name in names {
             self.watch(&name);
         }
@@ -330,6 +349,7 @@ impl Coordinator {
                 group.tick(now, wall_ms);
             }
             self.settle(&name);
+            self.tick_consumer(&name, now, wall_ms);
             // A group that has nothing to do at its own deadline would spin here.
             if self.deadlines.first() == Some(&(deadline, name)) {
                 break;
@@ -358,7 +378,10 @@ impl Coordinator {
     }
 
     fn watch(&mut self, name: &str) {
-        let deadline = self.groups.get(name).and_then(Group::deadline);
+        let deadline = match self.consumers.get(name) {
+            Some(group) => group.deadline(),
+            None => self.groups.get(name).and_then(Group::deadline),
+        };
         if self.deadline_of.get(name).copied() == deadline {
             return;
         }

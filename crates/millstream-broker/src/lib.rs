@@ -11,7 +11,8 @@
 //!  api           one module per request, one table
 //!  topics  coordinator  transactions  fetches    what there is: logs, groups, transactional
 //!                                                ids, waiting fetches
-//!  log  group  journal  settings    one partition, one group, one durable map, the tables
+//!  log  group  consumer_group  journal  settings    one partition, one group of either protocol,
+//!                                                one durable map, the tables
 //!  disk  wire                       files behind a trait; frames, checked before decoding
 //! ```
 //!
@@ -35,6 +36,7 @@
 mod api;
 mod broker;
 mod config;
+mod consumer_group;
 mod coordinator;
 pub mod disk;
 pub mod embedded;
@@ -44,6 +46,7 @@ mod group;
 mod handle;
 mod journal;
 mod log;
+mod pattern;
 mod random;
 mod server;
 mod settings;

@@ -5,6 +5,7 @@
 //! cluster must not change its meaning. [`Settings`] adds what was given at the start (*static*)
 //! and what was changed while running (*dynamic*). A topic's own values are held by the topic.
 
+mod groups;
 pub(crate) mod table;
 
 use std::collections::BTreeMap;
@@ -50,7 +51,7 @@ pub(crate) struct Settings {
 }
 
 /// What this broker sets differently from Kafka, and says so when asked.
-const OWN_DEFAULTS: [(&str, &str); 13] = [
+const OWN_DEFAULTS: [(&str, &str); 14] = [
     // A typing error in a topic's name must not make a topic.
     ("auto.create.topics.enable", "false"),
     // Waiting for more members helps large groups and costs every small one three seconds.
@@ -65,7 +66,10 @@ const OWN_DEFAULTS: [(&str, &str); 13] = [
     ("share.coordinator.state.topic.replication.factor", "1"),
     ("share.coordinator.state.topic.min.isr", "1"),
     ("log.cleaner.enable", "false"),
-    ("group.coordinator.rebalance.protocols", "classic"),
+    // Groups of Kafka Streams (KIP-1071) are not served.
+    ("group.coordinator.rebalance.protocols", "classic,consumer"),
+    // A group changes its protocol while it has no members.
+    ("group.consumer.migration.policy", "disabled"),
 ];
 
 /// Settings that something else decides, and what: set as a setting they would have no effect.
@@ -108,7 +112,9 @@ impl Settings {
             row.check(value)?;
             statics.insert(name.clone(), value.clone());
         }
-        Ok(Self { statics, ..Self::default() })
+        let settings = Self { statics, ..Self::default() };
+        groups::check(&settings)?;
+        Ok(settings)
     }
 
     /// Adds a value that the start decides, such as the address.

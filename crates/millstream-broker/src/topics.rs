@@ -16,6 +16,7 @@ use std::sync::Arc;
 use kafka_protocol::ResponseError;
 use uuid::Uuid;
 
+use crate::consumer_group::Catalog;
 use crate::disk::Disk;
 use crate::journal::{Fields, Journal};
 use crate::log::{LogConfig, PartitionLog, Recovery};
@@ -70,6 +71,8 @@ pub(crate) struct Topics {
     shortest_flush_ms: i64,
     /// Deleted topics whose files are gone: their entries in *meta* go with the next deletion.
     swept: Vec<Uuid>,
+    /// Counts the topics that came, went or grew.
+    generation: u64,
 }
 
 impl Topics {
@@ -88,6 +91,7 @@ impl Topics {
             names: HashMap::new(),
             shortest_flush_ms: i64::MAX,
             swept: Vec::new(),
+            generation: 0,
         };
         let mut starts: HashMap<(Uuid, i32), i64> = HashMap::new();
         for (key, value) in meta.scan(&[START_KEY]) {
@@ -254,6 +258,7 @@ impl Topics {
         self.names.insert(id, Arc::clone(&name));
         let topic = Topic { name: Arc::clone(&name), id, partitions: logs, own, config };
         self.by_name.insert(name, topic);
+        self.generation += 1;
         self.note_flush_ms();
         Ok(())
     }
@@ -277,6 +282,7 @@ impl Topics {
         self.swept.clear();
         self.by_name.remove(name);
         self.names.remove(&id);
+        self.generation += 1;
         match self.disk.remove_dir_all(&self.topic_dir(id)) {
             Ok(()) => self.swept.push(id),
             Err(error) => {
@@ -317,6 +323,7 @@ impl Topics {
         let logs = logs?;
         meta.commit(vec![(topic_key(name), Some(value))])?;
         self.by_name.get_mut(name).expect("looked up above").partitions.extend(logs);
+        self.generation += 1;
         Ok(())
     }
 
@@ -390,6 +397,20 @@ impl Topics {
             }
         }
         Ok(())
+    }
+}
+
+impl Catalog for Topics {
+    fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    fn topic(&self, name: &str) -> Option<(Uuid, i32)> {
+        self.by_name.get(name).map(|topic| (topic.id, topic.partitions.len() as i32))
+    }
+
+    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        Box::new(self.by_name.keys().map(|name| &**name))
     }
 }
 

@@ -5,8 +5,9 @@
 //! as Apache Kafka 4 does (KAFKA-18659): librdkafka takes the absence of version 0 for a broker
 //! that knows no compression. The client's name and version are not used.
 //!
-//! The one feature is `transaction.version` 2 (KIP-890): clients that know it let Produce and
-//! TxnOffsetCommit begin transactions by themselves, and have their epoch raised by each EndTxn.
+//! The features are `transaction.version` 2 (KIP-890): clients that know it let Produce and
+//! TxnOffsetCommit begin transactions by themselves, and have their epoch raised by each EndTxn;
+//! and `group.version` 1: groups of KIP-848 are served.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::api_versions_response::{
@@ -18,7 +19,7 @@ use super::{Api, TABLE, text};
 use crate::broker::{Broker, Context, Reply};
 use crate::wire;
 
-const TRANSACTION_VERSION: (&str, i16) = ("transaction.version", 2);
+const FEATURES: [(&str, i16); 2] = [("group.version", 1), ("transaction.version", 2)];
 /// Features are known from this version on.
 const TELLS_FEATURES: i16 = 3;
 /// Until this version a feature that can be turned off (version 0) is not listed as supported.
@@ -29,20 +30,22 @@ const FEATURES_EPOCH: i64 = 0;
 pub(crate) fn handle(_: &mut Broker, context: &Context, _: ApiVersionsRequest) -> Reply {
     let keys = TABLE.iter().map(row).collect();
     let mut response = ApiVersionsResponse::default().with_api_keys(keys);
-    let (name, version) = TRANSACTION_VERSION;
     if context.version >= TELLS_FEATURES {
-        let finalized = FinalizedFeatureKey::default()
-            .with_name(text(name))
-            .with_max_version_level(version)
-            .with_min_version_level(version);
+        let finalized = |(name, version): (&str, i16)| {
+            FinalizedFeatureKey::default()
+                .with_name(text(name))
+                .with_max_version_level(version)
+                .with_min_version_level(version)
+        };
         response = response
             .with_finalized_features_epoch(FEATURES_EPOCH)
-            .with_finalized_features(vec![finalized]);
+            .with_finalized_features(FEATURES.map(finalized).to_vec());
     }
     if context.version >= TELLS_OPTIONAL_FEATURES {
-        let supported =
-            SupportedFeatureKey::default().with_name(text(name)).with_max_version(version);
-        response = response.with_supported_features(vec![supported]);
+        let supported = |(name, version): (&str, i16)| {
+            SupportedFeatureKey::default().with_name(text(name)).with_max_version(version)
+        };
+        response = response.with_supported_features(FEATURES.map(supported).to_vec());
     }
     context.reply(&response)
 }

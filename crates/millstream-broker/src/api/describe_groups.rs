@@ -1,6 +1,6 @@
 //! DescribeGroups (15), versions 0 to 6: a group's state, its members and what they own.
 //!
-//! A group that is not there is `Dead` without an error, from version 6 on `GROUP_ID_NOT_FOUND`
+//! A group that is not there, or is one of KIP-848, is `Dead` without an error, from version 6 on `GROUP_ID_NOT_FOUND`
 //! (KIP-1043). Metadata and assignments are shown while the group is stable.
 
 use kafka_protocol::ResponseError;
@@ -42,7 +42,7 @@ fn missing(context: &Context, id: &GroupId) -> DescribedGroup {
         return row;
     }
     row.with_error_code(ResponseError::GroupIdNotFound.code())
-        .with_error_message(Some(text(format!("there is no group `{}`", id.as_str()))))
+        .with_error_message(Some(text(format!("there is no classic group `{}`", id.as_str()))))
 }
 
 fn describe(context: &Context, group: &Group) -> DescribedGroup {

@@ -1,5 +1,5 @@
 //! ListGroups (16), versions 0 to 5: all groups, filtered by state (version 4, KIP-518) and type
-//! (version 5, KIP-848; here all are `classic`).
+//! (version 5, KIP-848).
 
 use kafka_protocol::messages::list_groups_response::ListedGroup;
 use kafka_protocol::messages::{ListGroupsRequest, ListGroupsResponse};
@@ -7,27 +7,24 @@ use kafka_protocol::messages::{ListGroupsRequest, ListGroupsResponse};
 use super::text;
 use crate::broker::{Broker, Context, Reply};
 
-/// The only type of group there is.
-const TYPE: &str = "classic";
-
 pub(crate) fn handle(broker: &mut Broker, context: &Context, request: ListGroupsRequest) -> Reply {
     let passes = |filter: &[kafka_protocol::protocol::StrBytes], value: &str| {
         filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(value))
     };
     let groups = broker
         .coordinator
-        .groups()
-        .filter(|(_, group)| passes(&request.states_filter, group.state().name()))
-        .filter(|_| passes(&request.types_filter, TYPE))
+        .all_groups()
+        .filter(|(_, group)| passes(&request.states_filter, group.state_name()))
+        .filter(|(_, group)| passes(&request.types_filter, group.kind()))
         .map(|(name, group)| {
             let mut row = ListedGroup::default()
                 .with_group_id(text(name).into())
                 .with_protocol_type(text(group.protocol_type().unwrap_or_default()));
             if context.version >= 4 {
-                row = row.with_group_state(text(group.state().name()));
+                row = row.with_group_state(text(group.state_name()));
             }
             if context.version >= 5 {
-                row = row.with_group_type(text(TYPE));
+                row = row.with_group_type(text(group.kind()));
             }
             row
         })

@@ -2,6 +2,7 @@
 //!
 //! The retention time of versions 2 to 4 is not used (nor does Kafka): `offsets.retention.minutes`
 //! counts from when the group has become empty. Offsets of unknown partitions are refused each.
+//! A member of a group of KIP-848 needs version 9, the first whose codes it can be told.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::offset_commit_response::{
@@ -14,6 +15,9 @@ use crate::broker::{Broker, Context, Reply};
 use crate::coordinator::Committed;
 use crate::group::MemberKey;
 
+/// From here on a client knows the codes of KIP-848.
+const TELLS_STALE: i16 = 9;
+
 pub(crate) fn handle(
     broker: &mut Broker,
     context: &Context,
@@ -25,7 +29,20 @@ pub(crate) fn handle(
     let allowed = if request.group_id.is_empty() {
         Err(ResponseError::InvalidGroupId)
     } else {
-        broker.coordinator.check_commit(&request.group_id, &key, generation, now, wall)
+        let group = &request.group_id;
+        let is_consumer = broker.coordinator.consumer_group(group).is_some();
+        let answer = broker.coordinator.check_commit(group, &key, generation, now, wall);
+        match answer {
+            Err(ResponseError::GroupIdNotFound) if context.version < TELLS_STALE => {
+                Err(ResponseError::IllegalGeneration)
+            }
+            Ok(()) | Err(ResponseError::StaleMemberEpoch)
+                if is_consumer && generation >= 0 && context.version < TELLS_STALE =>
+            {
+                Err(ResponseError::UnsupportedVersion)
+            }
+            answer => answer,
+        }
     };
     let metadata_max = broker.settings.number("offset.metadata.max.bytes") as usize;
     let mut offsets = Vec::new();
@@ -37,9 +54,11 @@ pub(crate) fn handle(
             let index = partition.partition_index;
             let metadata = partition.committed_metadata.as_deref();
             let result = allowed.and_then(|()| {
-                known
-                    .and_then(|topic| topic.log(index))
+                let topic = known
+                    .filter(|topic| topic.log(index).is_some())
                     .ok_or(ResponseError::UnknownTopicOrPartition)?;
+                let (group, partition) = (&request.group_id, (topic.id, index));
+                broker.coordinator.check_commit_of(group, key.id, generation, partition)?;
                 match metadata.map_or(0, str::len) > metadata_max {
                     true => Err(ResponseError::OffsetMetadataTooLarge),
                     false => Ok(()),

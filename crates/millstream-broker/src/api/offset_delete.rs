@@ -16,7 +16,7 @@ pub(crate) fn handle(
     request: OffsetDeleteRequest,
 ) -> Reply {
     let name = request.group_id.as_str();
-    let Some(group) = broker.coordinator.group(name) else {
+    let Some(group) = broker.coordinator.any_group(name) else {
         let code = ResponseError::GroupIdNotFound.code();
         return context.reply(&OffsetDeleteResponse::default().with_error_code(code));
     };

@@ -3,7 +3,7 @@
 //!
 //! With `require_stable` (KIP-447) a partition whose offset an open transaction may yet change is
 //! answered with `UNSTABLE_OFFSET_COMMIT`, and the client asks again. Member id and epoch of
-//! version 9 belong to the protocol of KIP-848 and are not used.
+//! version 9 are checked in groups of KIP-848.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::offset_fetch_response::{
@@ -32,6 +32,13 @@ pub(crate) fn handle(
             .groups
             .into_iter()
             .map(|group| {
+                let (id, member) = (&group.group_id, group.member_id.as_deref());
+                let allowed = broker.coordinator.check_offset_fetch(id, member, group.member_epoch);
+                if let Err(code) = allowed {
+                    return OffsetFetchResponseGroup::default()
+                        .with_group_id(group.group_id)
+                        .with_error_code(code.code());
+                }
                 let asked = group.topics.map(|topics| {
                     topics.into_iter().map(|t| (t.name, t.partition_indexes)).collect()
                 });

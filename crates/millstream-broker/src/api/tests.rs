@@ -599,6 +599,20 @@ fn every_version_of_every_request_is_answered() {
         let request = ListTransactionsRequest::default().with_state_filters(vec![text("Nonsense")]);
         if version >= 1 { request.with_duration_filter(5) } else { request }
     });
+    each!(ConsumerGroupHeartbeat, |version| {
+        let request = ConsumerGroupHeartbeatRequest::default()
+            .with_group_id(text("consumers").into())
+            .with_member_id(text("m"))
+            .with_rebalance_timeout_ms(1000)
+            .with_subscribed_topic_names(Some(names.to_vec()))
+            .with_topic_partitions(Some(vec![]));
+        match version {
+            1.. => request.with_subscribed_topic_regex(Some(text("t.*"))),
+            _ => request,
+        }
+    });
+    each!(ConsumerGroupDescribe, |_version| ConsumerGroupDescribeRequest::default()
+        .with_group_ids(["consumers", "missing", ""].map(|id| text(id).into()).to_vec()));
     each!(DescribeCluster, |_version| DescribeClusterRequest::default());
     each!(DescribeLogDirs, |_version| DescribeLogDirsRequest::default().with_topics(None));
     each!(DescribeProducers, |_version| {
@@ -897,6 +911,7 @@ proptest! {
 
 mod bounds;
 mod configs;
+mod consumer_groups;
 mod durability;
 mod groups;
 mod records;

@@ -40,9 +40,14 @@ pub(crate) fn handle(
             let index = partition.partition_index;
             let metadata = partition.committed_metadata.as_deref();
             let result = allowed.and_then(|()| {
-                known
-                    .and_then(|topic| topic.log(index))
+                let topic = known
+                    .filter(|topic| topic.log(index).is_some())
                     .ok_or(ResponseError::UnknownTopicOrPartition)?;
+                let (member, epoch) = (&request.member_id, request.generation_id);
+                broker
+                    .coordinator
+                    .check_commit_of(&request.group_id, member, epoch, (topic.id, index))
+                    .map_err(as_generation)?;
                 match metadata.map_or(0, str::len) > metadata_max {
                     true => Err(ResponseError::OffsetMetadataTooLarge),
                     false => Ok(()),
@@ -117,5 +122,14 @@ fn check(
     let (now, wall) = (broker.clock.monotonic(), broker.clock.wall());
     let key = MemberKey { id: &request.member_id, instance: request.group_instance_id.as_deref() };
     let (group, generation) = (&request.group_id, request.generation_id);
-    broker.coordinator.check_transactional_commit(group, &key, generation, now, wall)
+    let answer = broker.coordinator.check_transactional_commit(group, &key, generation, now, wall);
+    answer.map_err(as_generation)
+}
+
+/// Clients of this request do not know the code of KIP-848.
+fn as_generation(code: ResponseError) -> ResponseError {
+    match code {
+        ResponseError::StaleMemberEpoch => ResponseError::IllegalGeneration,
+        code => code,
+    }
 }

@@ -27,7 +27,9 @@ impl Coordinator {
             let Some((producer_id, group, topic, partition)) = decode_pending_key(key) else {
                 continue;
             };
-            self.groups.entry(group.clone()).or_insert_with(|| Group::new(wall_ms));
+            if !self.consumers.contains_key(&group) {
+                self.groups.entry(group.clone()).or_insert_with(|| Group::new(wall_ms));
+            }
             self.pending.insert((group, topic, partition, producer_id));
         }
     }
@@ -45,6 +47,9 @@ impl Coordinator {
         now: Duration,
         wall_ms: i64,
     ) -> Result<(), ResponseError> {
+        if let Some(answer) = self.check_consumer_commit(name, key, generation) {
+            return answer;
+        }
         if !self.groups.contains_key(name) {
             if generation >= 0 {
                 return Err(ResponseError::IllegalGeneration);

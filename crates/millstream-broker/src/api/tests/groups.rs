@@ -15,7 +15,7 @@ fn subscription(topics: &[&str]) -> Bytes {
     out.freeze()
 }
 
-fn offset_delete(group: &str, topic: &str) -> OffsetDeleteRequest {
+pub(super) fn offset_delete(group: &str, topic: &str) -> OffsetDeleteRequest {
     use offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
     let row = OffsetDeleteRequestTopic::default()
         .with_name(topic_name(topic))

@@ -145,6 +145,8 @@ fn decode(key: ApiKey, version: i16, body: &[u8]) -> Result<usize, String> {
         TxnOffsetCommit => TxnOffsetCommitRequest,
         DescribeTransactions => DescribeTransactionsRequest,
         ListTransactions => ListTransactionsRequest,
+        ConsumerGroupHeartbeat => ConsumerGroupHeartbeatRequest,
+        ConsumerGroupDescribe => ConsumerGroupDescribeRequest,
     }
     .map(|()| bytes.len())
     .map_err(|error| error.to_string())
