@@ -1,11 +1,14 @@
-//! ListTransactions (66), versions 0 and 1: all transactional ids, filtered by state, producer id
-//! and (version 1, KIP-994) by how long the transaction has been open.
+//! ListTransactions (66), versions 0 to 2: all transactional ids, filtered by state, producer id,
+//! by how long the transaction has been open (version 1, KIP-994) and by a regular expression that
+//! the whole id must match (version 2, KIP-1152).
 
+use kafka_protocol::ResponseError;
 use kafka_protocol::messages::list_transactions_response::TransactionState as Row;
 use kafka_protocol::messages::{ListTransactionsRequest, ListTransactionsResponse, ProducerId};
 
 use super::text;
 use crate::broker::{Broker, Context, Reply};
+use crate::pattern::Pattern;
 use crate::transactions::{Transaction, TransactionState};
 
 pub(crate) fn handle(
@@ -17,6 +20,13 @@ pub(crate) fn handle(
     let states = &request.state_filters;
     let producers = &request.producer_id_filters;
     let longer_than = request.duration_filter;
+    // None, like an empty one, stands for all ids.
+    let pattern = request.transactional_id_pattern.filter(|pattern| !pattern.is_empty());
+    let Ok(pattern) = pattern.map(|pattern| Pattern::new(&pattern)).transpose() else {
+        let code = ResponseError::InvalidRegularExpression.code();
+        return context.reply(&ListTransactionsResponse::default().with_error_code(code));
+    };
+    let matches = |id: &str| pattern.as_ref().is_none_or(|pattern| pattern.matches(id));
     let passes = |transaction: &Transaction| {
         let state = transaction.state.name();
         let open =
@@ -29,7 +39,7 @@ pub(crate) fn handle(
     let rows = broker
         .transactions
         .iter()
-        .filter(|(_, transaction)| passes(transaction))
+        .filter(|(id, transaction)| passes(transaction) && matches(id))
         .map(|(id, transaction)| {
             Row::default()
                 .with_transactional_id(text(id).into())

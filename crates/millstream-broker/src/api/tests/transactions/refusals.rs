@@ -311,6 +311,17 @@ fn administrators_see_and_end_transactions() {
     assert_eq!(list(&[], &[producer.is.producer_id], -1).0, only("tx"));
     assert_eq!(list(&[], &[], 9_999).0, only("tx"));
     assert!(list(&[], &[], 10_000).0.is_empty());
+    let mut by_pattern = |pattern: &str| {
+        let request =
+            ListTransactionsRequest::default().with_transactional_id_pattern(Some(text(pattern)));
+        bench.ask(2, &request)
+    };
+    let ids = |response: ListTransactionsResponse| -> Vec<String> {
+        response.transaction_states.iter().map(|row| row.transactional_id.to_string()).collect()
+    };
+    let answers = ["t.", "t", "", ".*d.*"].map(|pattern| ids(by_pattern(pattern)));
+    assert_eq!(answers, [only("tx"), vec![], vec!["idle".into(), "tx".into()], only("idle")]);
+    assert_eq!(by_pattern("t(").error_code, InvalidRegularExpression.code());
 
     let producers = |bench: &mut Bench| {
         let row = describe_producers_request::TopicRequest::default()
@@ -350,10 +361,15 @@ fn clients_are_told_of_the_second_version() {
     let mut bench = Bench::new();
     let request = ApiVersionsRequest::default().with_client_software_name(text("x"));
     let response = bench.ask(4, &request);
-    let feature = &response.finalized_features[0];
-    assert_eq!((feature.name.as_str(), feature.max_version_level), ("transaction.version", 2));
+    let feature = |name: &str| {
+        let mut features = response.finalized_features.iter();
+        features.find(|feature| feature.name.as_str() == name).map(|f| f.max_version_level)
+    };
+    assert_eq!(feature("transaction.version"), Some(2));
+    assert_eq!(feature("group.version"), Some(1), "else tools do not ask for consumer groups");
     assert!(response.finalized_features_epoch >= 0, "else Java clients take no notice");
-    assert_eq!(response.supported_features[0].max_version, 2);
+    let supported: Vec<i16> = response.supported_features.iter().map(|f| f.max_version).collect();
+    assert_eq!(supported, [1, 2]);
     assert!(bench.ask(3, &request).supported_features.is_empty());
     let find =
         FindCoordinatorRequest::default().with_key_type(1).with_coordinator_keys(vec![text("tx")]);
