@@ -1,14 +1,20 @@
-"""One consumer as a process that a test can kill: prints `owns 0,1` and `saw PARTITION OFFSET`, commits as it goes."""
+"""One consumer as a process that a test can kill: prints `owns 0,1` and `saw PARTITION OFFSET`, commits as it goes.
+
+A fourth argument, `consumer`, chooses the protocol of KIP-848, where the broker decides about times.
+"""
 
 import sys
 
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, KafkaError, KafkaException
 
-address, group, topic = sys.argv[1:]
+address, group, topic, *protocol = sys.argv[1:]
+times = {"group.protocol": "consumer"} if protocol else {"session.timeout.ms": 6000, "heartbeat.interval.ms": 500}
 reader = Consumer({
-    "bootstrap.servers": address, "group.id": group, "auto.offset.reset": "earliest",
-    "enable.auto.commit": False, "session.timeout.ms": 6000, "heartbeat.interval.ms": 500,
+    "bootstrap.servers": address, "group.id": group, "auto.offset.reset": "earliest", "enable.auto.commit": False,
+    **times,
 })
+# The partition has gone to another member meanwhile, who sees the record again.
+TOO_LATE = {KafkaError.STALE_MEMBER_EPOCH, KafkaError.UNKNOWN_MEMBER_ID} if protocol else set()
 owned = set()
 
 
@@ -23,6 +29,7 @@ def assigned(_, partitions):
 
 def revoked(_, partitions):
     owned.difference_update(partition.partition for partition in partitions)
+    say("owns " + ",".join(map(str, sorted(owned))))
 
 
 reader.subscribe([topic], on_assign=assigned, on_revoke=revoked)
@@ -33,4 +40,8 @@ while True:
     if message.error():
         sys.exit(str(message.error()))
     say(f"saw {message.partition()} {message.offset()}")
-    reader.commit(message, asynchronous=False)
+    try:
+        reader.commit(message, asynchronous=False)
+    except KafkaException as error:
+        if error.args[0].code() not in TOO_LATE:
+            raise

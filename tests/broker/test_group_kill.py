@@ -6,7 +6,7 @@ import sys
 import threading
 
 import pytest
-from brokers import wait_for
+from brokers import EmbeddedBroker, wait_for
 
 pytest.importorskip("confluent_kafka")
 from confluent_kafka import Producer  # noqa: E402
@@ -41,7 +41,28 @@ class Process:
         self.reader.join()
 
 
+@pytest.fixture
+def quick_address(tmp_path):
+    """A broker that soon gives up members of the protocol of KIP-848, where it says after how long."""
+    times = {"session.timeout": 6000, "heartbeat.interval": 500}
+    options = []
+    for name, value in times.items():
+        for setting in (f"min.{name}", name):
+            options += ["--set", f"group.consumer.{setting}.ms={value}"]
+    broker = EmbeddedBroker(tmp_path).start(*options)
+    yield broker.address
+    broker.stop()
+
+
 def test_two_take_over_from_a_killed_third(address, topic, group):
+    two_take_over(address, topic, group)
+
+
+def test_two_take_over_from_a_killed_third_in_the_new_protocol(quick_address, topic, group):
+    two_take_over(quick_address, topic, group, "consumer")
+
+
+def two_take_over(address, topic, group, *protocol):
     admin = AdminClient({"bootstrap.servers": address})
     admin.create_topics([NewTopic(topic, 6, 1)])[topic].result(PATIENCE)
     producer = Producer({"bootstrap.servers": address})
@@ -51,7 +72,7 @@ def test_two_take_over_from_a_killed_third(address, topic, group):
             producer.produce(topic, str(number), partition=number % 6)
         assert producer.flush(PATIENCE) == 0
 
-    members = [Process(address, group, topic) for _ in range(3)]
+    members = [Process(address, group, topic, *protocol) for _ in range(3)]
     try:
         wait_for(lambda: all(len(member.owned) == 2 for member in members), "two partitions each")
         produce(300)

@@ -6,6 +6,7 @@ import pathlib
 import time
 
 import pytest
+from brokers import wait_for
 
 pytestmark = pytest.mark.slow
 TRANSACTIONS = pathlib.Path(__file__).with_name("Transactions.java")
@@ -69,6 +70,37 @@ def test_consumer_groups(tool, topic, group):
     tool("consumer-groups", "--group", group, "--delete-offsets", "--topic", topic)
     tool("consumer-groups", "--group", group, "--delete")
     assert group not in tool("consumer-groups", "--list").split()
+
+
+def test_consumer_groups_of_the_new_protocol(tool, topic, group):
+    tool("topics", "--create", "--topic", topic, "--partitions", "3")
+    new = ["--topic", topic, "--group", group, "--command-property", "group.protocol=consumer", "--timeout-ms", "60000"]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        reading = pool.submit(tool, "console-consumer", *new, "--from-beginning", "--max-messages", "20")
+
+        def describe(what):
+            # The tool fails as long as there is no such group.
+            return tool("consumer-groups", "--describe", what, "--group", group, check=False)
+
+        wait_for(lambda: "Stable" in describe("--state"), "the group to be stable")
+        state = next(line.split() for line in describe("--state").splitlines() if "Stable" in line)
+        assert state[0] == group and "uniform" in state and state[-1] == "1"
+        members = describe("--members")
+        assert "console-consumer" in members, members
+        offsets = describe("--offsets")
+        assert sum(topic in line for line in offsets.splitlines()) == 3, offsets
+        tool("console-producer", "--topic", topic, text="x\n" * 20)
+        assert reading.result() == "x\n" * 20
+    listed = tool("consumer-groups", "--list", "--type", "consumer")
+    assert group in listed.split()
+    described = tool("consumer-groups", "--describe", "--group", group)
+    rows = [line.split() for line in described.splitlines() if topic in line]
+    assert sum(int(row[3]) for row in rows) == 20
+    # Nobody is there any more: the old protocol may have the group.
+    tool("console-producer", "--topic", topic, text="y\n")
+    out = tool("console-consumer", "--topic", topic, "--group", group, "--max-messages", "1", "--timeout-ms", "60000")
+    assert out == "y\n"
+    assert group in tool("consumer-groups", "--list", "--type", "classic").split()
 
 
 def test_configs(tool, topic):
