@@ -20,6 +20,8 @@
 //! of being refused, which Kafka's clients cannot survive.
 
 mod assignor;
+mod commits;
+mod identity;
 mod member;
 mod stored;
 mod subscription;
@@ -298,98 +300,6 @@ impl ConsumerGroup {
         }
         self.fence(member_id, wall_ms);
         Ok(())
-    }
-
-    /// Whether a member may commit offsets. With an older epoch than the member's, each partition
-    /// must pass [`check_commit_of`](Self::check_commit_of) as well.
-    ///
-    /// # Errors
-    /// `UnknownMemberId`; `StaleMemberEpoch` for an epoch that the member has not reached.
-    pub(crate) fn check_commit(&self, member_id: &str, epoch: i32) -> Result<(), ResponseError> {
-        // A tool, or a consumer that assigns partitions to itself.
-        if epoch < 0 && self.members.is_empty() {
-            return Ok(());
-        }
-        let member = self.members.get(member_id).ok_or(ResponseError::UnknownMemberId)?;
-        let is_known = 0 <= epoch && epoch <= member.epoch;
-        if is_known { Ok(()) } else { Err(ResponseError::StaleMemberEpoch) }
-    }
-
-    /// Whether a member's epoch is new enough for that partition: it has had the partition since
-    /// that epoch, so nobody else can have read further in between (KIP-1251).
-    ///
-    /// # Errors
-    /// `StaleMemberEpoch`.
-    pub(crate) fn check_commit_of(
-        &self,
-        member_id: &str,
-        epoch: i32,
-        partition: Partition,
-    ) -> Result<(), ResponseError> {
-        let Some(member) = self.members.get(member_id) else { return Ok(()) };
-        if epoch == member.epoch {
-            return Ok(());
-        }
-        match member.holds(&partition) {
-            Some(since) if since <= epoch => Ok(()),
-            _ => Err(ResponseError::StaleMemberEpoch),
-        }
-    }
-
-    /// Whether a member may read committed offsets; one that says neither id nor epoch may.
-    ///
-    /// # Errors
-    /// `UnknownMemberId`, `StaleMemberEpoch`.
-    pub(crate) fn check_offset_fetch(
-        &self,
-        member_id: Option<&str>,
-        epoch: i32,
-    ) -> Result<(), ResponseError> {
-        let member_id = match member_id {
-            None if epoch < 0 => return Ok(()),
-            id => id.unwrap_or_default(),
-        };
-        let member = self.members.get(member_id).ok_or(ResponseError::UnknownMemberId)?;
-        if member.epoch == epoch { Ok(()) } else { Err(ResponseError::StaleMemberEpoch) }
-    }
-
-    /// Checks a heartbeat's identity and epoch. Returns the id of the static member whose place it
-    /// takes, if that is another one.
-    fn admit(&self, request: &HeartbeatRequest) -> Result<Option<String>, Refused> {
-        let id = request.member_id.as_str();
-        let Some(instance) = &request.instance else {
-            let member = self.members.get(id);
-            return match member {
-                None if request.epoch == JOINS => Ok(None),
-                None => Err(unknown_member(id)),
-                Some(member) => member.check_epoch(request).map(|()| None),
-            };
-        };
-        if request.epoch != JOINS {
-            return self.static_member(instance, id)?.check_epoch(request).map(|()| None);
-        }
-        let Some(holder) = self.instances.get(instance) else { return Ok(None) };
-        if holder == id && self.members[id].epoch != LEAVES_FOR_A_WHILE {
-            return Ok(None);
-        }
-        if self.members[holder].epoch != LEAVES_FOR_A_WHILE {
-            let message = format!("another member has the instance id `{instance}`");
-            return Err(Refused::new(ResponseError::UnreleasedInstanceId, message));
-        }
-        Ok(Some(holder.clone()))
-    }
-
-    /// The static member of that instance, if it has that id.
-    fn static_member(&self, instance: &str, id: &str) -> Result<&Member, Refused> {
-        let Some(holder) = self.instances.get(instance) else {
-            let message = format!("there is no member with the instance id `{instance}`");
-            return Err(Refused::new(ResponseError::UnknownMemberId, message));
-        };
-        if holder != id {
-            let message = format!("another member has taken the instance id `{instance}`");
-            return Err(Refused::new(ResponseError::FencedInstanceId, message));
-        }
-        Ok(&self.members[id])
     }
 
     fn leave_for_a_while(&mut self, id: &str) {
