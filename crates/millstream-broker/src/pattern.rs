@@ -2,7 +2,7 @@
 //! (KIP-1152). They come from the network: matching takes linear time whatever they say, and
 //! compiling takes a bounded amount of memory.
 //!
-//! Kafka takes RE2/J's syntax, of which `\Q...\E`, `\C` and `\pN` without braces are missing here.
+//! Kafka takes RE2/J's syntax, of which `\Q...\E` and the names of scripts are missing here.
 
 use regex::{Regex, RegexBuilder};
 
