@@ -91,4 +91,11 @@ pub trait DiskFile: Send + Sync {
 
     /// When the file was last changed, in milliseconds since the epoch; `None` if unknown.
     fn modified_ms(&self) -> Option<i64>;
+
+    /// Sets when the file was last changed, in milliseconds since the epoch; a later write moves
+    /// it again.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn set_modified_ms(&self, at_ms: i64) -> io::Result<()>;
 }

@@ -50,7 +50,7 @@ pub(crate) struct Settings {
 }
 
 /// What this broker sets differently from Kafka, and says so when asked.
-const OWN_DEFAULTS: [(&str, &str); 13] = [
+const OWN_DEFAULTS: [(&str, &str); 12] = [
     // A typing error in a topic's name must not make a topic.
     ("auto.create.topics.enable", "false"),
     // Waiting for more members helps large groups and costs every small one three seconds.
@@ -64,7 +64,6 @@ const OWN_DEFAULTS: [(&str, &str); 13] = [
     ("transaction.state.log.min.isr", "1"),
     ("share.coordinator.state.topic.replication.factor", "1"),
     ("share.coordinator.state.topic.min.isr", "1"),
-    ("log.cleaner.enable", "false"),
     ("group.coordinator.rebalance.protocols", "classic"),
 ];
 
@@ -224,6 +223,13 @@ impl Settings {
             retention_bytes: number("retention.bytes"),
             delete: cleans_by("delete"),
             compact: cleans_by("compact"),
+            min_cleanable_ratio: text("min.cleanable.dirty.ratio")
+                .parse()
+                .expect("values were checked when they were set"),
+            min_compaction_lag_ms: number("min.compaction.lag.ms"),
+            max_compaction_lag_ms: number("max.compaction.lag.ms"),
+            delete_retention_ms: number("delete.retention.ms"),
+            segment_index_bytes: number("segment.index.bytes") as u64,
             max_message_bytes: number("max.message.bytes") as usize,
             timestamp_type: match text("message.timestamp.type") {
                 "LogAppendTime" => TimestampType::LogAppendTime,

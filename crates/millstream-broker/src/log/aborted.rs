@@ -75,6 +75,20 @@ impl AbortedIndex {
         Ok(Self { file, written: 0, pending: Vec::new() })
     }
 
+    /// Whether there is no entry.
+    pub(super) fn is_empty(&self) -> bool {
+        self.written == 0 && self.pending.is_empty()
+    }
+
+    pub(super) fn file(&self) -> &dyn DiskFile {
+        &*self.file
+    }
+
+    /// Goes on with the same file under another name.
+    pub(super) fn move_to(&mut self, file: Box<dyn DiskFile>) {
+        self.file = file;
+    }
+
     /// Adds an entry. It counts even if it cannot be written yet.
     ///
     /// # Errors

@@ -203,9 +203,9 @@ impl PartitionLog {
         let full = segment.size + header.size() as u64 > config.segment_bytes;
         // As in Kafka: a segment's time runs by the records' timestamps, where they have some.
         let newest = if header.max_timestamp >= 0 { header.max_timestamp } else { now_ms };
-        let old = segment
-            .first_timestamp
-            .is_some_and(|first| first >= 0 && newest.saturating_sub(first) > config.segment_ms);
+        let old = segment.first_timestamp.is_some_and(|first| {
+            first >= 0 && newest.saturating_sub(first) > config.segment_span_ms()
+        });
         if full || old || segment.is_out_of_offsets(header.last_offset()) {
             self.roll()?;
         }

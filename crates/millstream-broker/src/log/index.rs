@@ -103,6 +103,25 @@ impl<E: Entry> Index<E> {
         Ok(Self { file, written: 0, pending: Vec::new(), last: None })
     }
 
+    /// Whether there is no entry.
+    pub(super) fn is_empty(&self) -> bool {
+        self.last.is_none()
+    }
+
+    /// Bytes of all entries.
+    pub(super) fn byte_size(&self) -> u64 {
+        ((self.written + self.pending.len()) * E::SIZE) as u64
+    }
+
+    pub(super) fn file(&self) -> &dyn DiskFile {
+        &*self.file
+    }
+
+    /// Goes on with the same file under another name.
+    pub(super) fn move_to(&mut self, file: Box<dyn DiskFile>) {
+        self.file = file;
+    }
+
     /// The last entry.
     pub(crate) fn last(&self) -> Option<E> {
         self.last

@@ -126,6 +126,18 @@ impl Producers {
         if header.base_sequence == expected { Ok(Verdict::New) } else { Err(Refusal::OutOfOrder) }
     }
 
+    /// Whether a batch is what its producer's state rests on: its last one, or the marker that
+    /// has begun its epoch. A start that has lost the snapshots reads the state from there.
+    pub(crate) fn rest_on(&self, header: &BatchHeader) -> bool {
+        let known = self.by_id.get(&header.producer_id).filter(|_| header.has_producer());
+        let Some(producer) = known else { return false };
+        let control = header.attributes.is_control();
+        match producer.batches.back() {
+            Some(last) => !control && last.base_offset == header.base_offset,
+            None => control && header.producer_epoch == producer.epoch,
+        }
+    }
+
     /// Notes a producer's batch that is in the log now.
     pub(crate) fn note(&mut self, header: &BatchHeader, now_ms: i64) {
         if !header.has_producer() || header.attributes.is_control() {

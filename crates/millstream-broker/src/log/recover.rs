@@ -4,11 +4,13 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use millstream_protocol::{Batch, BatchError, BatchHeader, HEADER_LEN};
+use millstream_protocol::{BatchError, BatchHeader};
 
 use super::marker::Marker;
 use super::producers::Producers;
 use super::segment::Segment;
+use super::swap::{self, Compacted};
+use super::window::{Unreadable, Window};
 use super::{LogConfig, PartitionLog, read, snapshot_path};
 use crate::disk::Disk;
 
@@ -36,7 +38,12 @@ impl PartitionLog {
     ) -> io::Result<Self> {
         let mut bases = Vec::new();
         let mut snapshots = Vec::new();
-        for name in disk.list(dir)? {
+        let mut names = disk.list(dir)?;
+        if swap::recover(&*disk, dir, &names)? {
+            names = disk.list(dir)?;
+        }
+        let compacted = Compacted::of(&names);
+        for name in &names {
             let Some((stem, kind)) = name.split_once('.') else { continue };
             let Ok(offset) = stem.parse::<i64>() else { continue };
             match kind {
@@ -59,6 +66,10 @@ impl PartitionLog {
             last_flush_ms: 0,
             names_unsynced: false,
             loose_snapshot: None,
+            compacted,
+            cleaning: None,
+            swap: None,
+            cleaning_failed_ms: None,
         };
         let rebuilt = log.open_segments(&bases, config, recovery)?;
         if log.segments.is_empty() {
@@ -72,6 +83,10 @@ impl PartitionLog {
         let first = log.segments[0].base;
         log.start_offset = start_offset.max(first).min(log.end_offset);
         log.load_producers(&snapshots, &rebuilt)?;
+        if log.compacted.clean_to > log.end_offset {
+            // The end was lost; what comes in its place is not compacted.
+            log.forget_clean()?;
+        }
         Ok(log)
     }
 
@@ -98,7 +113,7 @@ impl PartitionLog {
                 self.segments.push(segment);
                 continue;
             }
-            let (segment, end_offset, whole) = scan_segment(&*self.disk, &self.dir, *base, config)?;
+            let (segment, end_offset, whole) = self.scan_segment(*base, config)?;
             self.end_offset = end_offset;
             rebuilt.push(*base);
             if !whole {
@@ -122,7 +137,9 @@ impl PartitionLog {
     /// cost all that is behind it.
     fn believe(&mut self, base: i64, is_last: bool) -> io::Result<Option<Segment>> {
         let opened = Segment::open(&*self.disk, &self.dir, base).and_then(|segment| {
-            let end = if is_last && segment.has_index() { end_of(&segment)? } else { base };
+            let gaps_to = self.compacted.gaps_to;
+            let end =
+                if is_last && segment.has_index() { end_of(&segment, gaps_to)? } else { base };
             Ok((segment, end))
         });
         match opened {
@@ -140,6 +157,39 @@ impl PartitionLog {
                 Err(io::Error::new(error.kind(), message))
             }
         }
+    }
+
+    /// Reads a segment up to the first batch that is broken, and builds its indexes anew. Returns
+    /// the segment, the offset behind it, and whether that was all; if not, the caller cuts the
+    /// file.
+    fn scan_segment(&self, base: i64, config: &LogConfig) -> io::Result<(Segment, i64, bool)> {
+        let mut segment = Segment::create(&*self.disk, &self.dir, base)?;
+        let length = segment.file.size()?;
+        let modified = segment.file.modified_ms().unwrap_or(0);
+        let gaps_to = self.compacted.gaps_to;
+        let mut end_offset = base;
+        let mut window = Window::default();
+        while segment.size < length {
+            match check_batch(&segment, &mut window, length, end_offset, gaps_to) {
+                Ok(header) => {
+                    end_offset = header.next_offset();
+                    segment.note(&header, modified, config.index_interval_bytes)?;
+                }
+                Err(Broken::Disk(error)) => return Err(error),
+                Err(Broken::Batch(reason)) => {
+                    tracing::warn!(
+                        dir = %self.dir.display(),
+                        segment = base,
+                        cut_bytes = length - segment.size,
+                        end_offset,
+                        reason,
+                        "cuts the log at a broken batch"
+                    );
+                    return Ok((segment, end_offset, false));
+                }
+            }
+        }
+        Ok((segment, end_offset, true))
     }
 
     /// Takes the newest snapshot that is not beyond the end and replays the headers behind it.
@@ -189,6 +239,7 @@ impl PartitionLog {
             let segment = &self.segments[number];
             let index = rebuilt.contains(&segment.base);
             let Some((mut place, mut header)) = read::find_batch(segment, from)? else { continue };
+            let mut window = Window::default();
             loop {
                 let segment = &self.segments[number];
                 let at_ms = header.max_timestamp.max(segment.last_append_ms);
@@ -202,7 +253,7 @@ impl PartitionLog {
                 if place >= segment.size {
                     break;
                 }
-                header = segment.header_at(place)?;
+                header = window.header(segment, place, segment.size)?;
             }
         }
         Ok(())
@@ -210,90 +261,54 @@ impl PartitionLog {
 }
 
 /// The offset behind a believed segment, from its last index entry on.
-fn end_of(segment: &Segment) -> io::Result<i64> {
+fn end_of(segment: &Segment, gaps_to: i64) -> io::Result<i64> {
     let last = segment.offsets.last();
     let mut place = last.map_or(0, |entry| u64::from(entry.place));
     let mut end = segment.base + last.map_or(0, |entry| i64::from(entry.offset));
+    let mut window = Window::default();
     while place < segment.size {
-        let header = segment.header_at(place)?;
-        if header.base_offset != end {
-            let message = format!("offset {} where {end} must be", header.base_offset);
-            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-        }
+        let header = window.header(segment, place, segment.size)?;
+        check_offsets(&header, end, gaps_to)
+            .map_err(|reason| io::Error::new(io::ErrorKind::InvalidData, reason))?;
         end = header.next_offset();
         place += header.size() as u64;
     }
     Ok(end)
 }
 
-/// Reads a segment up to the first batch that is broken, and builds its indexes anew. Returns the
-/// segment, the offset behind it, and whether that was all; if not, the caller cuts the file.
-fn scan_segment(
-    disk: &dyn Disk,
-    dir: &Path,
-    base: i64,
-    config: &LogConfig,
-) -> io::Result<(Segment, i64, bool)> {
-    let mut segment = Segment::create(disk, dir, base)?;
-    let length = segment.file.size()?;
-    let modified = segment.file.modified_ms().unwrap_or(0);
-    let mut end_offset = base;
-    let mut buffer = Vec::new();
-    let mut broken = None;
-    while segment.size < length {
-        let left = length - segment.size;
-        match check_batch(&segment, left, end_offset, &mut buffer) {
-            Ok(header) => {
-                end_offset = header.next_offset();
-                segment.note(&header, modified, config.index_interval_bytes)?;
-            }
-            Err(Broken::Disk(error)) => return Err(error),
-            Err(Broken::Batch(reason)) => {
-                broken = Some(reason);
-                break;
-            }
+/// The checksum does not cover the offset. Only compaction leaves gaps, and none that reaches
+/// beyond `gaps_to`; elsewhere the offset is known.
+fn check_offsets(header: &BatchHeader, expected: i64, gaps_to: i64) -> Result<(), String> {
+    let offset = header.base_offset;
+    let fits = offset == expected || (expected < offset && offset <= gaps_to);
+    if fits && header.last_offset_delta >= 0 {
+        return Ok(());
+    }
+    Err(format!("offset {offset} where {expected} must be"))
+}
+
+/// Checks the batch at the end of what was read of a segment.
+fn check_batch(
+    segment: &Segment,
+    window: &mut Window,
+    length: u64,
+    expected: i64,
+    gaps_to: i64,
+) -> Result<BatchHeader, Broken> {
+    let broken = |error: BatchError| Broken::Batch(error.to_string());
+    let batch = window.batch(segment, segment.size, length).map_err(|why| match why {
+        Unreadable::Disk(error) => Broken::Disk(error),
+        Unreadable::Batch(BatchError::Truncated { .. }) => {
+            Broken::Batch("the file ends inside the batch".into())
         }
-    }
-    if let Some(reason) = &broken {
-        tracing::warn!(
-            dir = %dir.display(),
-            segment = base,
-            cut_bytes = length - segment.size,
-            end_offset,
-            reason,
-            "cuts the log at a broken batch"
-        );
-    }
-    Ok((segment, end_offset, broken.is_none()))
+        Unreadable::Batch(error) => broken(error),
+    })?;
+    check_offsets(batch.header(), expected, gaps_to).map_err(Broken::Batch)?;
+    batch.check().map_err(broken)?;
+    Ok(*batch.header())
 }
 
 enum Broken {
     Disk(io::Error),
     Batch(String),
-}
-
-fn check_batch(
-    segment: &Segment,
-    left: u64,
-    expected: i64,
-    buffer: &mut Vec<u8>,
-) -> Result<BatchHeader, Broken> {
-    let broken = |error: BatchError| Broken::Batch(error.to_string());
-    buffer.resize(HEADER_LEN, 0);
-    let read = segment.file.read_at(buffer, segment.size).map_err(Broken::Disk)?;
-    let header = BatchHeader::parse(&buffer[..read]).map_err(broken)?;
-    if header.size() as u64 > left {
-        return Err(Broken::Batch("the file ends inside the batch".into()));
-    }
-    // The checksum does not cover the offset. Nothing leaves gaps, so it is known.
-    if header.base_offset != expected || header.last_offset_delta < 0 {
-        return Err(Broken::Batch(format!(
-            "offset {} where {expected} must be",
-            header.base_offset
-        )));
-    }
-    buffer.resize(header.size(), 0);
-    segment.file.read_at(buffer, segment.size).map_err(Broken::Disk)?;
-    Batch::parse(buffer).and_then(|batch| batch.check()).map_err(broken)?;
-    Ok(header)
 }

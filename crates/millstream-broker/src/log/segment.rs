@@ -9,6 +9,11 @@ use super::aborted::AbortedIndex;
 use super::index::{Index, OffsetEntry, TimeEntry};
 use crate::disk::{Disk, DiskFile};
 
+/// What a segment's files end with.
+pub(super) const FILE_KINDS: [&str; 4] = ["log", "index", "timeindex", "txnindex"];
+/// The first of them.
+pub(super) const LOG: usize = 0;
+
 /// What can be known of a segment without its file.
 pub(crate) struct Segment {
     /// First offset.
@@ -33,7 +38,11 @@ pub(crate) struct Segment {
 impl Segment {
     /// Starts an empty segment, over whatever files there are.
     pub(crate) fn create(disk: &dyn Disk, dir: &Path, base: i64) -> io::Result<Self> {
-        let paths = paths_of(dir, base);
+        Self::create_at(disk, paths_of(dir, base), base)
+    }
+
+    /// The same under other names.
+    pub(super) fn create_at(disk: &dyn Disk, paths: [PathBuf; 4], base: i64) -> io::Result<Self> {
         Ok(Self {
             base,
             size: 0,
@@ -110,7 +119,8 @@ impl Segment {
         self.size += header.size() as u64;
         self.last_append_ms = now_ms;
         self.first_timestamp.get_or_insert(header.max_timestamp);
-        if header.max_timestamp > self.max_timestamp {
+        // A batch that compaction has emptied has the timestamp of a record that is gone.
+        if header.max_timestamp > self.max_timestamp && header.record_count > 0 {
             self.max_timestamp = header.max_timestamp;
             self.max_timestamp_offset = header.base_offset;
         }
@@ -149,6 +159,48 @@ impl Segment {
         u32::try_from(offset - self.base).expect("a segment is rolled before 32 bits run out")
     }
 
+    /// Bytes of the larger of the two sparse indexes.
+    pub(super) fn index_bytes(&self) -> u64 {
+        self.offsets.byte_size().max(self.times.byte_size())
+    }
+
+    /// When the newest of its records is from: by its timestamp, or by when it came.
+    pub(super) fn newest_ms(&self) -> i64 {
+        if self.max_timestamp >= 0 { self.max_timestamp } else { self.last_append_ms }
+    }
+
+    /// Completes a segment that is not written to any more: all four files are there, also those
+    /// with nothing in them, and on the medium, and the log has the age of its last batch.
+    pub(super) fn complete(&mut self) -> io::Result<()> {
+        self.flush_index()?;
+        let empty = [self.size == 0, self.offsets.is_empty(), self.times.is_empty()];
+        let files = [&*self.file, self.offsets.file(), self.times.file(), self.aborted.file()];
+        for (file, empty) in files.iter().zip(empty.into_iter().chain([self.aborted.is_empty()])) {
+            if empty {
+                file.truncate(0)?;
+            }
+        }
+        self.file.set_modified_ms(self.last_append_ms)?;
+        files.iter().try_for_each(|file| file.sync())
+    }
+
+    /// Gives one of the files another name; no error if it has that one.
+    pub(super) fn rename(&mut self, disk: &dyn Disk, kind: usize, to: PathBuf) -> io::Result<()> {
+        if self.paths[kind] == to {
+            return Ok(());
+        }
+        disk.rename(&self.paths[kind], &to)?;
+        let file = disk.file(&to);
+        match kind {
+            LOG => self.file = file,
+            1 => self.offsets.move_to(file),
+            2 => self.times.move_to(file),
+            _ => self.aborted.move_to(file),
+        }
+        self.paths[kind] = to;
+        Ok(())
+    }
+
     /// Waits until the written part of the indexes is on the medium.
     pub(crate) fn sync_index(&self) -> io::Result<()> {
         self.offsets.sync()?;
@@ -172,5 +224,10 @@ impl Segment {
 }
 
 fn paths_of(dir: &Path, base: i64) -> [PathBuf; 4] {
-    ["log", "index", "timeindex", "txnindex"].map(|kind| dir.join(format!("{base:020}.{kind}")))
+    [0, 1, 2, 3].map(|kind| path_of(dir, base, kind))
+}
+
+/// One of the files of a segment, by its place in [`FILE_KINDS`].
+pub(super) fn path_of(dir: &Path, base: i64, kind: usize) -> PathBuf {
+    dir.join(format!("{base:020}.{}", FILE_KINDS[kind]))
 }
