@@ -13,7 +13,7 @@ pub(crate) struct Dirty {
     /// First offset of the first segment behind it.
     pub(super) limit: i64,
     /// Its share of the bytes: the log with the highest goes first.
-    ratio: f64,
+    pub(super) ratio: f64,
 }
 
 impl Dirty {
