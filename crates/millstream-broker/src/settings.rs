@@ -203,6 +203,20 @@ impl Settings {
         Described { row, value, source, read_only, synonyms }
     }
 
+    /// Checks what the settings of a topic with those values of its own say together, as Kafka
+    /// does.
+    ///
+    /// # Errors
+    /// A text for the user.
+    pub(crate) fn check_topic(&self, own: &Values) -> Result<(), String> {
+        let config = self.log_config(own);
+        let (min, max) = (config.min_compaction_lag_ms, config.max_compaction_lag_ms);
+        if min <= max {
+            return Ok(());
+        }
+        Err(format!("min.compaction.lag.ms ({min}) is larger than max.compaction.lag.ms ({max})"))
+    }
+
     /// What the logs of a topic with those values of its own obey.
     pub(crate) fn log_config(&self, own: &Values) -> LogConfig {
         let described: BTreeMap<&str, String> = self
@@ -347,6 +361,15 @@ mod tests {
     fn kafkas_defaults_give_the_default_log_config() {
         let given = Settings::new(&Values::new()).unwrap().log_config(&Values::new());
         assert_eq!(format!("{given:?}"), format!("{:?}", LogConfig::default()));
+    }
+
+    #[test]
+    fn lags_that_leave_no_time_to_compact_are_refused() {
+        let settings =
+            Settings::new(&values(&[("log.cleaner.min.compaction.lag.ms", "100")])).unwrap();
+        assert_eq!(settings.check_topic(&values(&[("max.compaction.lag.ms", "100")])), Ok(()));
+        let error = settings.check_topic(&values(&[("max.compaction.lag.ms", "99")])).unwrap_err();
+        assert!(error.contains("(100)") && error.contains("(99)"), "{error}");
     }
 
     #[test]

@@ -895,6 +895,7 @@ proptest! {
 }
 
 mod bounds;
+mod compaction;
 mod configs;
 mod durability;
 mod groups;
