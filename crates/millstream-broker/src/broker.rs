@@ -415,8 +415,8 @@ fn recovery_needed(disk: &dyn Disk, dir: &Path, boot_id: &str) -> io::Result<Rec
     let same_boot = !boot_id.is_empty() && last_boot == boot_id.as_bytes();
     Ok(match (clean, same_boot) {
         (true, true) => Recovery::Clean,
-        // All was synced, but the newest indexes were not.
-        (true, false) | (false, true) => Recovery::ProcessCrash,
+        (true, false) => Recovery::Reboot,
+        (false, true) => Recovery::ProcessCrash,
         (false, false) => Recovery::MachineCrash,
     })
 }

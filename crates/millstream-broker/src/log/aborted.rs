@@ -58,13 +58,19 @@ pub(crate) struct AbortedIndex {
     written: usize,
     /// Entries that the file does not have yet.
     pending: Vec<Aborted>,
+    /// Where the last transaction of all entries ended.
+    last_offset: i64,
 }
 
 impl AbortedIndex {
     /// Opens the file as it is.
     pub(crate) fn open(file: Box<dyn DiskFile>) -> io::Result<Self> {
         let written = file.size()? as usize / SIZE;
-        Ok(Self { file, written, pending: Vec::new() })
+        let mut index = Self { file, written, pending: Vec::new(), last_offset: -1 };
+        if written > 0 {
+            index.last_offset = index.read(written - 1, 1)?[0].last_offset;
+        }
+        Ok(index)
     }
 
     /// Starts with no entry, whatever is in the file.
@@ -72,7 +78,7 @@ impl AbortedIndex {
         if file.size()? > 0 {
             file.truncate(0)?;
         }
-        Ok(Self { file, written: 0, pending: Vec::new() })
+        Ok(Self { file, written: 0, pending: Vec::new(), last_offset: -1 })
     }
 
     /// Whether there is no entry.
@@ -89,11 +95,16 @@ impl AbortedIndex {
         self.file = file;
     }
 
-    /// Adds an entry. It counts even if it cannot be written yet.
+    /// Adds an entry, unless it is there already: a start that goes on with a segment may meet
+    /// the last ones again. It counts even if it cannot be written yet.
     ///
     /// # Errors
     /// What the disk says.
     pub(crate) fn push(&mut self, entry: Aborted) -> io::Result<()> {
+        if entry.last_offset <= self.last_offset {
+            return Ok(());
+        }
+        self.last_offset = entry.last_offset;
         self.pending.push(entry);
         self.flush()
     }

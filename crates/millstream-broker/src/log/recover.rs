@@ -19,12 +19,26 @@ use crate::disk::Disk;
 pub(crate) enum Recovery {
     /// It closed its logs: nothing is scanned.
     Clean,
-    /// The process died: the last segment is scanned and cut at the first broken batch. The
-    /// others were complete before it was begun.
+    /// The process died: what its writes have done is there, and only the last one may be torn.
+    /// The last segment is scanned from its last index entry on and cut at the first broken
+    /// batch. The others were complete before it was begun.
     ProcessCrash,
+    /// It closed its logs and the machine was started anew: all batches are on the medium, the
+    /// newest indexes may not be. The last segment is scanned whole.
+    Reboot,
     /// The machine died: any page may be missing, so everything is scanned.
     MachineCrash,
 }
+
+/// A segment that was read anew.
+struct Scanned {
+    base: i64,
+    /// From this offset on.
+    from: i64,
+}
+
+/// A segment that was read, the offset from which on, the one behind it, and whether that was all.
+type Read = (Segment, i64, i64, bool);
 
 impl PartitionLog {
     /// Opens the log in `dir`, or starts one if there is none. `start_offset` is where deleted
@@ -83,6 +97,11 @@ impl PartitionLog {
         let first = log.segments[0].base;
         log.start_offset = start_offset.max(first).min(log.end_offset);
         log.load_producers(&snapshots, &rebuilt)?;
+        let last = log.segments.len() - 1;
+        for scanned in &rebuilt {
+            let number = log.segment_of(scanned.base);
+            log.segments[number].release_index(number < last)?;
+        }
         if log.compacted.clean_to > log.end_offset {
             // The end was lost; what comes in its place is not compacted.
             log.forget_clean()?;
@@ -90,19 +109,19 @@ impl PartitionLog {
         Ok(log)
     }
 
-    /// Opens the segments and returns the first offsets of those that were read anew.
+    /// Opens the segments and returns those that were read anew.
     fn open_segments(
         &mut self,
         bases: &[i64],
         config: &LogConfig,
         recovery: Recovery,
-    ) -> io::Result<Vec<i64>> {
+    ) -> io::Result<Vec<Scanned>> {
         let mut rebuilt = Vec::new();
         for (number, base) in bases.iter().enumerate() {
             let is_last = number + 1 == bases.len();
             let scan = match recovery {
                 Recovery::Clean => false,
-                Recovery::ProcessCrash => is_last,
+                Recovery::ProcessCrash | Recovery::Reboot => is_last,
                 Recovery::MachineCrash => true,
             };
             let believed = match scan {
@@ -113,9 +132,16 @@ impl PartitionLog {
                 self.segments.push(segment);
                 continue;
             }
-            let (segment, end_offset, whole) = self.scan_segment(*base, config)?;
+            let resumed = match recovery {
+                Recovery::ProcessCrash if is_last => self.resume_segment(*base, config)?,
+                _ => None,
+            };
+            let (segment, from, end_offset, whole) = match resumed {
+                Some(resumed) => resumed,
+                None => self.scan_segment(*base, config)?,
+            };
             self.end_offset = end_offset;
-            rebuilt.push(*base);
+            rebuilt.push(Scanned { base: *base, from });
             if !whole {
                 // What follows a hole has no place in the log any more. The last one goes first
                 // and the hole itself last: an interruption must leave it to be found again.
@@ -159,15 +185,42 @@ impl PartitionLog {
         }
     }
 
-    /// Reads a segment up to the first batch that is broken, and builds its indexes anew. Returns
-    /// the segment, the offset behind it, and whether that was all; if not, the caller cuts the
-    /// file.
-    fn scan_segment(&self, base: i64, config: &LogConfig) -> io::Result<(Segment, i64, bool)> {
-        let mut segment = Segment::create(&*self.disk, &self.dir, base)?;
+    /// Goes on with the segment that a dead process has written to, from its last index entry on:
+    /// the batches before it were complete, and the other indexes reach as far. `None` if the
+    /// index cannot be believed.
+    fn resume_segment(&self, base: i64, config: &LogConfig) -> io::Result<Option<Read>> {
+        let mut segment = match Segment::open(&*self.disk, &self.dir, base) {
+            Ok(segment) => segment,
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let Some(entry) = segment.offsets.last() else { return Ok(None) };
+        let (from, place) = (base + i64::from(entry.offset), u64::from(entry.place));
+        let found = Window::default().header(&segment, place, segment.size);
+        if !found.is_ok_and(|header| header.base_offset == from) {
+            return Ok(None);
+        }
+        segment.size = place;
+        let (segment, _, end_offset, whole) = self.scan_on(segment, from, config)?;
+        // An entry of what is cut off must not stay.
+        let ahead =
+            segment.times.last().is_some_and(|last| base + i64::from(last.offset) >= end_offset);
+        Ok((!ahead).then_some((segment, from, end_offset, whole)))
+    }
+
+    /// Reads a whole segment and builds its indexes anew.
+    fn scan_segment(&self, base: i64, config: &LogConfig) -> io::Result<Read> {
+        self.scan_on(Segment::create(&*self.disk, &self.dir, base)?, base, config)
+    }
+
+    /// Reads a segment from what is known of it on, up to the first batch that is broken, where
+    /// the caller cuts the file. Its indexes are held.
+    fn scan_on(&self, mut segment: Segment, from: i64, config: &LogConfig) -> io::Result<Read> {
+        segment.hold_index();
         let length = segment.file.size()?;
         let modified = segment.file.modified_ms().unwrap_or(0);
         let gaps_to = self.compacted.gaps_to;
-        let mut end_offset = base;
+        let mut end_offset = from;
         let mut window = Window::default();
         while segment.size < length {
             match check_batch(&segment, &mut window, length, end_offset, gaps_to) {
@@ -179,26 +232,26 @@ impl PartitionLog {
                 Err(Broken::Batch(reason)) => {
                     tracing::warn!(
                         dir = %self.dir.display(),
-                        segment = base,
+                        segment = segment.base,
                         cut_bytes = length - segment.size,
                         end_offset,
                         reason,
                         "cuts the log at a broken batch"
                     );
-                    return Ok((segment, end_offset, false));
+                    return Ok((segment, from, end_offset, false));
                 }
             }
         }
-        Ok((segment, end_offset, true))
+        Ok((segment, from, end_offset, true))
     }
 
     /// Takes the newest snapshot that is not beyond the end and replays the headers behind it.
-    /// The index of aborted transactions of a segment in `rebuilt` is empty and is filled by the
-    /// replay, which must not begin behind that segment's start then. Of the other snapshots those
+    /// The index of aborted transactions of a segment in `rebuilt` lacks what was read anew and is
+    /// filled by the replay, which must not begin behind that. Of the other snapshots those
     /// at the beginning of a segment stay: a later cut may need them.
-    fn load_producers(&mut self, snapshots: &[i64], rebuilt: &[i64]) -> io::Result<()> {
+    fn load_producers(&mut self, snapshots: &[i64], rebuilt: &[Scanned]) -> io::Result<()> {
         let first = self.segments[0].base;
-        let latest = rebuilt.first().copied().unwrap_or(self.end_offset);
+        let latest = rebuilt.first().map_or(self.end_offset, |scanned| scanned.from);
         let mut from = first;
         let mut found = false;
         for offset in snapshots.iter().rev() {
@@ -237,7 +290,8 @@ impl PartitionLog {
         }
         for number in self.segment_of(from)..self.segments.len() {
             let segment = &self.segments[number];
-            let index = rebuilt.contains(&segment.base);
+            let scanned = rebuilt.iter().find(|scanned| scanned.base == segment.base);
+            let index_from = scanned.map_or(i64::MAX, |scanned| scanned.from);
             let Some((mut place, mut header)) = read::find_batch(segment, from)? else { continue };
             let mut window = Window::default();
             loop {
@@ -247,6 +301,7 @@ impl PartitionLog {
                     true => Marker::parse(&segment.batch_at(place, &header)?),
                     false => None,
                 };
+                let index = header.base_offset >= index_from;
                 self.note_producer(number, &header, marker, at_ms, index);
                 let segment = &self.segments[number];
                 place += header.size() as u64;

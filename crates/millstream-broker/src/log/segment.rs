@@ -14,6 +14,10 @@ pub(super) const FILE_KINDS: [&str; 4] = ["log", "index", "timeindex", "txnindex
 /// The first of them.
 pub(super) const LOG: usize = 0;
 
+/// New index entries wait in memory until there are this many, so that an append costs one write.
+/// What a start after a crash must scan grows with it.
+const PENDING_MAX: usize = 16;
+
 /// What can be known of a segment without its file.
 pub(crate) struct Segment {
     /// First offset.
@@ -32,6 +36,9 @@ pub(crate) struct Segment {
     pub(crate) times: Index<TimeEntry>,
     pub(crate) aborted: AbortedIndex,
     bytes_since_index: u64,
+    /// While a start reads the segment, its indexes wait in memory: see
+    /// [`release_index`](Self::release_index).
+    held: bool,
     paths: [PathBuf; 4],
 }
 
@@ -55,6 +62,7 @@ impl Segment {
             times: Index::create(disk.file(&paths[2]))?,
             aborted: AbortedIndex::create(disk.file(&paths[3]))?,
             bytes_since_index: u64::MAX / 2,
+            held: false,
             paths,
         })
     }
@@ -75,6 +83,7 @@ impl Segment {
             times: Index::open(disk.file(&paths[2]))?,
             aborted: AbortedIndex::open(disk.file(&paths[3]))?,
             bytes_since_index: 0,
+            held: false,
             paths,
         };
         if let Some(last) = segment.times.last() {
@@ -127,27 +136,58 @@ impl Segment {
         if self.bytes_since_index > index_interval {
             self.bytes_since_index = 0;
             let offset = self.relative(header.base_offset);
-            self.offsets.push(OffsetEntry { offset, place: place as u32 })?;
-            self.push_time()?;
+            self.offsets.push(OffsetEntry { offset, place: place as u32 });
+            self.push_time();
         }
         self.bytes_since_index = self.bytes_since_index.saturating_add(header.size() as u64);
-        Ok(())
+        let enough = self.offsets.pending() >= PENDING_MAX && !self.held;
+        if enough { self.flush_entries() } else { Ok(()) }
     }
 
     /// Writes the last time entry, so that the highest timestamp can be read from the file, and
     /// all that waits in memory. Called when another segment takes over.
     pub(crate) fn flush_index(&mut self) -> io::Result<()> {
         if self.max_timestamp >= 0 {
-            self.push_time()?;
+            self.push_time();
         }
-        self.offsets.flush()?;
-        self.times.flush()?;
-        self.aborted.flush()
+        self.flush_entries()
     }
 
-    fn push_time(&mut self) -> io::Result<()> {
+    /// The offsets go last: a start believes the other indexes as far as this one reaches.
+    fn flush_entries(&mut self) -> io::Result<()> {
+        self.aborted.flush()?;
+        self.times.flush()?;
+        self.offsets.flush()
+    }
+
+    /// Keeps new entries of the sparse indexes in memory.
+    pub(super) fn hold_index(&mut self) {
+        self.held = true;
+    }
+
+    /// Writes what was held: now the index of aborted transactions has all that belongs to it. A
+    /// start that is interrupted before finds an index that is not there, or reaches as far as
+    /// the others.
+    pub(super) fn release_index(&mut self, is_complete: bool) -> io::Result<()> {
+        self.held = false;
+        if !is_complete {
+            return self.flush_entries();
+        }
+        // Nobody waits for the indexes of a complete segment later on.
+        if self.max_timestamp >= 0 {
+            self.push_time();
+        }
+        self.aborted.flush()?;
+        self.aborted.sync()?;
+        self.times.flush()?;
+        self.times.sync()?;
+        self.offsets.flush()?;
+        self.offsets.sync()
+    }
+
+    fn push_time(&mut self) {
         let offset = self.relative(self.max_timestamp_offset);
-        self.times.push(TimeEntry { timestamp: self.max_timestamp, offset })
+        self.times.push(TimeEntry { timestamp: self.max_timestamp, offset });
     }
 
     /// Whether an offset is too far from the first one to be written as 32 bits.

@@ -9,6 +9,8 @@ use super::segment::Segment;
 
 /// Read at once; a batch that is larger makes the buffer as large as it needs to be.
 const WINDOW_BYTES: usize = 64 << 10;
+/// Headers that are farther apart are read one by one.
+const STRIDE_MAX: u64 = 2 << 10;
 
 /// A stretch of one segment's file.
 #[derive(Debug, Default)]
@@ -16,6 +18,8 @@ pub(super) struct Window {
     bytes: Vec<u8>,
     /// Place of the first of them in the file.
     from: u64,
+    /// Place of the last header that was asked for.
+    last: u64,
 }
 
 /// Why there is no batch at a place.
@@ -48,7 +52,10 @@ impl Window {
         place: u64,
         end: u64,
     ) -> Result<BatchHeader, Unreadable> {
-        let bytes = self.fill(segment, place, HEADER_LEN, end).map_err(Unreadable::Disk)?;
+        let far = place.saturating_sub(self.last) > STRIDE_MAX;
+        self.last = place;
+        let ahead = if far { HEADER_LEN } else { WINDOW_BYTES };
+        let bytes = self.fill(segment, place, HEADER_LEN, ahead, end).map_err(Unreadable::Disk)?;
         let header = BatchHeader::parse(bytes).map_err(Unreadable::Batch)?;
         let missing = (header.size() as u64).saturating_sub(end - place);
         if missing > 0 {
@@ -67,17 +74,22 @@ impl Window {
         place: u64,
         end: u64,
     ) -> Result<Batch<'_>, Unreadable> {
+        self.last = place;
         let header = self.header(segment, place, end)?;
-        let bytes = self.fill(segment, place, header.size(), end).map_err(Unreadable::Disk)?;
+        let bytes = self
+            .fill(segment, place, header.size(), WINDOW_BYTES, end)
+            .map_err(Unreadable::Disk)?;
         Batch::parse(bytes).map_err(Unreadable::Batch)
     }
 
-    /// At least `wanted` bytes from `place` on, or as many as there are.
+    /// At least `wanted` bytes from `place` on, or as many as there are; what must be read for
+    /// it is read up to `ahead`.
     fn fill(
         &mut self,
         segment: &Segment,
         place: u64,
         wanted: usize,
+        ahead: usize,
         end: u64,
     ) -> io::Result<&[u8]> {
         let left = usize::try_from(end.saturating_sub(place)).unwrap_or(usize::MAX);
@@ -87,7 +99,7 @@ impl Window {
             return Ok(&self.bytes[skip..]);
         }
         self.from = place;
-        self.bytes.resize(wanted.max(WINDOW_BYTES).min(left), 0);
+        self.bytes.resize(wanted.max(ahead).min(left), 0);
         let read = segment.file.read_at(&mut self.bytes, place)?;
         self.bytes.truncate(read);
         Ok(&self.bytes)
