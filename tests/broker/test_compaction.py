@@ -116,6 +116,29 @@ def test_a_tombstone_goes_when_its_time_is_over(brokers, topic):
     topic.wait_until_left([(1, b"b", b"1")])
 
 
+def test_kafkas_own_tool_reads_what_is_left(own_broker, kafka_tool, topic):
+    topic = Topic(own_broker.address, topic)
+    topic.write((b"a", b"1"), (b"a", None), (b"b", b"1"))
+    transactions = Producer({"bootstrap.servers": own_broker.address, "transactional.id": topic.name})
+    transactions.init_transactions(PATIENCE)
+    transactions.begin_transaction()
+    topic.write((b"c", b"aborted"), producer=transactions)
+    transactions.abort_transaction(PATIENCE)
+    topic.close_segment()
+    topic.wait_until_left([(1, b"a", None), (2, b"b", b"1")])
+    logs = sorted(own_broker.data_dir.glob("topics/*/0/*.log"))
+    dumped = kafka_tool("dump-log", "--deep-iteration", "--files", ",".join(str(log) for log in logs))
+    batches = [line for line in dumped.splitlines() if line.startswith("baseOffset:")]
+    assert batches and all("isvalid: true" in line for line in batches), dumped
+    offsets = {int(line.split()[1]): line for line in batches}
+    assert {0, 3}.isdisjoint(offsets) or "count: 0" in offsets[3], dumped
+    assert "deleteHorizonMs: OptionalLong[" in offsets[1] and "OptionalLong.empty" in offsets[2], dumped
+    # Those of the last segment are not written yet.
+    indexes = [str(log.with_suffix(kind)) for log in logs[:-1] for kind in (".index", ".timeindex")]
+    checked = kafka_tool("dump-log", "--index-sanity-check", "--files", ",".join(indexes))
+    assert checked.count("passed sanity check") == len(indexes) > 0, checked
+
+
 def test_records_without_a_key_are_refused(brokers, topic):
     topic = Topic(brokers, topic)
     refused = []

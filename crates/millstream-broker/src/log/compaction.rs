@@ -60,7 +60,7 @@ enum Stage {
     Copying {
         /// First offsets of the segments that become one.
         groups: VecDeque<Vec<i64>>,
-        copy: Option<Copy>,
+        copy: Option<Box<Copy>>,
     },
 }
 
@@ -164,7 +164,7 @@ impl Cleaning {
                     log.note_clean(self.mapped_to)?;
                     return Ok(false);
                 };
-                *copy = Some(Copy::begin(log, group, &mut self.decided)?);
+                *copy = Some(Box::new(Copy::begin(log, group, &mut self.decided)?));
                 Ok(true)
             }
             Stage::Copying { copy: Some(_), .. } => {

@@ -1,3 +1,4 @@
+mod recovery;
 mod transactions;
 
 use millstream_protocol::{Batch, BatchIter, Compression, RecordBatchBuilder};
@@ -489,87 +490,6 @@ fn a_clean_start_reads_no_batches() {
         let reads = disk.reads() - before;
         assert!(reads < 6 * segments + 20, "{reads} reads, {segments} segments");
     }
-}
-
-#[test]
-fn after_a_death_of_the_process_the_scan_goes_on_from_the_last_index_entry() {
-    let disk = MemoryDisk::default();
-    let config = LogConfig { index_interval_bytes: 0, ..LogConfig::default() };
-    let mut log = open(&disk, &config, Recovery::Clean);
-    let one = batch(&[NOW], &[1; 100], Compression::None);
-    for _ in 0..100 {
-        append(&mut log, &config, &one).unwrap();
-    }
-    let file = Path::new(DIR).join("00000000000000000000.log");
-    // Entries are written sixteen at a time: those of the first 96 batches are there.
-    disk.corrupt(&file, |bytes| bytes[one.len() * 95 - 1] ^= 1);
-    disk.corrupt(&file, |bytes| bytes.extend_from_slice(&one[..70]));
-    let mut log = open(&disk, &config, Recovery::ProcessCrash);
-    assert_eq!(log.end_offset(), 100, "what came before was not read, what is torn is cut off");
-    append(&mut log, &config, &one).unwrap();
-    assert_eq!(log.find_timestamp(NOW).unwrap().unwrap().offset, 0);
-    let bytes = log.read(97, 1 << 20, true, i64::MAX).unwrap().unwrap();
-    assert_eq!(BatchIter::new(&bytes).count(), 4);
-    // A stop in order says that everything is there, a reboot that the index may not be.
-    log.close().unwrap();
-    assert_eq!(open(&disk, &config, Recovery::Clean).end_offset(), 101);
-    assert_eq!(open(&disk, &config, Recovery::Reboot).end_offset(), 94);
-}
-
-/// A rebuild of an index that is interrupted leaves none that is taken for whole.
-#[test]
-fn a_lost_index_is_built_anew_however_often_that_is_interrupted() {
-    let config = LogConfig { segment_bytes: 2500, index_interval_bytes: 0, ..LogConfig::default() };
-    let fill = || {
-        let disk = MemoryDisk::default();
-        let mut log = open(&disk, &config, Recovery::Clean);
-        for number in 0..60 {
-            let marker =
-                Marker { producer_id: 5, epoch: 0, commit: number % 2 == 0, coordinator_epoch: 0 };
-            let mut builder =
-                RecordBatchBuilder::new(Compression::None).producer(5, 0, number).transactional();
-            builder.push(NOW + i64::from(number), None, Some(&[1; 20]), []);
-            append(&mut log, &config, &builder.finish(0).unwrap()).unwrap();
-            log.write_marker(&config, NOW + i64::from(number), &marker).unwrap();
-        }
-        assert!(log.segments.len() > 3);
-        let found = (log.aborted_in(0, 999).unwrap(), log.find_timestamp(NOW + 25).unwrap());
-        (disk, found)
-    };
-    let lost = |disk: &MemoryDisk| {
-        for (path, _) in disk.files() {
-            if path
-                .extension()
-                .is_some_and(|kind| ["index", "txnindex", "timeindex"].iter().any(|k| kind == *k))
-            {
-                disk.remove_file(&path).unwrap();
-            }
-        }
-    };
-    let mut nth = 1;
-    loop {
-        let (disk, expected) = fill();
-        lost(&disk);
-        disk.fail_from(nth, 11);
-        let opened = PartitionLog::open(
-            Arc::new(disk.clone()),
-            Path::new(DIR),
-            &config,
-            0,
-            Recovery::ProcessCrash,
-        );
-        let done = opened.is_ok();
-        drop(opened);
-        disk.heal();
-        let log = open(&disk, &config, Recovery::ProcessCrash);
-        let found = (log.aborted_in(0, 999).unwrap(), log.find_timestamp(NOW + 25).unwrap());
-        assert_eq!(found, expected, "interrupted at change {nth}");
-        if done {
-            break;
-        }
-        nth += 1;
-    }
-    assert!(nth > 10, "{nth} changes");
 }
 
 #[test]
