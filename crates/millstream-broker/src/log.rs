@@ -72,8 +72,10 @@ pub(crate) struct PartitionLog {
     last_flush_ms: i64,
     /// Whether files were made whose names may not be on the medium.
     names_unsynced: bool,
-    /// A snapshot in the middle of a segment, as a stop leaves it; the next one replaces it.
+    /// A snapshot in the middle of a segment; the next one replaces it.
     loose_snapshot: Option<i64>,
+    /// Bytes that came after the last snapshot.
+    since_snapshot: u64,
     compacted: swap::Compacted,
     /// A compaction that is under way.
     cleaning: Option<Box<compaction::Cleaning>>,
@@ -146,14 +148,14 @@ impl PartitionLog {
         if self.producers.is_empty() && self.size() == 0 {
             return Ok(());
         }
-        let path = snapshot_path(&self.dir, self.end_offset);
-        let file = self.disk.file(&path);
+        let offset = self.end_offset;
+        let file = self.disk.file(&snapshot_path(&self.dir, offset));
         file.truncate(0)?;
         file.write_at(&self.producers.encode(), 0)?;
-        match self.loose_snapshot.take() {
-            Some(old) if old != self.end_offset => {
-                self.disk.remove_file(&snapshot_path(&self.dir, old))
-            }
+        // One at the beginning of a segment stays with it.
+        let in_the_middle = self.last().base != offset;
+        match std::mem::replace(&mut self.loose_snapshot, in_the_middle.then_some(offset)) {
+            Some(old) if old != offset => self.disk.remove_file(&snapshot_path(&self.dir, old)),
             _ => Ok(()),
         }
     }

@@ -212,6 +212,11 @@ impl Producers {
         self.by_id.range(..limit).next_back().map(|(id, _)| *id)
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.by_id.is_empty()
     }

@@ -80,6 +80,7 @@ impl PartitionLog {
             last_flush_ms: 0,
             names_unsynced: false,
             loose_snapshot: None,
+            since_snapshot: 0,
             compacted,
             cleaning: None,
             swap: None,

@@ -39,6 +39,8 @@ pub(crate) struct Segment {
     /// While a start reads the segment, its indexes wait in memory: see
     /// [`release_index`](Self::release_index).
     held: bool,
+    /// Whether the entry of the next batch is to be written at once.
+    flush_next: bool,
     paths: [PathBuf; 4],
 }
 
@@ -63,6 +65,7 @@ impl Segment {
             aborted: AbortedIndex::create(disk.file(&paths[3]))?,
             bytes_since_index: u64::MAX / 2,
             held: false,
+            flush_next: false,
             paths,
         })
     }
@@ -84,6 +87,7 @@ impl Segment {
             aborted: AbortedIndex::open(disk.file(&paths[3]))?,
             bytes_since_index: 0,
             held: false,
+            flush_next: false,
             paths,
         };
         if let Some(last) = segment.times.last() {
@@ -140,8 +144,12 @@ impl Segment {
             self.push_time();
         }
         self.bytes_since_index = self.bytes_since_index.saturating_add(header.size() as u64);
-        let enough = self.offsets.pending() >= PENDING_MAX && !self.held;
-        if enough { self.flush_entries() } else { Ok(()) }
+        let enough = self.offsets.pending() >= PENDING_MAX || self.flush_next;
+        if !enough || self.held {
+            return Ok(());
+        }
+        self.flush_next = false;
+        self.flush_entries()
     }
 
     /// Writes the last time entry, so that the highest timestamp can be read from the file, and
@@ -158,6 +166,12 @@ impl Segment {
         self.aborted.flush()?;
         self.times.flush()?;
         self.offsets.flush()
+    }
+
+    /// Gives the next batch an index entry, and writes that at once.
+    pub(super) fn index_next(&mut self) {
+        self.bytes_since_index = u64::MAX / 2;
+        self.flush_next = true;
     }
 
     /// Keeps new entries of the sparse indexes in memory.

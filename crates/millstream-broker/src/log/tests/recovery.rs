@@ -82,3 +82,42 @@ fn a_lost_index_is_built_anew_however_often_that_is_interrupted() {
     }
     assert!(nth > 10, "{nth} changes");
 }
+
+#[test]
+fn after_a_death_of_the_process_little_is_read_however_long_the_segment() {
+    let disk = MemoryDisk::default();
+    let config = LogConfig::default();
+    let mut log = open(&disk, &config, Recovery::Clean);
+    append(&mut log, &config, &batch(&[NOW], &[1; 200], Compression::None)).unwrap();
+    log.roll().unwrap();
+    for sequence in 0..6000 {
+        let mut builder = RecordBatchBuilder::new(Compression::None).producer(
+            sequence % 3,
+            0,
+            sequence as i32 / 3,
+        );
+        builder.push(NOW + sequence, None, Some(&[1; 900]), []);
+        append(&mut log, &config, &builder.finish(0).unwrap()).unwrap();
+    }
+    assert!(log.size() > 5 << 20);
+    let known: Vec<_> = log.active_producers().map(|p| (p.id, p.last_sequence)).collect();
+    let there = snapshots(&disk);
+    assert_eq!((there.len(), there[0]), (2, 1), "that of the segment and the last one: {there:?}");
+    let before = disk.reads();
+    let mut log = open(&disk, &config, Recovery::ProcessCrash);
+    // A megabyte of headers in pieces of 64 KiB, and the tail behind the last index entry.
+    let reads = disk.reads() - before;
+    assert!(reads < 40, "{reads} reads");
+    let again: Vec<_> = log.active_producers().map(|p| (p.id, p.last_sequence)).collect();
+    assert_eq!((&again, log.end_offset()), (&known, 6001));
+    assert_eq!(log.find_timestamp(NOW + 5321).unwrap().unwrap().offset, 5322);
+    let bytes = log.read(5321, 1, true, i64::MAX).unwrap().unwrap();
+    assert_eq!(Batch::parse(&bytes).unwrap().header().base_offset, 5321);
+    // A snapshot that is lost costs time and nothing else.
+    for offset in snapshots(&disk) {
+        disk.remove_file(&Path::new(DIR).join(format!("{offset:020}.snapshot"))).unwrap();
+    }
+    let log = open(&disk, &config, Recovery::ProcessCrash);
+    let again: Vec<_> = log.active_producers().map(|p| (p.id, p.last_sequence)).collect();
+    assert_eq!(again, known);
+}
