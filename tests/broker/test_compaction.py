@@ -1,4 +1,4 @@
-"""Compacted topics, on the embedded broker and on a real Apache Kafka: what is left, at which offsets, and what is not."""
+"""Compacted topics, on the embedded broker and on a real Apache Kafka: what is left, and at which offsets."""
 
 import time
 

@@ -150,7 +150,7 @@ fn check(log: &mut PartitionLog, model: &Model, max_bytes: usize) -> Result<(), 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn what_is_left_is_what_the_twin_says(
