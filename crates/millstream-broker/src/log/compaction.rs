@@ -83,7 +83,7 @@ impl PartitionLog {
     /// `map_bytes`.
     ///
     /// # Errors
-    /// What the disk says.
+    /// What the disk says; for a while it is not tried again.
     pub(crate) fn begin_cleaning(
         &mut self,
         dirty: &Dirty,
@@ -91,12 +91,14 @@ impl PartitionLog {
         map_bytes: usize,
     ) -> io::Result<()> {
         self.abandon_cleaning();
+        self.cleaning_failed_ms = Some(now_ms);
         self.finish_swap()?;
         let mut decided = Decided::default();
         decided.expect(self.aborted_in(dirty.from, dirty.limit)?);
         let number = self.segment_of(dirty.from);
         let found = super::read::find_batch(&self.segments[number], dirty.from)?;
         let segment = &self.segments[number];
+        self.cleaning_failed_ms = None;
         self.cleaning = Some(Box::new(Cleaning {
             now_ms,
             limit: dirty.limit,

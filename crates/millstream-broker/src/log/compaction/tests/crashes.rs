@@ -158,6 +158,7 @@ fn a_failing_disk_that_heals_is_gone_on_with_without_a_restart() {
         assert!(try_clean(&mut log, &config).is_err());
         disk.heal();
         let at = format!("change {nth}");
+        assert_eq!(log.dirty(&config, NOW + RETRY_MS - 1), None, "{at}: not at once");
         append(&mut log, &config, &keyed("tail", Some("2")));
         log.cleaning_failed_ms = None;
         try_clean(&mut log, &config).unwrap();
