@@ -93,9 +93,12 @@ pub trait DiskFile: Send + Sync {
     fn modified_ms(&self) -> Option<i64>;
 
     /// Sets when the file was last changed, in milliseconds since the epoch; a later write moves
-    /// it again.
+    /// it again. Files that know no such time need not do anything.
     ///
     /// # Errors
     /// What the file system says.
-    fn set_modified_ms(&self, at_ms: i64) -> io::Result<()>;
+    fn set_modified_ms(&self, at_ms: i64) -> io::Result<()> {
+        let _ = at_ms;
+        Ok(())
+    }
 }

@@ -222,8 +222,4 @@ impl DiskFile for MemoryFile {
     fn modified_ms(&self) -> Option<i64> {
         None
     }
-
-    fn set_modified_ms(&self, _at_ms: i64) -> io::Result<()> {
-        Ok(())
-    }
 }
