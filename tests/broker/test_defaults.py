@@ -18,7 +18,6 @@ DIFFERENT_DEFAULTS = {
     "group.consumer.migration.policy": ("disabled", "bidirectional"),
     "group.coordinator.rebalance.protocols": ("classic,consumer", "classic,consumer,streams"),
     "group.initial.rebalance.delay.ms": ("0", "3000"),
-    "log.cleaner.enable": ("false", "true"),
     "offsets.topic.num.partitions": ("1", "50"),
     "offsets.topic.replication.factor": ("1", "3"),
     "share.coordinator.state.topic.min.isr": ("1", "2"),

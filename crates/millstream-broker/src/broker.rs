@@ -6,6 +6,7 @@
 //! [`Broker::next_deadline`]. Clock, disk and randomness are handed in, so the same sequence of
 //! calls gives the same answers and the same files.
 
+mod cleaning;
 mod ending;
 
 use std::collections::HashMap;
@@ -109,6 +110,7 @@ pub(crate) struct Broker {
     answers: Vec<(Ticket, Bytes)>,
     next_ticket: Ticket,
     next_chores: Duration,
+    cleaner: cleaning::Cleaner,
     retention_interval_ms: i64,
     disk: Arc<dyn Disk>,
 }
@@ -176,6 +178,7 @@ impl Broker {
         // given out again: its new owner's records would be taken for repetitions.
         let in_logs = topics.highest_producer_id(PRODUCER_ID_MAX);
         let seen = in_logs.max(transactions.highest_producer_id()).map_or(0, |id| id + 1);
+        let cleaner = cleaning::Cleaner::new(settings.flag("log.cleaner.enable"), now);
         let mut broker = Self {
             settings,
             topics,
@@ -194,6 +197,7 @@ impl Broker {
             answers: Vec::new(),
             next_ticket: 1,
             next_chores: now,
+            cleaner,
             retention_interval_ms,
             disk,
         };
@@ -237,6 +241,11 @@ impl Broker {
 
     /// When [`tick`](Self::tick) must be called at the latest.
     pub(crate) fn next_deadline(&self) -> Duration {
+        self.promised().min(self.cleaner.deadline().unwrap_or(Duration::MAX))
+    }
+
+    /// The earliest deadline that somebody outside can notice; compaction may come later.
+    fn promised(&self) -> Duration {
         [self.coordinator.deadline(), self.transactions.deadline(), self.fetches.deadline()]
             .into_iter()
             .flatten()
@@ -246,7 +255,7 @@ impl Broker {
     /// Does what is due.
     pub(crate) fn tick(&mut self) {
         let now = self.clock.monotonic();
-        let late = now.saturating_sub(self.next_deadline());
+        let late = now.saturating_sub(self.promised());
         if late > LATE_MIN {
             // Heartbeats of that time lie unread in the sockets: nobody's session ends for it.
             // Transactions get no time back: their time-outs run by the wall clock, also over a
@@ -261,6 +270,7 @@ impl Broker {
             self.next_chores = now + self.chore_interval();
             self.chores();
         }
+        self.tick_cleaner(now);
         self.settle();
     }
 
@@ -405,8 +415,8 @@ fn recovery_needed(disk: &dyn Disk, dir: &Path, boot_id: &str) -> io::Result<Rec
     let same_boot = !boot_id.is_empty() && last_boot == boot_id.as_bytes();
     Ok(match (clean, same_boot) {
         (true, true) => Recovery::Clean,
-        // All was synced, but the newest indexes were not.
-        (true, false) | (false, true) => Recovery::ProcessCrash,
+        (true, false) => Recovery::Reboot,
+        (false, true) => Recovery::ProcessCrash,
         (false, false) => Recovery::MachineCrash,
     })
 }

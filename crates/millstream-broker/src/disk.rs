@@ -91,4 +91,14 @@ pub trait DiskFile: Send + Sync {
 
     /// When the file was last changed, in milliseconds since the epoch; `None` if unknown.
     fn modified_ms(&self) -> Option<i64>;
+
+    /// Sets when the file was last changed, in milliseconds since the epoch; a later write moves
+    /// it again. Files that know no such time need not do anything.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn set_modified_ms(&self, at_ms: i64) -> io::Result<()> {
+        let _ = at_ms;
+        Ok(())
+    }
 }

@@ -17,8 +17,8 @@
 //! ```
 //!
 //! *Invariants:* below `server` nothing reads a clock, draws a random number or opens a socket:
-//! all three are handed in. A batch is stored and served as the producer sent it. No length from
-//! the network or the disk is trusted. What is missing stands in `NOT_IMPLEMENTED.md`.
+//! all three are handed in. A batch is stored and served as the producer sent it, until compaction
+//! takes records out of it. No length from the network or the disk is trusted. What is missing stands in `NOT_IMPLEMENTED.md`.
 //!
 //! ```
 //! use std::sync::Arc;

@@ -8,6 +8,8 @@
 //! DIR/00000000000000012345.log        the next segment; only the last one is written to
 //! DIR/00000000000000012345.snapshot   producers' sequence numbers and open
 //!                                     transactions before that offset
+//! DIR/00000000000000012345.clean      compacted up to that offset
+//! DIR/00000000000000012345.gaps       below that offset batches may be missing
 //! ```
 //!
 //! A segment is named by its first offset. Indexes are sparse and can be rebuilt; what lies in
@@ -19,11 +21,12 @@
 //! settings `flush.messages` and `flush.ms` (Kafka's own) make the log wait for the medium; a
 //! segment that is complete has been waited for in any case.
 //!
-//! *Invariants:* offsets in the file grow; `start_offset <= end_offset`; the last segment takes
+//! *Invariants:* offsets in the file grow, by one where the log was never compacted; `start_offset <= end_offset`; the last segment takes
 //! the appends; after a crash the last segment is cut at the first batch whose checksum fails.
 
 mod aborted;
 mod append;
+mod compaction;
 mod config;
 mod index;
 mod marker;
@@ -32,6 +35,8 @@ mod read;
 mod recover;
 mod retention;
 mod segment;
+mod swap;
+mod window;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -69,8 +74,17 @@ pub(crate) struct PartitionLog {
     last_flush_ms: i64,
     /// Whether files were made whose names may not be on the medium.
     names_unsynced: bool,
-    /// A snapshot in the middle of a segment, as a stop leaves it; the next one replaces it.
+    /// A snapshot in the middle of a segment; the next one replaces it.
     loose_snapshot: Option<i64>,
+    /// Bytes that came after the last snapshot.
+    since_snapshot: u64,
+    compacted: swap::Compacted,
+    /// A compaction that is under way.
+    cleaning: Option<Box<compaction::Cleaning>>,
+    /// A replacement of segments that a failing disk has stopped.
+    swap: Option<swap::UnfinishedSwap>,
+    /// Wall-clock time of the last compaction that failed.
+    cleaning_failed_ms: Option<i64>,
 }
 
 impl PartitionLog {
@@ -118,6 +132,7 @@ impl PartitionLog {
     /// Waits until all is on the medium, and notes the producers' state, so that the next start
     /// need not scan.
     pub(crate) fn close(&mut self) -> io::Result<()> {
+        self.abandon_cleaning();
         if self.last().size > 0 {
             self.last().flush_index()?;
         }
@@ -135,14 +150,14 @@ impl PartitionLog {
         if self.producers.is_empty() && self.size() == 0 {
             return Ok(());
         }
-        let path = snapshot_path(&self.dir, self.end_offset);
-        let file = self.disk.file(&path);
+        let offset = self.end_offset;
+        let file = self.disk.file(&snapshot_path(&self.dir, offset));
         file.truncate(0)?;
         file.write_at(&self.producers.encode(), 0)?;
-        match self.loose_snapshot.take() {
-            Some(old) if old != self.end_offset => {
-                self.disk.remove_file(&snapshot_path(&self.dir, old))
-            }
+        // One at the beginning of a segment stays with it.
+        let in_the_middle = self.last().base != offset;
+        match std::mem::replace(&mut self.loose_snapshot, in_the_middle.then_some(offset)) {
+            Some(old) if old != offset => self.disk.remove_file(&snapshot_path(&self.dir, old)),
             _ => Ok(()),
         }
     }

@@ -189,6 +189,8 @@ async fn keep_time(shared: &Shared) {
             () = tokio::time::sleep(wait) => {
                 shared.broker.borrow_mut().tick();
                 shared.deliver();
+                // What is due again at once (compaction) lets the connections go first.
+                tokio::task::yield_now().await;
             }
             () = shared.rearm.notified() => {}
         }

@@ -51,7 +51,7 @@ pub(crate) struct Settings {
 }
 
 /// What this broker sets differently from Kafka, and says so when asked.
-const OWN_DEFAULTS: [(&str, &str); 14] = [
+const OWN_DEFAULTS: [(&str, &str); 13] = [
     // A typing error in a topic's name must not make a topic.
     ("auto.create.topics.enable", "false"),
     // Waiting for more members helps large groups and costs every small one three seconds.
@@ -65,7 +65,6 @@ const OWN_DEFAULTS: [(&str, &str); 14] = [
     ("transaction.state.log.min.isr", "1"),
     ("share.coordinator.state.topic.replication.factor", "1"),
     ("share.coordinator.state.topic.min.isr", "1"),
-    ("log.cleaner.enable", "false"),
     // Groups of Kafka Streams (KIP-1071) are not served.
     ("group.coordinator.rebalance.protocols", "classic,consumer"),
     // A group changes its protocol while it has no members.
@@ -210,6 +209,20 @@ impl Settings {
         Described { row, value, source, read_only, synonyms }
     }
 
+    /// Checks what the settings of a topic with those values of its own say together, as Kafka
+    /// does.
+    ///
+    /// # Errors
+    /// A text for the user.
+    pub(crate) fn check_topic(&self, own: &Values) -> Result<(), String> {
+        let config = self.log_config(own);
+        let (min, max) = (config.min_compaction_lag_ms, config.max_compaction_lag_ms);
+        if min <= max {
+            return Ok(());
+        }
+        Err(format!("min.compaction.lag.ms ({min}) is larger than max.compaction.lag.ms ({max})"))
+    }
+
     /// What the logs of a topic with those values of its own obey.
     pub(crate) fn log_config(&self, own: &Values) -> LogConfig {
         let described: BTreeMap<&str, String> = self
@@ -230,6 +243,13 @@ impl Settings {
             retention_bytes: number("retention.bytes"),
             delete: cleans_by("delete"),
             compact: cleans_by("compact"),
+            min_cleanable_ratio: text("min.cleanable.dirty.ratio")
+                .parse()
+                .expect("values were checked when they were set"),
+            min_compaction_lag_ms: number("min.compaction.lag.ms"),
+            max_compaction_lag_ms: number("max.compaction.lag.ms"),
+            delete_retention_ms: number("delete.retention.ms"),
+            segment_index_bytes: number("segment.index.bytes") as u64,
             max_message_bytes: number("max.message.bytes") as usize,
             timestamp_type: match text("message.timestamp.type") {
                 "LogAppendTime" => TimestampType::LogAppendTime,
@@ -347,6 +367,15 @@ mod tests {
     fn kafkas_defaults_give_the_default_log_config() {
         let given = Settings::new(&Values::new()).unwrap().log_config(&Values::new());
         assert_eq!(format!("{given:?}"), format!("{:?}", LogConfig::default()));
+    }
+
+    #[test]
+    fn lags_that_leave_no_time_to_compact_are_refused() {
+        let settings =
+            Settings::new(&values(&[("log.cleaner.min.compaction.lag.ms", "100")])).unwrap();
+        assert_eq!(settings.check_topic(&values(&[("max.compaction.lag.ms", "100")])), Ok(()));
+        let error = settings.check_topic(&values(&[("max.compaction.lag.ms", "99")])).unwrap_err();
+        assert!(error.contains("(100)") && error.contains("(99)"), "{error}");
     }
 
     #[test]

@@ -2,11 +2,12 @@
 
 use crate::header::{self, HEADER_LEN, LENGTH_BASE};
 use crate::{
-    Attributes, BatchError, Compression, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE,
-    NO_TIMESTAMP, varint,
+    Attributes, BatchError, BatchHeader, Compression, NO_PRODUCER_EPOCH, NO_PRODUCER_ID,
+    NO_SEQUENCE, NO_TIMESTAMP, varint,
 };
 
-/// Builds one record batch. Records get consecutive offsets.
+/// Builds one record batch. Records get consecutive offsets, unless the batch is one that is
+/// written anew without some of its records: see [`rewriting`](Self::rewriting).
 ///
 /// ```
 /// use millstream_protocol::{Batch, Compression, RecordBatchBuilder};
@@ -33,6 +34,8 @@ pub struct RecordBatchBuilder {
     max_timestamp: i64,
     count: i32,
     records: Vec<u8>,
+    /// What stays of the batch that is written anew.
+    original: Option<BatchHeader>,
 }
 
 impl RecordBatchBuilder {
@@ -50,7 +53,55 @@ impl RecordBatchBuilder {
             max_timestamp: NO_TIMESTAMP,
             count: 0,
             records: Vec::new(),
+            original: None,
         }
+    }
+
+    /// Writes a batch anew without some of its records, as compaction does: packing, flags,
+    /// producer, epochs, first and last offset are those of `header`, and so is a delete horizon.
+    /// Records are added with [`push_at`](Self::push_at) and keep their offsets.
+    ///
+    /// # Errors
+    /// [`BatchError::Codec`] if the header names an unknown packing.
+    ///
+    /// ```
+    /// use millstream_protocol::{Batch, Compression, RecordBatchBuilder};
+    /// let mut builder = RecordBatchBuilder::new(Compression::Lz4).producer(9, 0, 100);
+    /// for n in 0..10 {
+    ///     builder.push(1_000 + n, Some(b"key"), Some(b"value"), []);
+    /// }
+    /// let all = builder.finish(50)?;
+    /// let header = *Batch::parse(&all)?.header();
+    ///
+    /// let mut rewritten = RecordBatchBuilder::rewriting(&header)?;
+    /// rewritten.push_at(7, 1_007, Some(b"key"), Some(b"value"), []);
+    /// let one = rewritten.finish_rewritten()?;
+    /// let header = *Batch::parse(&one)?.header();
+    /// assert_eq!((header.base_offset, header.last_offset(), header.record_count), (50, 59, 1));
+    /// assert_eq!(header.last_sequence(), 109);
+    /// # Ok::<(), millstream_protocol::BatchError>(())
+    /// ```
+    pub fn rewriting(header: &BatchHeader) -> Result<Self, BatchError> {
+        let mut builder =
+            Self::new(header.attributes.compression()?).leader_epoch(header.leader_epoch);
+        builder.producer_id = header.producer_id;
+        builder.producer_epoch = header.producer_epoch;
+        builder.base_sequence = header.base_sequence;
+        builder.original = Some(*header);
+        Ok(builder)
+    }
+
+    /// Notes in a batch that is written anew when compaction may drop its tombstones or its
+    /// marker: milliseconds since the epoch (KIP-534). Only before the first record, for their
+    /// timestamps are counted from it.
+    #[must_use]
+    pub fn delete_horizon(mut self, at_ms: i64) -> Self {
+        debug_assert!(self.count == 0, "the records' timestamps are counted from the horizon");
+        if let Some(header) = &mut self.original {
+            header.attributes = header.attributes.with_delete_horizon();
+            header.base_timestamp = at_ms;
+        }
+        self
     }
 
     /// Marks the batch as written by an idempotent producer.
@@ -91,8 +142,22 @@ impl RecordBatchBuilder {
         value: Option<&[u8]>,
         headers: impl IntoIterator<Item = (&'h str, Option<&'h [u8]>), IntoIter: ExactSizeIterator>,
     ) {
+        self.push_at(self.count, timestamp, key, value, headers);
+    }
+
+    /// Appends a record at an offset of its own, counted from the batch's first. For batches that
+    /// are [written anew](Self::rewriting); offsets must grow and stay within the batch's last one.
+    pub fn push_at<'h>(
+        &mut self,
+        offset_delta: i32,
+        timestamp: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: impl IntoIterator<Item = (&'h str, Option<&'h [u8]>), IntoIter: ExactSizeIterator>,
+    ) {
         if self.count == 0 {
-            self.base_timestamp = timestamp;
+            let horizon = self.original.and_then(|header| header.delete_horizon_ms());
+            self.base_timestamp = horizon.unwrap_or(timestamp);
             self.max_timestamp = timestamp;
         }
         self.max_timestamp = self.max_timestamp.max(timestamp);
@@ -102,7 +167,7 @@ impl RecordBatchBuilder {
         self.records.resize(start + LENGTH_GAP, 0);
         self.records.push(0);
         varint::write_i64(&mut self.records, timestamp.wrapping_sub(self.base_timestamp));
-        varint::write_i64(&mut self.records, i64::from(self.count));
+        varint::write_i64(&mut self.records, i64::from(offset_delta));
         write_bytes(&mut self.records, key);
         write_bytes(&mut self.records, value);
         let headers = headers.into_iter();
@@ -147,22 +212,57 @@ impl RecordBatchBuilder {
         if self.count == 0 {
             return Err(BatchError::Build("a batch needs a record".into()));
         }
-        let mut out = Vec::with_capacity(HEADER_LEN + self.records.len());
         let attributes = Attributes::of(self.compression, self.transactional, self.control);
+        let last_offset_delta = self.count - 1;
+        self.write(base_offset, attributes, last_offset_delta)
+    }
+
+    /// The finished batch that was [written anew](Self::rewriting). Without a record it is an
+    /// empty batch: nothing but the header, which keeps the offsets and the producer's sequence
+    /// numbers.
+    ///
+    /// # Errors
+    /// [`BatchError::Build`] if the builder was not made for that, or as [`finish`](Self::finish).
+    pub fn finish_rewritten(mut self) -> Result<Vec<u8>, BatchError> {
+        let Some(header) = self.original else {
+            return Err(BatchError::Build("the batch is a new one".into()));
+        };
+        if self.count == 0 {
+            self.compression = Compression::None;
+            self.base_timestamp = NO_TIMESTAMP;
+            self.max_timestamp = header.max_timestamp;
+            let attributes = header.attributes.of_empty();
+            return self.write(header.base_offset, attributes, header.last_offset_delta);
+        }
+        if header.attributes.is_log_append_time() {
+            self.max_timestamp = header.max_timestamp;
+        }
+        self.write(header.base_offset, header.attributes, header.last_offset_delta)
+    }
+
+    fn write(
+        self,
+        base_offset: i64,
+        attributes: Attributes,
+        last_offset_delta: i32,
+    ) -> Result<Vec<u8>, BatchError> {
+        let mut out = Vec::with_capacity(HEADER_LEN + self.records.len());
         out.extend_from_slice(&base_offset.to_be_bytes());
         out.extend_from_slice(&0i32.to_be_bytes());
         out.extend_from_slice(&self.leader_epoch.to_be_bytes());
         out.push(2);
         out.extend_from_slice(&0u32.to_be_bytes());
         out.extend_from_slice(&attributes.0.to_be_bytes());
-        out.extend_from_slice(&(self.count - 1).to_be_bytes());
+        out.extend_from_slice(&last_offset_delta.to_be_bytes());
         out.extend_from_slice(&self.base_timestamp.to_be_bytes());
         out.extend_from_slice(&self.max_timestamp.to_be_bytes());
         out.extend_from_slice(&self.producer_id.to_be_bytes());
         out.extend_from_slice(&self.producer_epoch.to_be_bytes());
         out.extend_from_slice(&self.base_sequence.to_be_bytes());
         out.extend_from_slice(&self.count.to_be_bytes());
-        self.compression.pack(&self.records, &mut out)?;
+        if self.count > 0 {
+            self.compression.pack(&self.records, &mut out)?;
+        }
         let length = i32::try_from(out.len() - LENGTH_BASE)
             .map_err(|_| BatchError::Build(format!("{} bytes are too many", out.len())))?;
         out[8..12].copy_from_slice(&length.to_be_bytes());

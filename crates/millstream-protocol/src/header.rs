@@ -29,6 +29,7 @@ impl Attributes {
     const LOG_APPEND_TIME: i16 = 1 << 3;
     const TRANSACTIONAL: i16 = 1 << 4;
     const CONTROL: i16 = 1 << 5;
+    const DELETE_HORIZON: i16 = 1 << 6;
 
     /// How the records are packed.
     ///
@@ -51,6 +52,23 @@ impl Attributes {
     /// Whether the batch holds a marker of the broker instead of a user's records.
     pub fn is_control(self) -> bool {
         self.0 & Self::CONTROL != 0
+    }
+
+    /// Whether the base timestamp is the time from which compaction may drop the batch's
+    /// tombstones or its marker (KIP-534).
+    pub fn has_delete_horizon(self) -> bool {
+        self.0 & Self::DELETE_HORIZON != 0
+    }
+
+    /// The same with a delete horizon.
+    pub(crate) fn with_delete_horizon(self) -> Self {
+        Self(self.0 | Self::DELETE_HORIZON)
+    }
+
+    /// The flags that a batch keeps when compaction takes all its records: nothing is packed any
+    /// more, and nothing waits for a delete horizon.
+    pub(crate) fn of_empty(self) -> Self {
+        Self(self.0 & (Self::LOG_APPEND_TIME | Self::TRANSACTIONAL | Self::CONTROL))
     }
 
     pub(crate) fn of(compression: Compression, transactional: bool, control: bool) -> Self {
@@ -76,9 +94,11 @@ pub struct BatchHeader {
     pub attributes: Attributes,
     /// Offset of the last record, counted from `base_offset`.
     pub last_offset_delta: i32,
-    /// Timestamp that the records' deltas count from, in milliseconds.
+    /// Timestamp that the records' deltas count from, in milliseconds; with a delete horizon it
+    /// is that.
     pub base_timestamp: i64,
-    /// Highest timestamp of the batch, in milliseconds.
+    /// Highest timestamp of the batch, in milliseconds. A batch that compaction has emptied
+    /// keeps what it had.
     pub max_timestamp: i64,
     /// Id of an idempotent producer, -1 without.
     pub producer_id: i64,
@@ -138,6 +158,12 @@ impl BatchHeader {
     /// Offset behind the batch.
     pub fn next_offset(&self) -> i64 {
         self.last_offset().saturating_add(1)
+    }
+
+    /// When compaction may drop the batch's tombstones or its marker, in milliseconds since the
+    /// epoch; `None` if compaction has not met one in it yet (KIP-534).
+    pub fn delete_horizon_ms(&self) -> Option<i64> {
+        self.attributes.has_delete_horizon().then_some(self.base_timestamp)
     }
 
     /// Whether an idempotent producer wrote the batch.

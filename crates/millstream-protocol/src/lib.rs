@@ -8,7 +8,7 @@
 //! * [`BatchIter`] splits bytes into [`Batch`]es and looks at headers only.
 //! * [`Batch::check`] compares the checksum; [`Batch::records`] walks the [`Record`]s, which
 //!   borrow from the batch (or from a scratch buffer, if the batch is compressed).
-//! * [`RecordBatchBuilder`] writes a batch; [`header`] patches what a broker may change.
+//! * [`RecordBatchBuilder`] writes a batch, or one anew without some of its records; [`header`] patches what a broker may change.
 //! * [`Compression`] packs and unpacks, always with a bound on the output.
 //!
 //! *Invariant:* no length read from the bytes is trusted. Whatever the input, the functions here

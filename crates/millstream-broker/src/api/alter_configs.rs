@@ -95,6 +95,10 @@ pub(crate) fn alter(
                     .and_then(|setting| setting.value.as_deref());
                 apply(&mut own, row, &change, inherited)?;
             }
+            broker
+                .settings
+                .check_topic(&own)
+                .map_err(|message| Refused::new(ResponseError::InvalidConfig, message))?;
             if validate_only {
                 return Ok(());
             }

@@ -84,6 +84,10 @@ fn create(
         settings::change(&mut own, row, Operation::Set, config.value.as_deref(), None)
             .map_err(|message| Refused::new(ResponseError::InvalidConfig, message))?;
     }
+    broker
+        .settings
+        .check_topic(&own)
+        .map_err(|message| Refused::new(ResponseError::InvalidConfig, message))?;
     let id = if validate_only { Uuid::nil() } else { broker.random.uuid() };
     if !validate_only {
         let Broker { topics, meta, settings, .. } = broker;

@@ -910,6 +910,7 @@ proptest! {
 }
 
 mod bounds;
+mod compaction;
 mod configs;
 mod consumer_groups;
 mod durability;

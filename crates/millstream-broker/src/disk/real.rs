@@ -192,4 +192,9 @@ impl DiskFile for StdFile {
         let since = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
         i64::try_from(since.as_millis()).ok()
     }
+
+    fn set_modified_ms(&self, at_ms: i64) -> io::Result<()> {
+        let since = std::time::Duration::from_millis(u64::try_from(at_ms).unwrap_or(0));
+        self.handle(false)?.set_modified(std::time::UNIX_EPOCH + since)
+    }
 }

@@ -58,13 +58,19 @@ pub(crate) struct AbortedIndex {
     written: usize,
     /// Entries that the file does not have yet.
     pending: Vec<Aborted>,
+    /// Where the last transaction of all entries ended.
+    last_offset: i64,
 }
 
 impl AbortedIndex {
     /// Opens the file as it is.
     pub(crate) fn open(file: Box<dyn DiskFile>) -> io::Result<Self> {
         let written = file.size()? as usize / SIZE;
-        Ok(Self { file, written, pending: Vec::new() })
+        let mut index = Self { file, written, pending: Vec::new(), last_offset: -1 };
+        if written > 0 {
+            index.last_offset = index.read(written - 1, 1)?[0].last_offset;
+        }
+        Ok(index)
     }
 
     /// Starts with no entry, whatever is in the file.
@@ -72,14 +78,33 @@ impl AbortedIndex {
         if file.size()? > 0 {
             file.truncate(0)?;
         }
-        Ok(Self { file, written: 0, pending: Vec::new() })
+        Ok(Self { file, written: 0, pending: Vec::new(), last_offset: -1 })
     }
 
-    /// Adds an entry. It counts even if it cannot be written yet.
+    /// Whether there is no entry.
+    pub(super) fn is_empty(&self) -> bool {
+        self.written == 0 && self.pending.is_empty()
+    }
+
+    pub(super) fn file(&self) -> &dyn DiskFile {
+        &*self.file
+    }
+
+    /// Goes on with the same file under another name.
+    pub(super) fn move_to(&mut self, file: Box<dyn DiskFile>) {
+        self.file = file;
+    }
+
+    /// Adds an entry, unless it is there already: a start that goes on with a segment may meet
+    /// the last ones again. It counts even if it cannot be written yet.
     ///
     /// # Errors
     /// What the disk says.
     pub(crate) fn push(&mut self, entry: Aborted) -> io::Result<()> {
+        if entry.last_offset <= self.last_offset {
+            return Ok(());
+        }
+        self.last_offset = entry.last_offset;
         self.pending.push(entry);
         self.flush()
     }

@@ -14,6 +14,11 @@ use super::{LEADER_EPOCH, LogConfig, PartitionLog, TimestampType, UNPACKED_MAX};
 /// Folders from a log up to the data directory: partition, topic, `topics`, and that one.
 const DIR_DEPTH: usize = 4;
 
+/// The producers' state is noted after so many bytes, and so many more per producer: a start after
+/// a death of the process reads the headers that come behind.
+const SNAPSHOT_BYTES: u64 = 1 << 20;
+const SNAPSHOT_BYTES_PER_PRODUCER: u64 = 4 << 10;
+
 /// Where a batch went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Appended {
@@ -160,6 +165,7 @@ impl PartitionLog {
     ) -> io::Result<()> {
         let header = BatchHeader::parse(bytes).map_err(io::Error::other)?;
         self.roll_if_due(config, now_ms, &header)?;
+        self.snapshot_if_due();
         let segment = self.segments.last_mut().expect("a log has at least one segment");
         if segment.size == 0 {
             self.disk.create_dir_all(&self.dir)?;
@@ -171,6 +177,7 @@ impl PartitionLog {
             return Err(error);
         }
         self.end_offset = header.next_offset();
+        self.since_snapshot += bytes.len() as u64;
         // The batch is in the log. An index that cannot be written is only slower.
         if let Err(error) = segment.note(&header, now_ms, config.index_interval_bytes) {
             tracing::warn!(dir = %self.dir.display(), %error, "cannot write an index");
@@ -190,6 +197,22 @@ impl PartitionLog {
         if self.unflushed >= config.flush_messages { self.flush(now_ms) } else { Ok(()) }
     }
 
+    /// Notes the producers' state before the next batch, which gets an index entry that is written
+    /// at once: a start goes on from the two together.
+    fn snapshot_if_due(&mut self) {
+        let per_producer = SNAPSHOT_BYTES_PER_PRODUCER * self.producers.len() as u64;
+        if self.since_snapshot < SNAPSHOT_BYTES + per_producer {
+            return;
+        }
+        self.since_snapshot = 0;
+        match self.write_producer_snapshot() {
+            Ok(()) => self.last().index_next(),
+            Err(error) => {
+                tracing::warn!(dir = %self.dir.display(), %error, "cannot note the producers' state");
+            }
+        }
+    }
+
     fn roll_if_due(
         &mut self,
         config: &LogConfig,
@@ -203,9 +226,9 @@ impl PartitionLog {
         let full = segment.size + header.size() as u64 > config.segment_bytes;
         // As in Kafka: a segment's time runs by the records' timestamps, where they have some.
         let newest = if header.max_timestamp >= 0 { header.max_timestamp } else { now_ms };
-        let old = segment
-            .first_timestamp
-            .is_some_and(|first| first >= 0 && newest.saturating_sub(first) > config.segment_ms);
+        let old = segment.first_timestamp.is_some_and(|first| {
+            first >= 0 && newest.saturating_sub(first) > config.segment_span_ms()
+        });
         if full || old || segment.is_out_of_offsets(header.last_offset()) {
             self.roll()?;
         }
@@ -219,6 +242,9 @@ impl PartitionLog {
         self.flush(self.last_flush_ms)?;
         self.last().sync_index()?;
         self.write_producer_snapshot()?;
+        // It belongs to the segment that begins here.
+        self.loose_snapshot = None;
+        self.since_snapshot = 0;
         let segment = Segment::create(&*self.disk, &self.dir, self.end_offset)?;
         // The file must be there: after the older ones are deleted, its name is what remembers
         // the end offset.

@@ -23,8 +23,18 @@ pub(crate) struct LogConfig {
     pub(crate) retention_bytes: i64,
     /// Whether `cleanup.policy` contains `delete`: only then does retention apply.
     pub(crate) delete: bool,
-    /// Whether it contains `compact`: only then does every record need a key.
+    /// Whether it contains `compact`: only then is the log compacted, and every record needs a key.
     pub(crate) compact: bool,
+    /// `min.cleanable.dirty.ratio`: compact when more than this share of the bytes is new.
+    pub(crate) min_cleanable_ratio: f64,
+    /// `min.compaction.lag.ms`: records stay out of it for so long.
+    pub(crate) min_compaction_lag_ms: i64,
+    /// `max.compaction.lag.ms`: compact after so long whatever the share.
+    pub(crate) max_compaction_lag_ms: i64,
+    /// `delete.retention.ms`: so long a tombstone stays after the first compaction that met it.
+    pub(crate) delete_retention_ms: i64,
+    /// `segment.index.bytes`: segments whose indexes are larger together are not made one.
+    pub(crate) segment_index_bytes: u64,
     /// `max.message.bytes`: largest batch.
     pub(crate) max_message_bytes: usize,
     /// `message.timestamp.type`.
@@ -45,6 +55,17 @@ pub(crate) struct LogConfig {
     pub(crate) compression: Option<millstream_protocol::Compression>,
 }
 
+impl LogConfig {
+    /// How much time a segment may span: one that is written to is not compacted, so
+    /// `max.compaction.lag.ms` bounds it too (KIP-354).
+    pub(crate) fn segment_span_ms(&self) -> i64 {
+        match self.compact {
+            true => self.segment_ms.min(self.max_compaction_lag_ms),
+            false => self.segment_ms,
+        }
+    }
+}
+
 impl Default for LogConfig {
     fn default() -> Self {
         Self {
@@ -54,6 +75,11 @@ impl Default for LogConfig {
             retention_bytes: -1,
             delete: true,
             compact: false,
+            min_cleanable_ratio: 0.5,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX,
+            delete_retention_ms: 86_400_000,
+            segment_index_bytes: 10 << 20,
             max_message_bytes: 1_048_588,
             timestamp_type: TimestampType::CreateTime,
             timestamp_before_max_ms: i64::MAX,

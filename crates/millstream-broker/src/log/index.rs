@@ -72,9 +72,6 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
 }
 
-/// New entries wait in memory until there are this many, so that an append costs one write.
-const PENDING_MAX: usize = 64;
-
 /// An index file: keys grow strictly from entry to entry.
 pub(crate) struct Index<E> {
     file: Box<dyn DiskFile>,
@@ -103,19 +100,42 @@ impl<E: Entry> Index<E> {
         Ok(Self { file, written: 0, pending: Vec::new(), last: None })
     }
 
+    /// Whether there is no entry.
+    pub(super) fn is_empty(&self) -> bool {
+        self.last.is_none()
+    }
+
+    /// Bytes of all entries.
+    pub(super) fn byte_size(&self) -> u64 {
+        ((self.written + self.pending.len()) * E::SIZE) as u64
+    }
+
+    pub(super) fn file(&self) -> &dyn DiskFile {
+        &*self.file
+    }
+
+    /// Goes on with the same file under another name.
+    pub(super) fn move_to(&mut self, file: Box<dyn DiskFile>) {
+        self.file = file;
+    }
+
     /// The last entry.
     pub(crate) fn last(&self) -> Option<E> {
         self.last
     }
 
-    /// Appends an entry; one whose key is not larger than the last one's says nothing new.
-    pub(crate) fn push(&mut self, entry: E) -> io::Result<()> {
-        if self.last.is_some_and(|last| entry.key() <= last.key()) {
-            return Ok(());
+    /// Appends an entry, which waits in memory; one whose key is not larger than the last one's
+    /// says nothing new.
+    pub(crate) fn push(&mut self, entry: E) {
+        if self.last.is_none_or(|last| entry.key() > last.key()) {
+            self.last = Some(entry);
+            self.pending.push(entry);
         }
-        self.last = Some(entry);
-        self.pending.push(entry);
-        if self.pending.len() >= PENDING_MAX { self.flush() } else { Ok(()) }
+    }
+
+    /// Entries that wait in memory.
+    pub(super) fn pending(&self) -> usize {
+        self.pending.len()
     }
 
     /// Writes what waits in memory. A lost index entry costs a longer scan, nothing else.

@@ -126,6 +126,18 @@ impl Producers {
         if header.base_sequence == expected { Ok(Verdict::New) } else { Err(Refusal::OutOfOrder) }
     }
 
+    /// Whether a batch is what its producer's state rests on: its last one, or the marker that
+    /// has begun its epoch. A start that has lost the snapshots reads the state from there.
+    pub(crate) fn rest_on(&self, header: &BatchHeader) -> bool {
+        let known = self.by_id.get(&header.producer_id).filter(|_| header.has_producer());
+        let Some(producer) = known else { return false };
+        let control = header.attributes.is_control();
+        match producer.batches.back() {
+            Some(last) => !control && last.base_offset == header.base_offset,
+            None => control && header.producer_epoch == producer.epoch,
+        }
+    }
+
     /// Notes a producer's batch that is in the log now.
     pub(crate) fn note(&mut self, header: &BatchHeader, now_ms: i64) {
         if !header.has_producer() || header.attributes.is_control() {
@@ -198,6 +210,11 @@ impl Producers {
     /// The highest id among them that is below `limit`.
     pub(crate) fn highest_id(&self, limit: i64) -> Option<i64> {
         self.by_id.range(..limit).next_back().map(|(id, _)| *id)
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

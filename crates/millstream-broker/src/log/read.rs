@@ -77,7 +77,8 @@ impl PartitionLog {
                 Some(place) => Some(place),
                 None => find_batch(segment, offset)?.map(|(place, _)| place),
             };
-            if let Some(place) = place {
+            // Behind the last batch of a compacted segment there may be a gap before the next.
+            if let Some(place) = place.filter(|place| *place < segment.size) {
                 let bytes = read_batches(segment, place, max_bytes, at_least_one, end)?;
                 if let Some(last) = BatchIter::new(&bytes).flatten().last() {
                     let end = place + bytes.len() as u64;

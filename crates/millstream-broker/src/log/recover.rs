@@ -4,11 +4,13 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use millstream_protocol::{Batch, BatchError, BatchHeader, HEADER_LEN};
+use millstream_protocol::{BatchError, BatchHeader};
 
 use super::marker::Marker;
 use super::producers::Producers;
 use super::segment::Segment;
+use super::swap::{self, Compacted};
+use super::window::{Unreadable, Window};
 use super::{LogConfig, PartitionLog, read, snapshot_path};
 use crate::disk::Disk;
 
@@ -17,12 +19,26 @@ use crate::disk::Disk;
 pub(crate) enum Recovery {
     /// It closed its logs: nothing is scanned.
     Clean,
-    /// The process died: the last segment is scanned and cut at the first broken batch. The
-    /// others were complete before it was begun.
+    /// The process died: what its writes have done is there, and only the last one may be torn.
+    /// The last segment is scanned from its last index entry on and cut at the first broken
+    /// batch. The others were complete before it was begun.
     ProcessCrash,
+    /// It closed its logs and the machine was started anew: all batches are on the medium, the
+    /// newest indexes may not be. The last segment is scanned whole.
+    Reboot,
     /// The machine died: any page may be missing, so everything is scanned.
     MachineCrash,
 }
+
+/// A segment that was read anew.
+struct Scanned {
+    base: i64,
+    /// From this offset on.
+    from: i64,
+}
+
+/// A segment that was read, the offset from which on, the one behind it, and whether that was all.
+type Read = (Segment, i64, i64, bool);
 
 impl PartitionLog {
     /// Opens the log in `dir`, or starts one if there is none. `start_offset` is where deleted
@@ -36,7 +52,12 @@ impl PartitionLog {
     ) -> io::Result<Self> {
         let mut bases = Vec::new();
         let mut snapshots = Vec::new();
-        for name in disk.list(dir)? {
+        let mut names = disk.list(dir)?;
+        if swap::recover(&*disk, dir, &names)? {
+            names = disk.list(dir)?;
+        }
+        let compacted = Compacted::of(&names);
+        for name in &names {
             let Some((stem, kind)) = name.split_once('.') else { continue };
             let Ok(offset) = stem.parse::<i64>() else { continue };
             match kind {
@@ -60,6 +81,11 @@ impl PartitionLog {
             last_flush_ms: 0,
             names_unsynced: false,
             loose_snapshot: None,
+            since_snapshot: 0,
+            compacted,
+            cleaning: None,
+            swap: None,
+            cleaning_failed_ms: None,
         };
         let rebuilt = log.open_segments(&bases, config, recovery)?;
         if log.segments.is_empty() {
@@ -73,22 +99,31 @@ impl PartitionLog {
         let first = log.segments[0].base;
         log.start_offset = start_offset.max(first).min(log.end_offset);
         log.load_producers(&snapshots, &rebuilt)?;
+        let last = log.segments.len() - 1;
+        for scanned in &rebuilt {
+            let number = log.segment_of(scanned.base);
+            log.segments[number].release_index(number < last)?;
+        }
+        if log.compacted.clean_to > log.end_offset {
+            // The end was lost; what comes in its place is not compacted.
+            log.forget_clean()?;
+        }
         Ok(log)
     }
 
-    /// Opens the segments and returns the first offsets of those that were read anew.
+    /// Opens the segments and returns those that were read anew.
     fn open_segments(
         &mut self,
         bases: &[i64],
         config: &LogConfig,
         recovery: Recovery,
-    ) -> io::Result<Vec<i64>> {
+    ) -> io::Result<Vec<Scanned>> {
         let mut rebuilt = Vec::new();
         for (number, base) in bases.iter().enumerate() {
             let is_last = number + 1 == bases.len();
             let scan = match recovery {
                 Recovery::Clean => false,
-                Recovery::ProcessCrash => is_last,
+                Recovery::ProcessCrash | Recovery::Reboot => is_last,
                 Recovery::MachineCrash => true,
             };
             let believed = match scan {
@@ -99,9 +134,16 @@ impl PartitionLog {
                 self.segments.push(segment);
                 continue;
             }
-            let (segment, end_offset, whole) = scan_segment(&*self.disk, &self.dir, *base, config)?;
+            let resumed = match recovery {
+                Recovery::ProcessCrash if is_last => self.resume_segment(*base, config)?,
+                _ => None,
+            };
+            let (segment, from, end_offset, whole) = match resumed {
+                Some(resumed) => resumed,
+                None => self.scan_segment(*base, config)?,
+            };
             self.end_offset = end_offset;
-            rebuilt.push(*base);
+            rebuilt.push(Scanned { base: *base, from });
             if !whole {
                 // What follows a hole has no place in the log any more. The last one goes first
                 // and the hole itself last: an interruption must leave it to be found again.
@@ -123,7 +165,9 @@ impl PartitionLog {
     /// cost all that is behind it.
     fn believe(&mut self, base: i64, is_last: bool) -> io::Result<Option<Segment>> {
         let opened = Segment::open(&*self.disk, &self.dir, base).and_then(|segment| {
-            let end = if is_last && segment.has_index() { end_of(&segment)? } else { base };
+            let gaps_to = self.compacted.gaps_to;
+            let end =
+                if is_last && segment.has_index() { end_of(&segment, gaps_to)? } else { base };
             Ok((segment, end))
         });
         match opened {
@@ -143,13 +187,73 @@ impl PartitionLog {
         }
     }
 
+    /// Goes on with the segment that a dead process has written to, from its last index entry on:
+    /// the batches before it were complete, and the other indexes reach as far. `None` if the
+    /// index cannot be believed.
+    fn resume_segment(&self, base: i64, config: &LogConfig) -> io::Result<Option<Read>> {
+        let mut segment = match Segment::open(&*self.disk, &self.dir, base) {
+            Ok(segment) => segment,
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let Some(entry) = segment.offsets.last() else { return Ok(None) };
+        let (from, place) = (base + i64::from(entry.offset), u64::from(entry.place));
+        let found = Window::default().header(&segment, place, segment.size);
+        if !found.is_ok_and(|header| header.base_offset == from) {
+            return Ok(None);
+        }
+        segment.size = place;
+        let (segment, _, end_offset, whole) = self.scan_on(segment, from, config)?;
+        // An entry of what is cut off must not stay.
+        let ahead =
+            segment.times.last().is_some_and(|last| base + i64::from(last.offset) >= end_offset);
+        Ok((!ahead).then_some((segment, from, end_offset, whole)))
+    }
+
+    /// Reads a whole segment and builds its indexes anew.
+    fn scan_segment(&self, base: i64, config: &LogConfig) -> io::Result<Read> {
+        self.scan_on(Segment::create(&*self.disk, &self.dir, base)?, base, config)
+    }
+
+    /// Reads a segment from what is known of it on, up to the first batch that is broken, where
+    /// the caller cuts the file. Its indexes are held.
+    fn scan_on(&self, mut segment: Segment, from: i64, config: &LogConfig) -> io::Result<Read> {
+        segment.hold_index();
+        let length = segment.file.size()?;
+        let modified = segment.file.modified_ms().unwrap_or(0);
+        let gaps_to = self.compacted.gaps_to;
+        let mut end_offset = from;
+        let mut window = Window::default();
+        while segment.size < length {
+            match check_batch(&segment, &mut window, length, end_offset, gaps_to) {
+                Ok(header) => {
+                    end_offset = header.next_offset();
+                    segment.note(&header, modified, config.index_interval_bytes)?;
+                }
+                Err(Broken::Disk(error)) => return Err(error),
+                Err(Broken::Batch(reason)) => {
+                    tracing::warn!(
+                        dir = %self.dir.display(),
+                        segment = segment.base,
+                        cut_bytes = length - segment.size,
+                        end_offset,
+                        reason,
+                        "cuts the log at a broken batch"
+                    );
+                    return Ok((segment, from, end_offset, false));
+                }
+            }
+        }
+        Ok((segment, from, end_offset, true))
+    }
+
     /// Takes the newest snapshot that is not beyond the end and replays the headers behind it.
-    /// The index of aborted transactions of a segment in `rebuilt` is empty and is filled by the
-    /// replay, which must not begin behind that segment's start then. Of the other snapshots those
+    /// The index of aborted transactions of a segment in `rebuilt` lacks what was read anew and is
+    /// filled by the replay, which must not begin behind that. Of the other snapshots those
     /// at the beginning of a segment stay: a later cut may need them.
-    fn load_producers(&mut self, snapshots: &[i64], rebuilt: &[i64]) -> io::Result<()> {
+    fn load_producers(&mut self, snapshots: &[i64], rebuilt: &[Scanned]) -> io::Result<()> {
         let first = self.segments[0].base;
-        let latest = rebuilt.first().copied().unwrap_or(self.end_offset);
+        let latest = rebuilt.first().map_or(self.end_offset, |scanned| scanned.from);
         let mut from = first;
         let mut found = false;
         for offset in snapshots.iter().rev() {
@@ -188,8 +292,10 @@ impl PartitionLog {
         }
         for number in self.segment_of(from)..self.segments.len() {
             let segment = &self.segments[number];
-            let index = rebuilt.contains(&segment.base);
+            let scanned = rebuilt.iter().find(|scanned| scanned.base == segment.base);
+            let index_from = scanned.map_or(i64::MAX, |scanned| scanned.from);
             let Some((mut place, mut header)) = read::find_batch(segment, from)? else { continue };
+            let mut window = Window::default();
             loop {
                 let segment = &self.segments[number];
                 let at_ms = header.max_timestamp.max(segment.last_append_ms);
@@ -197,13 +303,14 @@ impl PartitionLog {
                     true => Marker::parse(&segment.batch_at(place, &header)?),
                     false => None,
                 };
+                let index = header.base_offset >= index_from;
                 self.note_producer(number, &header, marker, at_ms, index);
                 let segment = &self.segments[number];
                 place += header.size() as u64;
                 if place >= segment.size {
                     break;
                 }
-                header = segment.header_at(place)?;
+                header = window.header(segment, place, segment.size)?;
             }
         }
         Ok(())
@@ -211,90 +318,54 @@ impl PartitionLog {
 }
 
 /// The offset behind a believed segment, from its last index entry on.
-fn end_of(segment: &Segment) -> io::Result<i64> {
+fn end_of(segment: &Segment, gaps_to: i64) -> io::Result<i64> {
     let last = segment.offsets.last();
     let mut place = last.map_or(0, |entry| u64::from(entry.place));
     let mut end = segment.base + last.map_or(0, |entry| i64::from(entry.offset));
+    let mut window = Window::default();
     while place < segment.size {
-        let header = segment.header_at(place)?;
-        if header.base_offset != end {
-            let message = format!("offset {} where {end} must be", header.base_offset);
-            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-        }
+        let header = window.header(segment, place, segment.size)?;
+        check_offsets(&header, end, gaps_to)
+            .map_err(|reason| io::Error::new(io::ErrorKind::InvalidData, reason))?;
         end = header.next_offset();
         place += header.size() as u64;
     }
     Ok(end)
 }
 
-/// Reads a segment up to the first batch that is broken, and builds its indexes anew. Returns the
-/// segment, the offset behind it, and whether that was all; if not, the caller cuts the file.
-fn scan_segment(
-    disk: &dyn Disk,
-    dir: &Path,
-    base: i64,
-    config: &LogConfig,
-) -> io::Result<(Segment, i64, bool)> {
-    let mut segment = Segment::create(disk, dir, base)?;
-    let length = segment.file.size()?;
-    let modified = segment.file.modified_ms().unwrap_or(0);
-    let mut end_offset = base;
-    let mut buffer = Vec::new();
-    let mut broken = None;
-    while segment.size < length {
-        let left = length - segment.size;
-        match check_batch(&segment, left, end_offset, &mut buffer) {
-            Ok(header) => {
-                end_offset = header.next_offset();
-                segment.note(&header, modified, config.index_interval_bytes)?;
-            }
-            Err(Broken::Disk(error)) => return Err(error),
-            Err(Broken::Batch(reason)) => {
-                broken = Some(reason);
-                break;
-            }
+/// The checksum does not cover the offset. Only compaction leaves gaps, and none that reaches
+/// beyond `gaps_to`; elsewhere the offset is known.
+fn check_offsets(header: &BatchHeader, expected: i64, gaps_to: i64) -> Result<(), String> {
+    let offset = header.base_offset;
+    let fits = offset == expected || (expected < offset && offset <= gaps_to);
+    if fits && header.last_offset_delta >= 0 {
+        return Ok(());
+    }
+    Err(format!("offset {offset} where {expected} must be"))
+}
+
+/// Checks the batch at the end of what was read of a segment.
+fn check_batch(
+    segment: &Segment,
+    window: &mut Window,
+    length: u64,
+    expected: i64,
+    gaps_to: i64,
+) -> Result<BatchHeader, Broken> {
+    let broken = |error: BatchError| Broken::Batch(error.to_string());
+    let batch = window.batch(segment, segment.size, length).map_err(|why| match why {
+        Unreadable::Disk(error) => Broken::Disk(error),
+        Unreadable::Batch(BatchError::Truncated { .. }) => {
+            Broken::Batch("the file ends inside the batch".into())
         }
-    }
-    if let Some(reason) = &broken {
-        tracing::warn!(
-            dir = %dir.display(),
-            segment = base,
-            cut_bytes = length - segment.size,
-            end_offset,
-            reason,
-            "cuts the log at a broken batch"
-        );
-    }
-    Ok((segment, end_offset, broken.is_none()))
+        Unreadable::Batch(error) => broken(error),
+    })?;
+    check_offsets(batch.header(), expected, gaps_to).map_err(Broken::Batch)?;
+    batch.check().map_err(broken)?;
+    Ok(*batch.header())
 }
 
 enum Broken {
     Disk(io::Error),
     Batch(String),
-}
-
-fn check_batch(
-    segment: &Segment,
-    left: u64,
-    expected: i64,
-    buffer: &mut Vec<u8>,
-) -> Result<BatchHeader, Broken> {
-    let broken = |error: BatchError| Broken::Batch(error.to_string());
-    buffer.resize(HEADER_LEN, 0);
-    let read = segment.file.read_at(buffer, segment.size).map_err(Broken::Disk)?;
-    let header = BatchHeader::parse(&buffer[..read]).map_err(broken)?;
-    if header.size() as u64 > left {
-        return Err(Broken::Batch("the file ends inside the batch".into()));
-    }
-    // The checksum does not cover the offset. Nothing leaves gaps, so it is known.
-    if header.base_offset != expected || header.last_offset_delta < 0 {
-        return Err(Broken::Batch(format!(
-            "offset {} where {expected} must be",
-            header.base_offset
-        )));
-    }
-    buffer.resize(header.size(), 0);
-    segment.file.read_at(buffer, segment.size).map_err(Broken::Disk)?;
-    Batch::parse(buffer).and_then(|batch| batch.check()).map_err(broken)?;
-    Ok(header)
 }

@@ -35,12 +35,9 @@ impl PartitionLog {
         let limit = now_ms.saturating_sub(config.retention_ms);
         let expired = |log: &Self| {
             let segment = &log.segments[0];
-            let newest = if segment.max_timestamp >= 0 {
-                segment.max_timestamp
-            } else {
-                segment.last_append_ms
-            };
-            segment.size > 0 && newest < limit
+            // Compaction may leave nothing of a segment.
+            let there = segment.size > 0 || log.segments.len() > 1;
+            there && segment.newest_ms() < limit
         };
         while expired(self) {
             self.delete_first()?;
@@ -72,6 +69,9 @@ impl PartitionLog {
     /// Deletes the first segment; if it is the one that is written to, an empty one at the end
     /// offset takes its place first.
     fn delete_first(&mut self) -> io::Result<()> {
+        // What is being compacted is about to go.
+        self.abandon_cleaning();
+        self.finish_swap()?;
         if self.segments.len() == 1 {
             self.roll()?;
         }

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{ControlType, RecordBatchBuilder, header};
+use crate::{Attributes, ControlType, RecordBatchBuilder, header};
 
 type OwnedRecord = (i64, Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Option<Vec<u8>>)>);
 
@@ -210,4 +210,75 @@ proptest! {
             }
         }
     }
+}
+
+/// What compaction does to a batch: offsets, sequence numbers and timestamps of what stays are
+/// as they were.
+#[test]
+fn a_batch_written_anew_keeps_its_place() {
+    for codec in Compression::ALL {
+        let records: Vec<OwnedRecord> = (0..6u8)
+            .map(|n| {
+                let header = ("h".to_owned(), Some(vec![n]));
+                (100 + i64::from(n % 3), Some(vec![n]), (n != 4).then(|| vec![n; 9]), vec![header])
+            })
+            .collect();
+        let bytes = build(codec, &records, 1000);
+        let original = *Batch::parse(&bytes).unwrap().header();
+        for horizon in [None, Some(777_777)] {
+            let mut builder = RecordBatchBuilder::rewriting(&original).unwrap();
+            if let Some(at) = horizon {
+                builder = builder.delete_horizon(at);
+            }
+            let mut expected = Vec::new();
+            for at in [1usize, 4] {
+                let (timestamp, key, value, headers) = &records[at];
+                let pairs: Vec<(&str, Option<&[u8]>)> =
+                    headers.iter().map(|(n, v)| (n.as_str(), v.as_deref())).collect();
+                builder.push_at(at as i32, *timestamp, key.as_deref(), value.as_deref(), pairs);
+                expected.push((1000 + at as i64, records[at].clone()));
+            }
+            let rewritten = builder.finish_rewritten().unwrap();
+            assert_eq!(walk(&rewritten).unwrap(), expected, "{codec} {horizon:?}");
+            let header = *Batch::parse(&rewritten).unwrap().header();
+            assert_eq!(header.delete_horizon_ms(), horizon);
+            assert_eq!((header.base_offset, header.last_offset()), (1000, 1005));
+            assert_eq!((header.record_count, header.max_timestamp), (2, 101));
+            assert_eq!(header.last_sequence(), original.last_sequence());
+            assert_eq!(header.attributes.compression(), Ok(codec));
+            // Once more: the horizon that is there stays.
+            let mut again = RecordBatchBuilder::rewriting(&header).unwrap();
+            again.push_at(4, 101, None, None, []);
+            let again = again.finish_rewritten().unwrap();
+            let header = *Batch::parse(&again).unwrap().header();
+            assert_eq!(header.delete_horizon_ms(), horizon);
+            assert_eq!(walk(&again).unwrap()[0].1.0, 101);
+        }
+        let empty = RecordBatchBuilder::rewriting(&original).unwrap().finish_rewritten().unwrap();
+        assert_eq!(walk(&empty).unwrap(), []);
+        let header = *Batch::parse(&empty).unwrap().header();
+        assert_eq!((empty.len(), header.record_count, header.last_offset()), (61, 0, 1005));
+        assert_eq!((header.producer_id, header.last_sequence()), (5, original.last_sequence()));
+        assert_eq!((header.base_timestamp, header.max_timestamp), (-1, original.max_timestamp));
+        assert_eq!(header.attributes, Attributes::default());
+    }
+}
+
+#[test]
+fn append_time_and_flags_survive_being_written_anew() {
+    let mut builder = RecordBatchBuilder::new(Compression::Zstd).producer(1, 2, 3).transactional();
+    for n in 0..3 {
+        builder.push(n, Some(b"k"), Some(b"v"), []);
+    }
+    let mut bytes = builder.finish(5).unwrap();
+    header::set_log_append_time(&mut bytes, 9_000);
+    let original = *Batch::parse(&bytes).unwrap().header();
+    let mut builder = RecordBatchBuilder::rewriting(&original).unwrap().delete_horizon(50);
+    builder.push_at(2, 9_000, Some(b"k"), None, []);
+    let rewritten = builder.finish_rewritten().unwrap();
+    let header = *Batch::parse(&rewritten).unwrap().header();
+    assert!(header.attributes.is_log_append_time() && header.attributes.is_transactional());
+    assert_eq!((header.max_timestamp, header.delete_horizon_ms()), (9_000, Some(50)));
+    assert_eq!(walk(&rewritten).unwrap()[0].1.0, 9_000);
+    assert!(RecordBatchBuilder::new(Compression::None).finish_rewritten().is_err());
 }

@@ -40,16 +40,20 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             Just(Recovery::MachineCrash)
         ].prop_map(Step::Restart),
     ];
-    proptest::collection::vec(step, 1..80)
+    proptest::collection::vec(step, 1..120)
 }
 
 proptest! {
     /// Whatever producers do and however the log is opened again: readers of committed data may
     /// read up to the first open transaction, and are told of exactly the aborted ones.
     #[test]
-    fn aborted_and_open_transactions_are_never_forgotten(steps in steps()) {
+    fn aborted_and_open_transactions_are_never_forgotten(
+        steps in steps(),
+        segment_bytes in prop_oneof![Just(600u64), Just(1 << 30)],
+        index_interval_bytes in prop_oneof![Just(0u64), Just(100)],
+    ) {
         let disk = MemoryDisk::default();
-        let config = small_segments();
+        let config = LogConfig { segment_bytes, index_interval_bytes, ..LogConfig::default() };
         let mut log = open(&disk, &config, Recovery::Clean);
         let mut open_at = std::collections::BTreeMap::new();
         let mut sequences = [0; 4];
