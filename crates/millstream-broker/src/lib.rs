@@ -11,6 +11,7 @@
 //!  api           one module per request, one table
 //!  topics  coordinator  transactions  fetches    what there is: logs, groups, transactional
 //!                                                ids, waiting fetches
+//!  security  acl                    who somebody is (TLS, SASL), and what he may do
 //!  log  group  journal  settings    one partition, one group, one durable map, the tables
 //!  disk  wire                       files behind a trait; frames, checked before decoding
 //! ```
@@ -32,6 +33,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod acl;
 mod api;
 mod broker;
 mod config;
@@ -45,6 +47,7 @@ mod handle;
 mod journal;
 mod log;
 mod random;
+mod security;
 mod server;
 mod settings;
 mod topics;
@@ -56,3 +59,4 @@ pub use embedded::{EmbeddedError, ensure_running};
 pub use error::BrokerError;
 pub use handle::{BrokerHandle, BrokerStopper};
 pub use random::{Random, SystemRandom};
+pub use security::{Listener, SecurityConfig, SecurityProtocol, TlsFiles};

@@ -22,6 +22,7 @@ use millstream_protocol::BatchIter;
 use uuid::Uuid;
 
 use super::check_leader_epoch;
+use crate::acl::{AclOperation, Resource};
 use crate::broker::{Broker, Context, Reply};
 use crate::fetches::Fetch;
 use crate::log::PartitionLog;
@@ -31,7 +32,7 @@ pub(crate) fn handle(broker: &mut Broker, context: &Context, request: FetchReque
         let code = ResponseError::FetchSessionIdNotFound.code();
         return context.reply(&FetchResponse::default().with_error_code(code));
     }
-    let collected = collect(broker, &request);
+    let collected = collect(broker, context, &request);
     // More than the answer may hold would never be there.
     let min_bytes =
         usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max(broker, &request));
@@ -50,7 +51,7 @@ pub(crate) fn handle(broker: &mut Broker, context: &Context, request: FetchReque
 
 /// The answer to a fetch that has waited, with what is there now.
 pub(crate) fn answer(broker: &mut Broker, fetch: &Fetch) -> Bytes {
-    let collected = collect(broker, &fetch.request);
+    let collected = collect(broker, &fetch.context, &fetch.request);
     fetch.context.frame(&collected.response)
 }
 
@@ -69,7 +70,7 @@ fn bytes_max(broker: &Broker, request: &FetchRequest) -> usize {
     broker.settings.number("fetch.max.bytes").min(i64::from(request.max_bytes.max(0))) as usize
 }
 
-fn collect(broker: &mut Broker, request: &FetchRequest) -> Collected {
+fn collect(broker: &mut Broker, context: &Context, request: &FetchRequest) -> Collected {
     let mut left = bytes_max(broker, request);
     let mut collected = Collected {
         response: FetchResponse::default(),
@@ -90,7 +91,9 @@ fn collect(broker: &mut Broker, request: &FetchRequest) -> Collected {
                 None => Err(ResponseError::UnknownTopicId),
                 Some(name) => {
                     let first = collected.bytes == 0;
-                    read(broker, name, asked, left, first, committed_only)
+                    broker
+                        .allow(context, AclOperation::Read, Resource::Topic(name))
+                        .and_then(|()| read(broker, name, asked, left, first, committed_only))
                 }
             };
             let data = match outcome {

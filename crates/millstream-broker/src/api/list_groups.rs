@@ -5,6 +5,7 @@ use kafka_protocol::messages::list_groups_response::ListedGroup;
 use kafka_protocol::messages::{ListGroupsRequest, ListGroupsResponse};
 
 use super::text;
+use crate::acl::{AclOperation, Resource};
 use crate::broker::{Broker, Context, Reply};
 
 /// The only type of group there is.
@@ -14,11 +15,15 @@ pub(crate) fn handle(broker: &mut Broker, context: &Context, request: ListGroups
     let passes = |filter: &[kafka_protocol::protocol::StrBytes], value: &str| {
         filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(value))
     };
+    let sees_all = broker.may(context, AclOperation::Describe, Resource::Cluster);
     let groups = broker
         .coordinator
         .groups()
         .filter(|(_, group)| passes(&request.states_filter, group.state().name()))
         .filter(|_| passes(&request.types_filter, TYPE))
+        .filter(|(name, _)| {
+            sees_all || broker.may(context, AclOperation::Describe, Resource::Group(name))
+        })
         .map(|(name, group)| {
             let mut row = ListedGroup::default()
                 .with_group_id(text(name).into())

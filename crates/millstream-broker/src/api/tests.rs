@@ -31,6 +31,10 @@ impl Random for Counting {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         self.0
     }
+
+    fn secret(&mut self, out: &mut [u8]) {
+        out.fill_with(|| (self.next_u64() >> 56) as u8);
+    }
 }
 
 struct Bench {
@@ -42,7 +46,7 @@ struct Bench {
 fn open(disk: &MemoryDisk, clock: &Arc<ManualClock>, config: &BrokerConfig) -> Broker {
     Broker::open(
         config,
-        SocketAddr::from(([127, 0, 0, 1], 9092)),
+        &[SocketAddr::from(([127, 0, 0, 1], 9092))],
         Arc::new(disk.clone()),
         Arc::clone(clock) as Arc<dyn Clock>,
         Box::new(Counting(disk.changes())),
@@ -54,7 +58,7 @@ fn open(disk: &MemoryDisk, clock: &Arc<ManualClock>, config: &BrokerConfig) -> B
 fn try_open(disk: &MemoryDisk, clock: &Arc<ManualClock>, boot_id: &str) -> std::io::Result<Broker> {
     Broker::open(
         &BrokerConfig::new("/data"),
-        SocketAddr::from(([127, 0, 0, 1], 9092)),
+        &[SocketAddr::from(([127, 0, 0, 1], 9092))],
         Arc::new(disk.clone()),
         Arc::clone(clock) as Arc<dyn Clock>,
         Box::new(Counting(disk.changes())),

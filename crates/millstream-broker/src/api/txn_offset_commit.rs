@@ -13,6 +13,7 @@ use kafka_protocol::messages::txn_offset_commit_response::{
 use kafka_protocol::messages::{TxnOffsetCommitRequest, TxnOffsetCommitResponse};
 
 use super::code_of;
+use crate::acl::{AclOperation, Resource};
 use crate::broker::{Broker, Context, OFFSETS_TOPIC, Reply};
 use crate::coordinator::Committed;
 use crate::group::MemberKey;
@@ -35,6 +36,8 @@ pub(crate) fn handle(
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
         let known = broker.topics.get(&topic.name);
+        let allowed = allowed
+            .and_then(|()| broker.allow(context, AclOperation::Read, Resource::Topic(&topic.name)));
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
             let index = partition.partition_index;
@@ -90,6 +93,9 @@ fn check(
     context: &Context,
     request: &TxnOffsetCommitRequest,
 ) -> Result<(), ResponseError> {
+    let transactional = Resource::TransactionalId(&request.transactional_id);
+    broker.allow(context, AclOperation::Write, transactional)?;
+    broker.allow(context, AclOperation::Read, Resource::Group(&request.group_id))?;
     if request.group_id.is_empty() {
         return Err(ResponseError::InvalidGroupId);
     }
