@@ -23,21 +23,19 @@ pub(crate) fn handle(
     let (now, wall) = (broker.clock.monotonic(), broker.clock.wall());
     let key = MemberKey { id: &request.member_id, instance: request.group_instance_id.as_deref() };
     let generation = request.generation_id_or_member_epoch;
-    let allowed = broker
-        .allow(context, AclOperation::Read, Resource::Group(&request.group_id))
-        .and_then(|()| match request.group_id.is_empty() {
-            true => Err(ResponseError::InvalidGroupId),
-            false => {
-                broker.coordinator.check_commit(&request.group_id, &key, generation, now, wall)
-            }
-        });
+    let rights = broker.allow(context, AclOperation::Read, Resource::Group(&request.group_id));
+    let allowed = rights.and_then(|()| match request.group_id.is_empty() {
+        true => Err(ResponseError::InvalidGroupId),
+        false => broker.coordinator.check_commit(&request.group_id, &key, generation, now, wall),
+    });
     let metadata_max = broker.settings.number("offset.metadata.max.bytes") as usize;
     let mut offsets = Vec::new();
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
         let known = broker.topics.get(&topic.name);
-        let allowed = allowed
-            .and_then(|()| broker.allow(context, AclOperation::Read, Resource::Topic(&topic.name)));
+        let allowed = rights
+            .and_then(|()| broker.allow(context, AclOperation::Read, Resource::Topic(&topic.name)))
+            .and(allowed);
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
             let index = partition.partition_index;

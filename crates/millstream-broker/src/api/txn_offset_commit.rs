@@ -29,15 +29,20 @@ pub(crate) fn handle(
     context: &Context,
     request: TxnOffsetCommitRequest,
 ) -> Reply {
-    let allowed = check(broker, context, &request);
+    let transactional = Resource::TransactionalId(&request.transactional_id);
+    let rights = broker.allow(context, AclOperation::Write, transactional).and_then(|()| {
+        broker.allow(context, AclOperation::Read, Resource::Group(&request.group_id))
+    });
+    let allowed = rights.and_then(|()| check(broker, context, &request));
     let wall = broker.clock.wall();
     let metadata_max = broker.settings.number("offset.metadata.max.bytes") as usize;
     let mut offsets = Vec::new();
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
         let known = broker.topics.get(&topic.name);
-        let allowed = allowed
-            .and_then(|()| broker.allow(context, AclOperation::Read, Resource::Topic(&topic.name)));
+        let allowed = rights
+            .and_then(|()| broker.allow(context, AclOperation::Read, Resource::Topic(&topic.name)))
+            .and(allowed);
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
             let index = partition.partition_index;
@@ -93,9 +98,6 @@ fn check(
     context: &Context,
     request: &TxnOffsetCommitRequest,
 ) -> Result<(), ResponseError> {
-    let transactional = Resource::TransactionalId(&request.transactional_id);
-    broker.allow(context, AclOperation::Write, transactional)?;
-    broker.allow(context, AclOperation::Read, Resource::Group(&request.group_id))?;
     if request.group_id.is_empty() {
         return Err(ResponseError::InvalidGroupId);
     }

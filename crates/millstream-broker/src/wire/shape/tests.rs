@@ -144,7 +144,11 @@ fn decode(key: ApiKey, version: i16, body: &[u8]) -> Result<usize, String> {
         EndTxn => EndTxnRequest, WriteTxnMarkers => WriteTxnMarkersRequest,
         TxnOffsetCommit => TxnOffsetCommitRequest,
         DescribeTransactions => DescribeTransactionsRequest,
-        ListTransactions => ListTransactionsRequest,
+        ListTransactions => ListTransactionsRequest, SaslHandshake => SaslHandshakeRequest,
+        SaslAuthenticate => SaslAuthenticateRequest, DescribeAcls => DescribeAclsRequest,
+        CreateAcls => CreateAclsRequest, DeleteAcls => DeleteAclsRequest,
+        DescribeUserScramCredentials => DescribeUserScramCredentialsRequest,
+        AlterUserScramCredentials => AlterUserScramCredentialsRequest,
     }
     .map(|()| bytes.len())
     .map_err(|error| error.to_string())
