@@ -265,7 +265,9 @@ impl Broker {
     /// Takes over what was read from the files that were named at the start.
     pub(crate) fn secure(&mut self, secrets: Secrets) {
         let names: Vec<&str> = secrets.mechanisms.iter().map(|known| known.name()).collect();
-        self.settings.set_static("sasl.enabled.mechanisms", names.join(","));
+        if !names.is_empty() {
+            self.settings.set_static("sasl.enabled.mechanisms", names.join(","));
+        }
         self.security.secrets = secrets;
     }
 
