@@ -54,15 +54,16 @@ def unsigned_token(user, seconds):
 class SecuredBroker(EmbeddedBroker):
     """An embedded broker with a listener of each protocol; `addresses` has them by protocol."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, *options):
         super().__init__(directory)
+        self.options = options
         self.certificates = Certificates(directory)
         self.users = directory / "users"
         self.users.write_text("".join(f"{name}:{password}\n" for name, password in USERS.items()))
         self.users.chmod(0o600)
         self.addresses = {}
 
-    def start(self, *options):
+    def start(self):
         listeners = [
             word for protocol in ("SSL", "SASL_PLAINTEXT", "SASL_SSL")
             for word in ("--listen", f"{protocol}://127.0.0.1:0")
@@ -71,7 +72,7 @@ class SecuredBroker(EmbeddedBroker):
         super().start(
             *listeners, "--tls-cert", str(certificates.pem("broker")), "--tls-key", str(certificates.key("broker")),
             "--tls-client-ca", str(certificates.pem("ca")), "--users", str(self.users),
-            "--oauth-unsecured-for-tests", "--super-user", "User:root", *options,
+            "--oauth-unsecured-for-tests", "--super-user", "User:root", *self.options,
         )
         self.addresses = dict(re.findall(r"(SSL|SASL_PLAINTEXT|SASL_SSL)://(127\.0\.0\.1:\d+)", self.said))
         return self

@@ -45,9 +45,9 @@ def secured(tmp_path_factory):
     """A broker with a listener of each protocol, users and access control lists; `root` may do everything."""
     if not shutil.which("openssl"):
         pytest.skip("NO openssl HERE: no certificates can be made")
-    broker = SecuredBroker(tmp_path_factory.mktemp("secured"))
+    broker = SecuredBroker(tmp_path_factory.mktemp("secured"), "--acl")
     broker.certificates.sign("ann", "/O=Example/CN=ann")
-    broker.start("--acl")
+    broker.start()
     yield broker
     assert broker.is_alive(), f"the broker has ended:\n{broker.last_words()}"
     words = broker.last_words()

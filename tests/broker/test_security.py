@@ -73,17 +73,16 @@ def consume(settings, topic, group):
         consumer.close()
 
 
-def errors_of(settings):
-    """What a client is told when it cannot get through."""
+def wait_to_be_told(settings, expected):
+    """Waits until a client that cannot get through is told why."""
     told = []
-    admin = AdminClient({**settings, "error_cb": told.append})
+    admin = AdminClient({**settings, "error_cb": lambda error: told.append(str(error))})
 
     def is_told():
         admin.poll(0.2)
-        return any(error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL) for error in told)
+        return any(expected in text for text in told)
 
-    wait_for(is_told, "the client to be told what is wrong")
-    return " ".join(str(error) for error in told)
+    wait_for(is_told, f"a client to be told {expected!r}")
 
 
 @pytest.mark.parametrize("protocol", ["SASL_PLAINTEXT", "SASL_SSL"])
@@ -102,14 +101,13 @@ def test_librdkafka_by_certificate(secured, made, grant):
     assert produce(settings, made).code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
     grant(ResourceType.TOPIC, made, AclOperation.WRITE, principal="User:CN=ann,O=Example")
     assert produce(settings, made) is None
-    assert "ertificate" in errors_of(secured.librdkafka("SSL"))
+    wait_to_be_told(secured.librdkafka("SSL"), "certificate required")
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
 def test_a_wrong_password(secured, mechanism):
-    told = errors_of(secured.librdkafka("SASL_SSL", mechanism, password="hunter2"))
+    wait_to_be_told(secured.librdkafka("SASL_SSL", mechanism, password="hunter2"), "uthentication failed")
     assert "hunter2" not in secured.last_words()
-    assert "uthentication failed" in told
 
 
 def test_a_client_without_tls_at_a_listener_that_has_it(secured):
@@ -175,16 +173,18 @@ def test_credentials_that_are_set_while_it_runs(secured, root, made, grant):
     settings = secured.librdkafka("SASL_SSL", "SCRAM-SHA-512", "eve", "eve's password")
     assert produce(settings, made) is None
     ann = AdminClient(secured.librdkafka("SASL_SSL", "PLAIN"))
+    # The refusal of a description would crash librdkafka 2.12, whichever broker it comes from.
+    change = UserScramCredentialUpsertion("eve", info, b"ann's idea")
     with pytest.raises(KafkaException) as refused:
-        ann.describe_user_scram_credentials(["eve"])["eve"].result(PATIENCE)
+        ann.alter_user_scram_credentials([change])["eve"].result(PATIENCE)
     assert refused.value.args[0].code() == KafkaError.CLUSTER_AUTHORIZATION_FAILED
     deletion = UserScramCredentialDeletion("eve", ScramMechanism.SCRAM_SHA_512)
     root.alter_user_scram_credentials([deletion])["eve"].result(PATIENCE)
-    assert "uthentication failed" in errors_of(settings)
+    wait_to_be_told(settings, "uthentication failed")
 
 
 def test_rights_and_credentials_survive(tmp_path, topic):
-    with SecuredBroker(tmp_path).start("--acl") as broker:
+    with SecuredBroker(tmp_path, "--acl") as broker:
         root = AdminClient(broker.librdkafka("SASL_PLAINTEXT", "PLAIN", "root"))
         root.create_topics([NewTopic(topic, 1, 1)])[topic].result(PATIENCE)
         rule = AclBinding(ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, "User:eve", "*",
@@ -194,7 +194,7 @@ def test_rights_and_credentials_survive(tmp_path, topic):
         change = UserScramCredentialUpsertion("eve", info, b"eve's password")
         root.alter_user_scram_credentials([change])["eve"].result(PATIENCE)
         broker.kill()
-        broker.start("--acl")
+        broker.start()
         eve = broker.librdkafka("SASL_SSL", "SCRAM-SHA-256", "eve", "eve's password")
         assert produce(eve, topic) is None
         kept = b"".join(path.read_bytes() for path in (tmp_path / "data" / "security").iterdir())
@@ -202,9 +202,10 @@ def test_rights_and_credentials_survive(tmp_path, topic):
 
 
 def test_a_session_is_opened_anew_before_it_ends(tmp_path, topic):
-    with SecuredBroker(tmp_path).start("--set", "connections.max.reauth.ms=2000") as broker:
+    with SecuredBroker(tmp_path, "--set", "connections.max.reauth.ms=2000") as broker:
         settings = broker.librdkafka("SASL_SSL", "SCRAM-SHA-256")
-        AdminClient(settings).create_topics([NewTopic(topic, 1, 1)])[topic].result(PATIENCE)
+        admin = AdminClient(settings)
+        admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(PATIENCE)
         told = []
         producer = Producer({**settings, "error_cb": told.append})
         delivered = []

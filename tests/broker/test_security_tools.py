@@ -11,9 +11,8 @@ def tool(kafka_tool, secured, tmp_path):
 
     def run(name, user, *arguments, password=None, **options):
         settings = secured.java(tmp_path, "SASL_SSL", "SCRAM-SHA-512", user, password)
-        flag = {"console-producer": "--producer.config", "console-consumer": "--consumer.config"}
-        return kafka_tool(name, "--bootstrap-server", secured.addresses["SASL_SSL"],
-                          flag.get(name, "--command-config"), settings, *arguments, **options)
+        return kafka_tool(name, "--bootstrap-server", secured.addresses["SASL_SSL"], "--command-config", settings,
+                          *arguments, **options)
 
     return run
 

@@ -9,6 +9,8 @@ mod stored;
 
 use kafka_protocol::ResponseError;
 
+use crate::topics::Refused;
+
 pub(crate) use authorizer::Authorizer;
 pub(crate) use filter::RuleFilter;
 pub(crate) use stored::{decode_rule, encode_rule};
@@ -141,6 +143,23 @@ impl<'a> Resource<'a> {
             Self::TransactionalId(_) => ResponseError::TransactionalIdAuthorizationFailed,
         }
     }
+}
+
+/// What somebody is told who may not, in Kafka's words.
+pub(crate) fn denied_text(code: ResponseError) -> &'static str {
+    match code {
+        ResponseError::TopicAuthorizationFailed => "Topic authorization failed.",
+        ResponseError::GroupAuthorizationFailed => "Group authorization failed.",
+        ResponseError::TransactionalIdAuthorizationFailed => {
+            "Transactional Id authorization failed."
+        }
+        _ => "Cluster authorization failed.",
+    }
+}
+
+/// The refusal of somebody who may not, for answers that carry a text.
+pub(crate) fn refused(code: ResponseError) -> Refused {
+    Refused::new(code, denied_text(code))
 }
 
 /// One entry of an access control list. Its order is that in which lists show rules: by resource.

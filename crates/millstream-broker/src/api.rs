@@ -1,7 +1,8 @@
 //! The requests this broker serves: one module each, and the table below.
 //!
 //! To add one: write its module, add a line to [`TABLE`] with its versions and its
-//! [shape](crate::wire::shape), and strike it from `NOT_IMPLEMENTED.md`. ApiVersions, which
+//! [shape](crate::wire::shape), have it ask for the rights that Kafka asks for
+//! (`broker.allow(..)`, and a row in `tests/acls.rs`), and strike it from `NOT_IMPLEMENTED.md`. ApiVersions, which
 //! clients ask first, answers from the table.
 
 pub(crate) mod add_offsets_to_txn;
@@ -17,6 +18,7 @@ pub(crate) mod delete_groups;
 pub(crate) mod delete_records;
 pub(crate) mod delete_topics;
 pub(crate) mod describe_acls;
+pub(crate) mod describe_client_quotas;
 pub(crate) mod describe_cluster;
 pub(crate) mod describe_configs;
 pub(crate) mod describe_groups;
@@ -124,6 +126,7 @@ pub(crate) static TABLE: &[Api] = &[
     api!(IncrementalAlterConfigs, 0..=1, "[1 s [s 1 s]] 1", incremental_alter_configs),
     api!(ListPartitionReassignments, 0..=0, "4 [s [4]]", list_partition_reassignments),
     api!(OffsetDelete, 0..=0, "s [s [{4}]]", offset_delete),
+    api!(DescribeClientQuotas, 0..=1, "[s 1 s] 1", describe_client_quotas),
     api!(DescribeUserScramCredentials, 0..=0, "[{s}]", describe_user_scram_credentials),
     api!(AlterUserScramCredentials, 0..=0, "[s 1] [s 1 4 b b]", alter_user_scram_credentials),
     api!(DescribeCluster, 0..=2, "1 1@1.. 1@2..", describe_cluster),

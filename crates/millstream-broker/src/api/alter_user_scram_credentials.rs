@@ -15,7 +15,7 @@ use kafka_protocol::messages::{
 };
 
 use super::{describe_user_scram_credentials, text};
-use crate::acl::AclOperation;
+use crate::acl::{self, AclOperation};
 use crate::broker::{Broker, Context, Reply};
 use crate::security::Security;
 use crate::security::scram::{Hash, ITERATIONS_MAX, ITERATIONS_MIN, SALT_MAX, Verifier};
@@ -29,7 +29,7 @@ pub(crate) fn handle(
     request: AlterUserScramCredentialsRequest,
 ) -> Reply {
     let allowed = describe_user_scram_credentials::check(broker, context, AclOperation::Alter)
-        .map_err(|code| Refused::new(code, code.to_string()));
+        .map_err(acl::refused);
     let deletions = request.deletions.iter().map(|asked| (&asked.name, asked.mechanism, None));
     let upsertions =
         request.upsertions.iter().map(|asked| (&asked.name, asked.mechanism, Some(asked)));

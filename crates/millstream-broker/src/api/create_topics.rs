@@ -15,7 +15,7 @@ use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 use uuid::Uuid;
 
 use super::{DESCRIBED_MAX, NODE, text};
-use crate::acl::{AclOperation, Resource};
+use crate::acl::{self, AclOperation, Resource};
 use crate::broker::{Broker, Context, NODE_ID, Reply};
 use crate::settings::{self, Operation, Values, table};
 use crate::topics::Refused;
@@ -38,7 +38,7 @@ pub(crate) fn handle(
             )),
             1 => broker
                 .allow_by_cluster(context, AclOperation::Create, Resource::Topic(&topic.name))
-                .map_err(|code| Refused::new(code, code.to_string()))
+                .map_err(acl::refused)
                 .and_then(|()| create(broker, &topic, request.validate_only)),
             _ => Err(Refused::new(
                 ResponseError::InvalidRequest,

@@ -7,7 +7,7 @@ use kafka_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse, TopicN
 use uuid::Uuid;
 
 use super::{text, topic_name};
-use crate::acl::{AclOperation, Resource};
+use crate::acl::{self, AclOperation, Resource};
 use crate::broker::{Broker, Context, Reply};
 use crate::topics::Refused;
 
@@ -71,7 +71,7 @@ fn delete(
     };
     broker
         .allow_by_cluster(context, AclOperation::Delete, Resource::Topic(&name))
-        .map_err(|code| Refused::new(code, code.to_string()))?;
+        .map_err(acl::refused)?;
     let id = broker.topics.delete(&mut broker.meta, &name)?;
     broker.fetches.topic_deleted(id);
     broker.coordinator.topic_deleted(&name)?;

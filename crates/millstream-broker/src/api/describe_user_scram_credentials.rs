@@ -15,7 +15,7 @@ use kafka_protocol::messages::{
 };
 
 use super::text;
-use crate::acl::{AclOperation, Resource};
+use crate::acl::{AclOperation, Resource, denied_text};
 use crate::broker::{Broker, Context, Reply};
 use crate::security::scram::Hash;
 
@@ -27,7 +27,7 @@ pub(crate) fn handle(
     let response = DescribeUserScramCredentialsResponse::default();
     if let Err(code) = check(broker, context, AclOperation::Describe) {
         let response =
-            response.with_error_code(code.code()).with_error_message(Some(text(code.to_string())));
+            response.with_error_code(code.code()).with_error_message(Some(text(denied_text(code))));
         return context.reply(&response);
     }
     let known = broker.security.scram_users();

@@ -8,7 +8,7 @@ use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 
 use super::{NODE, text};
-use crate::acl::{AclOperation, Resource};
+use crate::acl::{AclOperation, Resource, denied_text};
 use crate::broker::{Broker, Context, Reply};
 
 const GROUP: i8 = 0;
@@ -63,5 +63,5 @@ fn refusal(
         }
     };
     let denied = broker.allow(context, AclOperation::Describe, resource).err()?;
-    Some((denied, denied.to_string()))
+    Some((denied, denied_text(denied).to_owned()))
 }

@@ -6,7 +6,7 @@ use kafka_protocol::messages::{
 };
 
 use super::text;
-use crate::acl::{AclOperation, Resource};
+use crate::acl::{AclOperation, Resource, denied_text};
 use crate::broker::{Broker, Context, Reply};
 
 pub(crate) fn handle(
@@ -18,7 +18,9 @@ pub(crate) fn handle(
     match broker.allow(context, AclOperation::Describe, Resource::Cluster) {
         Ok(()) => context.reply(&response),
         Err(code) => context.reply(
-            &response.with_error_code(code.code()).with_error_message(Some(text(code.to_string()))),
+            &response
+                .with_error_code(code.code())
+                .with_error_message(Some(text(denied_text(code)))),
         ),
     }
 }

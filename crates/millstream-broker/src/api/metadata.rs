@@ -12,7 +12,7 @@ use kafka_protocol::messages::{MetadataRequest, MetadataResponse};
 use uuid::Uuid;
 
 use super::{NODE, distinct, operations, text, topic_name};
-use crate::acl::{AclOperation, Resource};
+use crate::acl::{self, AclOperation, Resource};
 use crate::broker::{Broker, Context, Reply};
 use crate::log::LEADER_EPOCH;
 use crate::settings::Values;
@@ -83,7 +83,7 @@ fn auto_create(broker: &mut Broker, context: &Context, name: &str) -> Result<(),
     }
     broker
         .allow_by_cluster(context, AclOperation::Create, Resource::Topic(name))
-        .map_err(|code| Refused::new(code, code.to_string()))?;
+        .map_err(acl::refused)?;
     let partitions = i32::try_from(broker.settings.number("num.partitions")).unwrap_or(1);
     broker.topics.check_new(name, partitions)?;
     let id = broker.random.uuid();

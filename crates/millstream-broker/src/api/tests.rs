@@ -650,6 +650,7 @@ fn every_version_of_every_request_is_answered() {
         let filter = delete_acls_request::DeleteAclsFilter::default();
         DeleteAclsRequest::default().with_filters(vec![filter])
     });
+    each!(DescribeClientQuotas, |_version| DescribeClientQuotasRequest::default());
     each!(DescribeUserScramCredentials, |_version| {
         DescribeUserScramCredentialsRequest::default()
     });

@@ -4,7 +4,7 @@
 use kafka_protocol::ResponseError;
 
 use super::{Broker, Context, Endpoint};
-use crate::acl::{AclOperation, Resource, ResourceType};
+use crate::acl::{self, AclOperation, Resource, ResourceType};
 use crate::api::operations;
 use crate::topics::Refused;
 
@@ -52,8 +52,7 @@ impl Broker {
         operation: AclOperation,
         resource: Resource<'_>,
     ) -> Result<(), Refused> {
-        self.allow(context, operation, resource)
-            .map_err(|code| Refused::new(code, code.to_string()))
+        self.allow(context, operation, resource).map_err(acl::refused)
     }
 
     /// Whether a client may do that with the cluster, or, failing that, with the resource.

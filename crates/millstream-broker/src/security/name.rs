@@ -196,6 +196,19 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..60)) {
+            let _ = subject(&bytes);
+            let _ = distinguished_name(&bytes);
+            let _ = distinguished_name(&element(SET, &element(SEQUENCE, &bytes)));
+            let _ = dotted(&bytes);
+            for tag in [UTF8_STRING, T61_STRING, BMP_STRING, UNIVERSAL_STRING, 0x05] {
+                let _ = string(tag, &bytes).map(|text| escaped(&text));
+            }
+        }
+    }
+
     #[test]
     fn what_is_no_name_gives_none() {
         for bad in [&[0x31][..], &[0x31, 2, 0x30, 5], &[0x30, 0], &[0x31, 2, 0x30, 0], b"garbage"] {

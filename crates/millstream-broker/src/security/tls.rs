@@ -193,3 +193,38 @@ pub(crate) fn describe(error: &std::io::Error) -> String {
         None => error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failed_handshakes_are_told_in_words() {
+        let alert = rustls::Error::AlertReceived;
+        for (error, expected) in [
+            (
+                rustls::Error::InvalidCertificate(CertificateError::Expired),
+                "the client's certificate has expired",
+            ),
+            (
+                rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer),
+                "an authority that --tls-client-ca does not name",
+            ),
+            (rustls::Error::NoCertificatesPresented, "the client has no certificate"),
+            (
+                alert(AlertDescription::CertificateExpired),
+                "the client says that the broker's certificate has expired",
+            ),
+            (alert(AlertDescription::UnknownCA), "does not trust the broker's certificate"),
+            (
+                rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType),
+                "is not TLS",
+            ),
+        ] {
+            let text = describe(&std::io::Error::other(error));
+            assert!(text.contains(expected), "{text}");
+        }
+        let cut = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "tls handshake eof");
+        assert_eq!(describe(&cut), "tls handshake eof");
+    }
+}

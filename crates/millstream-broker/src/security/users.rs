@@ -101,9 +101,11 @@ impl Users {
         self.verifiers.iter().map(|((name, _), verifier)| (name.as_str(), verifier))
     }
 
-    /// A salt for somebody who is not known: always the same for a name, as that of a user is.
-    pub(crate) fn salt_for_nobody(&self, name: &str) -> Vec<u8> {
-        let tag = self.key.as_ref().map(|key| hmac::sign(key, name.as_bytes()));
+    /// A salt for somebody who is not known: always the same for a name and a mechanism, as that
+    /// of a user is.
+    pub(crate) fn salt_for_nobody(&self, name: &str, hash: Hash) -> Vec<u8> {
+        let message = format!("{}:{name}", hash.mechanism());
+        let tag = self.key.as_ref().map(|key| hmac::sign(key, message.as_bytes()));
         tag.map_or_else(Vec::new, |tag| tag.as_ref()[..SALT_BYTES].to_vec())
     }
 }
@@ -131,8 +133,10 @@ mod tests {
         assert!(Hash::ALL.iter().all(|hash| users.verifier("ann", *hash).is_some()));
         assert!(users.verifier("bob", Hash::Sha256).is_some());
         assert!(users.verifier("bob", Hash::Sha512).is_none());
-        assert_eq!(users.salt_for_nobody("eve"), users.salt_for_nobody("eve"));
-        assert_ne!(users.salt_for_nobody("eve"), users.salt_for_nobody("eva"));
+        let salt = |name, hash| users.salt_for_nobody(name, hash);
+        assert_eq!(salt("eve", Hash::Sha256), salt("eve", Hash::Sha256));
+        assert_ne!(salt("eve", Hash::Sha256), salt("eva", Hash::Sha256));
+        assert_ne!(salt("eve", Hash::Sha256), salt("eve", Hash::Sha512));
     }
 
     #[test]

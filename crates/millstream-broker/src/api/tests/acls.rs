@@ -105,7 +105,6 @@ macro_rules! case {
             ask: Box::new(|bench, who| {
                 let request = $request;
                 let response = bench.ask_as(who, $version, &request);
-                #[expect(clippy::redundant_closure_call, reason = "the table gives closures")]
                 ($code)(&response)
             }),
             denied: $denied,
@@ -303,6 +302,8 @@ fn table() -> Vec<Case> {
             DescribeTopicPartitionsRequest::default().with_topics(vec![row])
                 .with_response_partition_limit(10).with_cursor(None)
         }, |r: &DescribeTopicPartitionsResponse| r.topics[0].error_code, 29, [topic(Describe)]),
+        case!(DescribeClientQuotas v 1, DescribeClientQuotasRequest::default(),
+            |r: &DescribeClientQuotasResponse| r.error_code, 31, [cluster(DescribeConfigs)]),
         case!(DescribeUserScramCredentials v 0, DescribeUserScramCredentialsRequest::default(),
             |r: &DescribeUserScramCredentialsResponse| r.error_code, 31, [cluster(Describe)]),
         case!(AlterUserScramCredentials v 0, {

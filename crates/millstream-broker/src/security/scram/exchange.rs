@@ -85,7 +85,7 @@ impl ScramExchange {
         let verifier = security.verifier(&user, self.hash).cloned();
         let (salt, iterations) = match &verifier {
             Some(verifier) => (verifier.salt.clone(), verifier.iterations),
-            None => (security.secrets.users.salt_for_nobody(&user), ITERATIONS_MIN),
+            None => (security.secrets.users.salt_for_nobody(&user, self.hash), ITERATIONS_MIN),
         };
         let mut own = [0; NONCE_BYTES];
         random.secret(&mut own);

@@ -146,7 +146,7 @@ fn decode(key: ApiKey, version: i16, body: &[u8]) -> Result<usize, String> {
         DescribeTransactions => DescribeTransactionsRequest,
         ListTransactions => ListTransactionsRequest, SaslHandshake => SaslHandshakeRequest,
         SaslAuthenticate => SaslAuthenticateRequest, DescribeAcls => DescribeAclsRequest,
-        CreateAcls => CreateAclsRequest, DeleteAcls => DeleteAclsRequest,
+        DescribeClientQuotas => DescribeClientQuotasRequest, CreateAcls => CreateAclsRequest, DeleteAcls => DeleteAclsRequest,
         DescribeUserScramCredentials => DescribeUserScramCredentialsRequest,
         AlterUserScramCredentials => AlterUserScramCredentialsRequest,
     }
