@@ -51,12 +51,23 @@ def unsigned_token(user, seconds):
     return f"{encoded({'alg': 'none'})}.{encoded(claims)}.", now + seconds
 
 
+def signed_token(user, seconds, key):
+    """A token that an RSA key in PEM has signed, and when it ends."""
+    now = time.time()
+    claims = {"sub": user, "iat": now, "exp": now + seconds}
+    text = f"{encoded({'alg': 'RS256'})}.{encoded(claims)}"
+    done = subprocess.run(["openssl", "dgst", "-sha256", "-sign", str(key)], input=text.encode(), capture_output=True,
+                          timeout=60)
+    assert done.returncode == 0, done.stderr
+    return f"{text}.{base64.urlsafe_b64encode(done.stdout).rstrip(b'=').decode()}", now + seconds
+
+
 class SecuredBroker(EmbeddedBroker):
     """An embedded broker with a listener of each protocol; `addresses` has them by protocol."""
 
-    def __init__(self, directory, *options):
+    def __init__(self, directory, *options, oauth=("--oauth-unsecured-for-tests",)):
         super().__init__(directory)
-        self.options = options
+        self.options = [*options, *map(str, oauth)]
         self.certificates = Certificates(directory)
         self.users = directory / "users"
         self.users.write_text("".join(f"{name}:{password}\n" for name, password in USERS.items()))
@@ -72,7 +83,7 @@ class SecuredBroker(EmbeddedBroker):
         super().start(
             *listeners, "--tls-cert", str(certificates.pem("broker")), "--tls-key", str(certificates.key("broker")),
             "--tls-client-ca", str(certificates.pem("ca")), "--users", str(self.users),
-            "--oauth-unsecured-for-tests", "--super-user", "User:root", *self.options,
+            "--super-user", "User:root", *self.options,
         )
         self.addresses = dict(re.findall(r"(SSL|SASL_PLAINTEXT|SASL_SSL)://(127\.0\.0\.1:\d+)", self.said))
         return self

@@ -23,7 +23,7 @@ from confluent_kafka.admin import (  # noqa: E402
     UserScramCredentialDeletion,
     UserScramCredentialUpsertion,
 )
-from secured import MECHANISMS, USERS, SecuredBroker, unsigned_token  # noqa: E402
+from secured import MECHANISMS, USERS, SecuredBroker, openssl, signed_token, unsigned_token  # noqa: E402
 
 PATIENCE = 60
 
@@ -215,6 +215,22 @@ def test_a_session_is_opened_anew_before_it_ends(tmp_path, topic):
             producer.flush(PATIENCE)
             time.sleep(0.05)
         assert delivered and not any(delivered)
+
+
+def test_signed_tokens(tmp_path, topic):
+    keys = tmp_path / "keys.pem"
+    secured = SecuredBroker(tmp_path, oauth=("--oauth-keys", keys))
+    openssl("pkey", "-in", secured.certificates.key("broker"), "-pubout", "-out", keys)
+    with secured as broker:
+        admin = AdminClient(broker.librdkafka("SASL_SSL", "PLAIN"))
+        admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(PATIENCE)
+        settings = broker.librdkafka("SASL_SSL", "OAUTHBEARER")
+        good = {**settings, "oauth_cb": lambda _: signed_token("ann", 3600, broker.certificates.key("broker"))}
+        assert produce(good, topic) is None
+        # Signed by another key, or by nobody.
+        bad = {**settings, "oauth_cb": lambda _: signed_token("ann", 3600, broker.certificates.key("ca"))}
+        wait_to_be_told(bad, "invalid_token")
+        wait_to_be_told(settings, "invalid_token")
 
 
 def aiokafka_settings(broker, protocol, mechanism, user):

@@ -2,6 +2,7 @@
 
 mod certificates;
 mod tls;
+mod tokens;
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
