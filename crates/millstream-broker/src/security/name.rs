@@ -1,6 +1,7 @@
 //! The subject of a certificate as text, as Kafka makes a principal of it: Java's
 //! `X500Principal.getName()`, which is RFC 2253 with the attribute names of that RFC only.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use super::der::{Der, OID, SEQUENCE, SET};
@@ -76,29 +77,20 @@ fn attribute(content: &[u8]) -> Option<String> {
     }
 }
 
-/// The text of a value that is one.
-fn string(tag: u8, content: &[u8]) -> Option<String> {
-    match tag {
-        UTF8_STRING => std::str::from_utf8(content).ok().map(str::to_owned),
-        PRINTABLE_STRING | IA5_STRING | GENERAL_STRING => {
-            content.is_ascii().then(|| content.iter().map(|byte| char::from(*byte)).collect())
-        }
-        T61_STRING => Some(content.iter().map(|byte| char::from(*byte)).collect()),
-        BMP_STRING => {
-            let units = content.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
-            let text = char::decode_utf16(units).collect::<Result<String, _>>().ok();
-            text.filter(|_| content.len().is_multiple_of(2))
-        }
-        UNIVERSAL_STRING => {
-            let words = content.chunks_exact(4);
-            let whole = words.remainder().is_empty();
-            let text = words
-                .map(|word| char::from_u32(u32::from_be_bytes(word.try_into().expect("four"))))
-                .collect::<Option<String>>();
-            text.filter(|_| whole)
-        }
-        _ => None,
-    }
+/// The text of a value that is one. Java takes the bytes of every kind of string for UTF-8, and so
+/// must we: rules name principals as Kafka does.
+fn string(tag: u8, content: &[u8]) -> Option<Cow<'_, str>> {
+    let is_string = matches!(
+        tag,
+        UTF8_STRING
+            | PRINTABLE_STRING
+            | T61_STRING
+            | IA5_STRING
+            | GENERAL_STRING
+            | UNIVERSAL_STRING
+            | BMP_STRING
+    );
+    is_string.then(|| String::from_utf8_lossy(content))
 }
 
 fn escaped(text: &str) -> String {
@@ -165,6 +157,7 @@ mod tests {
         element(SEQUENCE, &[element(OID, oid), element(tag, value)].concat())
     }
 
+    /// What is expected was printed by Java 17.
     #[test]
     fn names_as_java_writes_them() {
         let cn = &[0x55, 4, 3][..];
@@ -185,10 +178,11 @@ mod tests {
             ),
             (single(vec![pair(cn, 0x0c, b"  ")]), "CN=\\ \\ "),
             (single(vec![pair(cn, 0x0c, b"a\0b c")]), "CN=a\\00b c"),
-            (single(vec![pair(cn, 0x1e, &[0, b'a', 0, b'b'])]), "CN=ab"),
+            (single(vec![pair(cn, 0x1e, &[0, b'a', 0, b'b'])]), "CN=\\00a\\00b"),
             (single(vec![pair(email, 0x16, b"a@b")]), "1.2.840.113549.1.9.1=#1603614062"),
+            (single(vec![pair(cn, 0x0c, b"\ra\r")]), "CN=\\\ra\\\r"),
             // Not UTF-8, and no string at all.
-            (single(vec![pair(cn, 0x0c, &[0xff])]), "CN=#0c01ff"),
+            (single(vec![pair(cn, 0x0c, &[0xff])]), "CN=\u{fffd}"),
             (single(vec![pair(cn, 0x02, &[5])]), "CN=#020105"),
             (element(SET, &[pair(cn, 0x13, b"a"), pair(o, 0x13, b"b")].concat()), "CN=a+O=b"),
         ] {
