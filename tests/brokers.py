@@ -61,6 +61,8 @@ class EmbeddedBroker:
         self.data_dir = pathlib.Path(directory) / "data"
         self.log = pathlib.Path(directory) / "broker.log"
         self.address = None
+        # What it printed when it was ready.
+        self.said = ""
         self.process = None
 
     def start(self, *options):
@@ -77,6 +79,7 @@ class EmbeddedBroker:
             self.kill()
             pytest.fail(f"the broker did not say where it listens: {said!r}\n{self.last_words()}")
         self.address = found[0]
+        self.said = said
         return self
 
     def last_words(self):

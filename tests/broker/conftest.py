@@ -7,6 +7,7 @@ import uuid
 import brokers
 import pytest
 from brokers import EmbeddedBroker
+from secured import USERS, SecuredBroker
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +38,21 @@ def topic():
 @pytest.fixture
 def group():
     return f"group-{uuid.uuid4().hex[:10]}"
+
+
+@pytest.fixture(scope="session")
+def secured(tmp_path_factory):
+    """A broker with a listener of each protocol, users and access control lists; `root` may do everything."""
+    if not shutil.which("openssl"):
+        pytest.skip("NO openssl HERE: no certificates can be made")
+    broker = SecuredBroker(tmp_path_factory.mktemp("secured"), "--acl")
+    broker.certificates.sign("ann", "/O=Example/CN=ann")
+    broker.start()
+    yield broker
+    assert broker.is_alive(), f"the broker has ended:\n{broker.last_words()}"
+    words = broker.last_words()
+    assert not any(password in words for password in USERS.values()), words
+    broker.stop()
 
 
 @pytest.fixture(scope="session")

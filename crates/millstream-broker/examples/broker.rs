@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let value = arguments.next().ok_or("every option takes a value")?;
         match name.as_str() {
             "--data-dir" => config.data_dir = value.into(),
-            "--listen" => config.listen = value.parse()?,
+            "--listen" => config = config.listen(value.parse()?),
             "--idle-exit" => config = config.idle_exit(Duration::from_secs_f64(value.parse()?)),
             "--set" => {
                 let (name, value) = value.split_once('=').ok_or("--set takes NAME=VALUE")?;

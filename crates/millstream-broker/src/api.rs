@@ -1,20 +1,26 @@
 //! The requests this broker serves: one module each, and the table below.
 //!
 //! To add one: write its module, add a line to [`TABLE`] with its versions and its
-//! [shape](crate::wire::shape), and strike it from `NOT_IMPLEMENTED.md`. ApiVersions, which
+//! [shape](crate::wire::shape), have it ask for the rights that Kafka asks for
+//! (`broker.allow(..)`, and a row in `tests/acls.rs`), and strike it from `NOT_IMPLEMENTED.md`. ApiVersions, which
 //! clients ask first, answers from the table.
 
 pub(crate) mod add_offsets_to_txn;
 pub(crate) mod add_partitions_to_txn;
 pub(crate) mod alter_configs;
+pub(crate) mod alter_user_scram_credentials;
 pub(crate) mod api_versions;
 pub(crate) mod consumer_group_describe;
 pub(crate) mod consumer_group_heartbeat;
+pub(crate) mod create_acls;
 pub(crate) mod create_partitions;
 pub(crate) mod create_topics;
+pub(crate) mod delete_acls;
 pub(crate) mod delete_groups;
 pub(crate) mod delete_records;
 pub(crate) mod delete_topics;
+pub(crate) mod describe_acls;
+pub(crate) mod describe_client_quotas;
 pub(crate) mod describe_cluster;
 pub(crate) mod describe_configs;
 pub(crate) mod describe_groups;
@@ -22,6 +28,7 @@ pub(crate) mod describe_log_dirs;
 pub(crate) mod describe_producers;
 pub(crate) mod describe_topic_partitions;
 pub(crate) mod describe_transactions;
+pub(crate) mod describe_user_scram_credentials;
 pub(crate) mod end_txn;
 pub(crate) mod fetch;
 pub(crate) mod find_coordinator;
@@ -40,6 +47,8 @@ pub(crate) mod offset_delete;
 pub(crate) mod offset_fetch;
 pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod produce;
+pub(crate) mod sasl_authenticate;
+pub(crate) mod sasl_handshake;
 pub(crate) mod sync_group;
 pub(crate) mod txn_offset_commit;
 pub(crate) mod write_txn_markers;
@@ -95,6 +104,7 @@ pub(crate) static TABLE: &[Api] = &[
     api!(SyncGroup, 0..=5, "s 4 s s@3.. s@5.. s@5.. [s b]", sync_group),
     api!(DescribeGroups, 0..=6, "[s] 1@3..", describe_groups),
     api!(ListGroups, 0..=5, "[s]@4.. [s]@5..", list_groups),
+    api!(SaslHandshake, 0..=1, "s", sasl_handshake),
     api!(ApiVersions, 0..=4, "s@3.. s@3..", api_versions),
     api!(CreateTopics, 2..=7, "[s 4 2 [4 [4]] [s s]] 4 1", create_topics),
     api!(DeleteTopics, 1..=6, "[s 16]@6.. [s]@1..5 4", delete_topics),
@@ -106,14 +116,21 @@ pub(crate) static TABLE: &[Api] = &[
     api!(EndTxn, 0..=5, "s 8 2 1", end_txn),
     api!(WriteTxnMarkers, 1..=1, "[8 2 1 [s [4]] 4]", write_txn_markers),
     api!(TxnOffsetCommit, 0..=5, "s s 8 2 4@3.. s@3.. s@3.. [s [4 8 4@2.. s]]", txn_offset_commit),
+    api!(DescribeAcls, 1..=3, "1 s 1 s s 1 1", describe_acls),
+    api!(CreateAcls, 1..=3, "[1 s 1 s s 1 1]", create_acls),
+    api!(DeleteAcls, 1..=3, "[1 s 1 s s 1 1]", delete_acls),
     api!(DescribeConfigs, 1..=4, "[1 s [s]] 1 1@3..", describe_configs),
     api!(AlterConfigs, 0..=2, "[1 s [s s]] 1", alter_configs),
     api!(DescribeLogDirs, 1..=4, "[s [4]]", describe_log_dirs),
+    api!(SaslAuthenticate, 0..=2, "b", sasl_authenticate),
     api!(CreatePartitions, 0..=3, "[s 4 [{[4]}]] 4 1", create_partitions),
     api!(DeleteGroups, 0..=2, "[s]", delete_groups),
     api!(IncrementalAlterConfigs, 0..=1, "[1 s [s 1 s]] 1", incremental_alter_configs),
     api!(ListPartitionReassignments, 0..=0, "4 [s [4]]", list_partition_reassignments),
     api!(OffsetDelete, 0..=0, "s [s [{4}]]", offset_delete),
+    api!(DescribeClientQuotas, 0..=1, "[s 1 s] 1", describe_client_quotas),
+    api!(DescribeUserScramCredentials, 0..=0, "[{s}]", describe_user_scram_credentials),
+    api!(AlterUserScramCredentials, 0..=0, "[s 1] [s 1 4 b b]", alter_user_scram_credentials),
     api!(DescribeCluster, 0..=2, "1 1@1.. 1@2..", describe_cluster),
     api!(DescribeProducers, 0..=0, "[s [4]]", describe_producers),
     api!(DescribeTransactions, 0..=0, "[s]", describe_transactions),
@@ -135,17 +152,32 @@ pub(crate) fn dispatch(
     context: &Context,
     body: Bytes,
 ) -> Result<Reply, Malformed> {
+    let checked = check(key, context, &body);
+    if let Err(Malformed::UnknownVersion { api: ApiKey::ApiVersions, .. }) = checked {
+        // Clients ask in their newest version first and must learn what to ask instead.
+        return Ok(api_versions::unsupported(context));
+    }
+    (checked?.handle)(broker, context, body)
+}
+
+/// Checks a request against its shape and decodes it, for those who handle it themselves.
+pub(crate) fn decode_checked<R: Decodable>(
+    key: i16,
+    context: &Context,
+    body: Bytes,
+) -> Result<R, Malformed> {
+    check(key, context, &body)?;
+    decode(body, context.version)
+}
+
+fn check(key: i16, context: &Context, body: &[u8]) -> Result<&'static Api, Malformed> {
     let api = find(key).ok_or(Malformed::UnknownApi(key))?;
     let version = context.version;
     if !(api.min..=api.max).contains(&version) {
-        if api.key == ApiKey::ApiVersions {
-            // Clients ask in their newest version first and must learn what to ask instead.
-            return Ok(api_versions::unsupported(context));
-        }
         return Err(Malformed::UnknownVersion { api: api.key, version });
     }
-    shape::check(api.shape, version, wire::is_flexible(api.key, version), &body)?;
-    (api.handle)(broker, context, body)
+    shape::check(api.shape, version, wire::is_flexible(api.key, version), body)?;
+    Ok(api)
 }
 
 fn decode<R: Decodable>(mut body: Bytes, version: i16) -> Result<R, Malformed> {
@@ -212,7 +244,7 @@ pub(crate) fn check_leader_epoch(current: i32) -> Result<(), ResponseError> {
 }
 
 /// "May do everything", as the bits of the operations that exist for a kind of resource (KIP-430):
-/// there is no access control.
+/// what is told where there is no access control.
 pub(crate) mod operations {
     /// Read, write, create, delete, alter, describe, describe and alter configs.
     pub(crate) const TOPIC: i32 = 0b1101_1111_1000;

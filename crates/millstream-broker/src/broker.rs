@@ -6,8 +6,11 @@
 //! [`Broker::next_deadline`]. Clock, disk and randomness are handed in, so the same sequence of
 //! calls gives the same answers and the same files.
 
+mod access;
+mod authentication;
 mod cleaning;
 mod ending;
+mod peer;
 
 use std::collections::HashMap;
 use std::io;
@@ -28,11 +31,13 @@ use crate::group::{GroupSettings, Output, Ticket};
 use crate::journal::{Durability, Fields, Journal};
 use crate::log::Recovery;
 use crate::random::Random;
+use crate::security::{Secrets, Security, SecurityProtocol};
 use crate::settings::{Settings, Values};
 use crate::topics::Topics;
 use crate::transactions::{Now, Transactions};
-use crate::wire::{self, Malformed};
+use crate::wire::{self, Malformed, RequestHeader};
 pub(crate) use ending::OFFSETS_TOPIC;
+pub(crate) use peer::Peer;
 
 /// This broker's number in its cluster of one.
 pub(crate) const NODE_ID: i32 = 1;
@@ -52,6 +57,8 @@ const CLEAN_STOP: &str = "clean-stop";
 /// Holds the machine's boot id of the last run that got through its recovery: until then the old
 /// one stands, so that a recovery that was interrupted begins anew.
 const BOOT_ID: &str = "boot-id";
+/// Where rules and credentials lie, beside the journals that others may read.
+pub(crate) const SECURITY_DIR: &str = "security";
 const CLUSTER_KEY: &[u8] = b"c";
 const PRODUCER_KEY: &[u8] = b"p";
 const BROKER_SETTING_KEY: u8 = b'b';
@@ -67,6 +74,10 @@ pub(crate) struct Context {
     pub(crate) client_id: String,
     /// The client's address, as groups show it.
     pub(crate) host: String,
+    /// Who the client is, such as `User:ann`.
+    pub(crate) principal: Arc<str>,
+    /// Which listener was asked: others are not for this client.
+    pub(crate) listener: usize,
 }
 
 /// What became of a request.
@@ -80,11 +91,20 @@ pub(crate) enum Reply {
     Nothing,
     /// The connection must be closed.
     Close(String),
+    /// The client is not who it says: the connection must be closed, with this answer (none if
+    /// empty), after `connection.failed.authentication.delay.ms`.
+    Unauthenticated {
+        /// The answer, as a frame.
+        answer: Bytes,
+        /// For the log.
+        reason: String,
+    },
 }
 
-/// How clients reach the broker.
+/// How clients of a listener reach the broker.
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
+    pub(crate) protocol: SecurityProtocol,
     pub(crate) host: String,
     pub(crate) port: u16,
 }
@@ -100,7 +120,9 @@ pub(crate) struct Broker {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Box<dyn Random>,
     pub(crate) cluster_id: String,
-    pub(crate) endpoint: Endpoint,
+    /// By listener; at least one.
+    endpoints: Vec<Endpoint>,
+    pub(crate) security: Security,
     pub(crate) data_dir: PathBuf,
     /// Buffer for unpacking batches, reused.
     pub(crate) scratch: Vec<u8>,
@@ -122,7 +144,7 @@ impl Broker {
     /// What the disk says, or that a setting is wrong.
     pub(crate) fn open(
         config: &BrokerConfig,
-        listening_on: SocketAddr,
+        listening_on: &[SocketAddr],
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
         mut random: Box<dyn Random>,
@@ -130,16 +152,18 @@ impl Broker {
     ) -> io::Result<Self> {
         let dir = config.data_dir.clone();
         let mut settings = Settings::new(&config.settings).map_err(io::Error::other)?;
-        let endpoint = match &config.advertised {
-            Some((host, port)) => Endpoint {
-                host: host.clone(),
-                port: if *port == 0 { listening_on.port() } else { *port },
-            },
-            None => Endpoint { host: listening_on.ip().to_string(), port: listening_on.port() },
-        };
-        settings.set_static("listeners", format!("PLAINTEXT://{listening_on}"));
-        let advertised = format!("PLAINTEXT://{}:{}", endpoint.host, endpoint.port);
-        settings.set_static("advertised.listeners", advertised);
+        let endpoints: Vec<Endpoint> = config
+            .listeners
+            .iter()
+            .zip(listening_on)
+            .map(|(listener, address)| Endpoint::of(listener, *address))
+            .collect();
+        let listed = |texts: Vec<String>| texts.join(",");
+        let bound = config.listeners.iter().zip(listening_on);
+        let bound = bound.map(|(listener, address)| format!("{}://{address}", listener.protocol));
+        settings.set_static("listeners", listed(bound.collect()));
+        let advertised = endpoints.iter().map(ToString::to_string);
+        settings.set_static("advertised.listeners", listed(advertised.collect()));
         settings.set_static("log.dirs", dir.join("topics").display().to_string());
         let recovery = recovery_needed(&*disk, &dir, boot_id)?;
         let journals = dir.join("journals");
@@ -154,6 +178,14 @@ impl Broker {
         };
         let groups = Journal::open(Arc::clone(&disk), &journals, "groups", durability)?;
         let transactions = Journal::open(Arc::clone(&disk), &journals, "transactions", durability)?;
+        let security = match config.security.keeps_something() {
+            true => {
+                let dir = dir.join(SECURITY_DIR);
+                Some(Journal::open(Arc::clone(&disk), &dir, "security", Durability::Synced)?)
+            }
+            false => None,
+        };
+        let security = Security::open(&config.security, security)?;
         let cluster_id = match meta.get(CLUSTER_KEY) {
             Some(id) => String::from_utf8_lossy(id).into_owned(),
             None => {
@@ -189,7 +221,8 @@ impl Broker {
             clock,
             random,
             cluster_id,
-            endpoint,
+            endpoints,
+            security,
             data_dir: dir,
             scratch: Vec::new(),
             producer_ids: seen..seen,
@@ -206,26 +239,54 @@ impl Broker {
         Ok(broker)
     }
 
+    /// Takes one request of a client that nobody asks who it is.
+    #[cfg(test)]
+    pub(crate) fn handle(&mut self, frame: Bytes, host: &str) -> Result<Reply, Malformed> {
+        self.receive(frame, &mut Peer::unknown(host, 0))
+    }
+
     /// Takes one request: a frame without its length.
     ///
     /// # Errors
     /// [`Malformed`]: the connection must be closed.
-    pub(crate) fn handle(&mut self, mut frame: Bytes, host: &str) -> Result<Reply, Malformed> {
+    pub(crate) fn receive(
+        &mut self,
+        mut frame: Bytes,
+        peer: &mut Peer,
+    ) -> Result<Reply, Malformed> {
+        if let Some(reply) = self.authenticate(&frame, peer)? {
+            return Ok(reply);
+        }
         let header = wire::read_header(&mut frame)?;
-        let ticket = self.next_ticket;
-        self.next_ticket += 1;
-        let context = Context {
-            ticket,
-            version: header.version,
-            correlation_id: header.correlation_id,
-            client_id: header.client_id.unwrap_or_default(),
-            host: host.to_owned(),
-        };
+        let context = self.context(&header, peer);
         let reply = api::dispatch(self, header.api_key, &context, frame)?;
         // A topic may have come that wants its chores sooner.
         self.next_chores = self.next_chores.min(self.clock.monotonic() + self.chore_interval());
         self.settle();
         Ok(reply)
+    }
+
+    /// Takes over what was read from the files that were named at the start.
+    pub(crate) fn secure(&mut self, secrets: Secrets) {
+        let names: Vec<&str> = secrets.mechanisms.iter().map(|known| known.name()).collect();
+        if !names.is_empty() {
+            self.settings.set_static("sasl.enabled.mechanisms", names.join(","));
+        }
+        self.security.secrets = secrets;
+    }
+
+    fn context(&mut self, header: &RequestHeader, peer: &Peer) -> Context {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        Context {
+            ticket,
+            version: header.version,
+            correlation_id: header.correlation_id,
+            client_id: header.client_id.clone().unwrap_or_default(),
+            host: peer.host.clone(),
+            principal: Arc::clone(&peer.principal),
+            listener: peer.listener,
+        }
     }
 
     /// Answers to requests that had to wait.
@@ -282,6 +343,7 @@ impl Broker {
         self.topics.close()?;
         self.coordinator.make_durable()?;
         self.transactions.make_durable()?;
+        self.security.make_durable()?;
         self.meta.sync()?;
         let note = self.disk.file(&self.data_dir.join(CLEAN_STOP));
         note.write_at(b"1", 0)?;

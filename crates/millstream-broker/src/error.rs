@@ -41,6 +41,9 @@ pub enum BrokerError {
     /// A setting that does not exist, or a value that is not allowed.
     #[error("{0}")]
     Setting(String),
+    /// Certificates, users or keys are missing or cannot be used; or two listeners are of a kind.
+    #[error("{0}")]
+    Security(String),
     /// The data directory cannot be used.
     #[error("cannot use the data directory {dir}: {source}")]
     DataDir {

@@ -1,5 +1,6 @@
 //! A broker on a thread of its own.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,19 +8,20 @@ use std::thread::JoinHandle;
 
 use millstream_types::Clock;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, SECURITY_DIR};
 use crate::config::BrokerConfig;
 use crate::disk::StdDisk;
 use crate::embedded::DataDirLock;
 use crate::error::BrokerError;
 use crate::random::SystemRandom;
+use crate::security::{self, Listener};
 use crate::server::{self, Control};
 use crate::settings::Settings;
 
 /// A running broker. Dropping it stops the broker and waits for its end.
 #[derive(Debug)]
 pub struct BrokerHandle {
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     control: Arc<Control>,
     thread: Option<JoinHandle<Result<(), BrokerError>>>,
 }
@@ -33,42 +35,63 @@ impl BrokerHandle {
     /// [`BrokerError`]: the directory is in use, the port is taken, a setting is wrong, the disk
     /// fails.
     pub fn start(config: BrokerConfig, clock: Arc<dyn Clock>) -> Result<Self, BrokerError> {
-        Settings::new(&config.settings).map_err(BrokerError::Setting)?;
-        check_advertised(&config)?;
+        let settings = Settings::new(&config.settings).map_err(BrokerError::Setting)?;
+        check_listeners(&config.listeners)?;
+        let mut random = SystemRandom::default();
+        let (security, listeners) = (&config.security, &config.listeners);
+        let secrets =
+            security::load(security, listeners, &settings, Arc::clone(&clock), &mut random)?;
+        let tls = secrets.tls.clone();
         let lock = DataDirLock::acquire(&config.data_dir)?;
-        let listen_error = |source| BrokerError::Listen { address: config.listen, source };
-        let listener = listen(&config, lock.last_address()).map_err(listen_error)?;
-        listener.set_nonblocking(true).map_err(listen_error)?;
-        let address = listener.local_addr().map_err(listen_error)?;
+        let mut sockets = Vec::with_capacity(listeners.len());
+        let mut addresses = Vec::with_capacity(listeners.len());
+        let mut last = lock.last_address();
+        for listener in listeners {
+            let failed = |source| BrokerError::Listen { address: listener.address, source };
+            // The address that is published is the first one's.
+            let socket = listen(listener.address, last.take()).map_err(failed)?;
+            socket.set_nonblocking(true).map_err(failed)?;
+            addresses.push(socket.local_addr().map_err(failed)?);
+            sockets.push((listener.protocol, socket));
+        }
         let data_dir_error = |source| BrokerError::DataDir { dir: config.data_dir.clone(), source };
-        let broker = Broker::open(
+        if security.keeps_something() {
+            make_private(&config.data_dir.join(SECURITY_DIR)).map_err(data_dir_error)?;
+        }
+        let mut broker = Broker::open(
             &config,
-            address,
+            &addresses,
             Arc::new(StdDisk::default()),
             clock,
-            Box::new(SystemRandom::default()),
+            Box::new(random),
             &boot_id(),
         )
         .map_err(data_dir_error)?;
-        lock.publish(address).map_err(data_dir_error)?;
+        broker.secure(secrets);
+        lock.publish(addresses[0]).map_err(data_dir_error)?;
         let control = Arc::new(Control::default());
         let (shared, idle_exit, dir) =
             (Arc::clone(&control), config.idle_exit, config.data_dir.clone());
         let thread = std::thread::Builder::new()
             .name("millstream-broker".into())
             .spawn(move || {
-                let outcome = server::run(broker, listener, shared, idle_exit);
+                let outcome = server::run(broker, sockets, tls, shared, idle_exit);
                 // Only now may another broker take the directory.
                 drop(lock);
                 outcome.map_err(|source| BrokerError::DataDir { dir, source })
             })
             .map_err(BrokerError::Run)?;
-        Ok(Self { address, control, thread: Some(thread) })
+        Ok(Self { addresses, control, thread: Some(thread) })
     }
 
-    /// The address it listens on.
+    /// The address it listens on; the first listener's, if there are several.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.addresses[0]
+    }
+
+    /// The addresses it listens on, in the order of [`BrokerConfig::listeners`].
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// Open connections at the moment.
@@ -131,25 +154,46 @@ impl Drop for BrokerHandle {
 
 /// Listens. Where any port will do, that of a broker which was killed here is tried first: its
 /// clients go on connecting to it.
-fn listen(config: &BrokerConfig, last: Option<SocketAddr>) -> std::io::Result<TcpListener> {
-    let again = last.filter(|last| config.listen.port() == 0 && last.ip() == config.listen.ip());
+fn listen(address: SocketAddr, last: Option<SocketAddr>) -> std::io::Result<TcpListener> {
+    let again = last.filter(|last| address.port() == 0 && last.ip() == address.ip());
     match again.map(TcpListener::bind) {
         Some(Ok(listener)) => Ok(listener),
-        _ => TcpListener::bind(config.listen),
+        _ => TcpListener::bind(address),
     }
 }
 
 /// Clients connect to what they are told at the first connection; a wildcard leads each of them to
-/// its own machine, or nowhere.
-fn check_advertised(config: &BrokerConfig) -> Result<(), BrokerError> {
+/// its own machine, or nowhere. Kafka names listeners by their protocol, so there is one of each.
+fn check_listeners(listeners: &[Listener]) -> Result<(), BrokerError> {
+    let mut seen = HashSet::new();
+    if let Some(again) = listeners.iter().find(|listener| !seen.insert(listener.protocol)) {
+        let text = format!(
+            "there are two listeners for {}; a broker has one of each security protocol",
+            again.protocol
+        );
+        return Err(BrokerError::Security(text));
+    }
+    if listeners.is_empty() {
+        return Err(BrokerError::Security("a broker needs a listener: see --listen".to_owned()));
+    }
+    listeners.iter().try_for_each(check_advertised)
+}
+
+fn check_advertised(listener: &Listener) -> Result<(), BrokerError> {
     let leads_nowhere = |host: &str| {
         host.is_empty() || host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified())
     };
-    let (host, address) = match &config.advertised {
+    let (host, address) = match &listener.advertised {
         Some((host, port)) => (host.clone(), format!("{host}:{port}")),
-        None => (config.listen.ip().to_string(), config.listen.to_string()),
+        None => (listener.address.ip().to_string(), listener.address.to_string()),
     };
     if leads_nowhere(&host) { Err(BrokerError::Advertise { address }) } else { Ok(()) }
+}
+
+/// Makes a folder that only its owner can look into.
+fn make_private(dir: &std::path::Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
 /// What tells one run of the machine from the next; empty where the system does not say, which

@@ -11,6 +11,7 @@
 //!  api           one module per request, one table
 //!  topics  coordinator  transactions  fetches    what there is: logs, groups, transactional
 //!                                                ids, waiting fetches
+//!  security  acl                    who somebody is (TLS, SASL), and what he may do
 //!  log  group  consumer_group  journal  settings    one partition, one group of either protocol,
 //!                                                one durable map, the tables
 //!  disk  wire                       files behind a trait; frames, checked before decoding
@@ -33,6 +34,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod acl;
 mod api;
 mod broker;
 mod config;
@@ -48,6 +50,7 @@ mod journal;
 mod log;
 mod pattern;
 mod random;
+mod security;
 mod server;
 mod settings;
 mod topics;
@@ -59,3 +62,4 @@ pub use embedded::{EmbeddedError, ensure_running};
 pub use error::BrokerError;
 pub use handle::{BrokerHandle, BrokerStopper};
 pub use random::{Random, SystemRandom};
+pub use security::{Listener, SecurityConfig, SecurityProtocol, TlsFiles};

@@ -4,10 +4,13 @@ use std::hash::{BuildHasher, RandomState};
 
 use uuid::Uuid;
 
-/// A source of random bits for identifiers (topics, members, the cluster). Not for secrets.
+/// A source of random bits for identifiers (topics, members, the cluster) and for secrets.
 pub trait Random: Send {
     /// The next 64 bits.
     fn next_u64(&mut self) -> u64;
+
+    /// Fills `out` with bits that nobody can foresee: nonces, salts, keys.
+    fn secret(&mut self, out: &mut [u8]);
 
     /// A random UUID (version 4).
     fn uuid(&mut self) -> Uuid {
@@ -18,8 +21,8 @@ pub trait Random: Send {
     }
 }
 
-/// Random bits from the operating system, by way of the keys that the standard library draws
-/// for its hash maps.
+/// Random bits from the operating system: for identifiers by way of the keys that the standard
+/// library draws for its hash maps, for secrets directly.
 #[derive(Debug, Default)]
 pub struct SystemRandom {
     calls: u64,
@@ -29,5 +32,12 @@ impl Random for SystemRandom {
     fn next_u64(&mut self) -> u64 {
         self.calls += 1;
         RandomState::new().hash_one(self.calls)
+    }
+
+    /// # Panics
+    /// If the operating system has no random bits: nothing secret can be made then.
+    fn secret(&mut self, out: &mut [u8]) {
+        use ring::rand::SecureRandom;
+        ring::rand::SystemRandom::new().fill(out).expect("the operating system has random bits");
     }
 }

@@ -2,6 +2,7 @@
 //! thread, so the broker needs no locks; the requests of one connection are answered in order.
 
 mod connection;
+mod secured;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -16,9 +17,12 @@ use millstream_types::Clock;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::LocalSet;
+use tokio_rustls::TlsAcceptor;
 
-use crate::broker::{Broker, Reply};
+use crate::broker::{Broker, Peer, Reply};
 use crate::group::Ticket;
+use crate::security::SecurityProtocol;
+use crate::security::tls::Tls;
 use crate::wire::Malformed;
 
 /// How the outside steers and watches a running server; shared between threads.
@@ -43,16 +47,21 @@ pub(crate) struct Shared {
     connections_changed: Notify,
     control: Arc<Control>,
     frame_max: usize,
+    /// What a client may send that has not said who it is, in bytes.
+    strangers_frame_max: usize,
     idle_max: Option<Duration>,
+    /// So long a client that was not believed waits for its answer.
+    failure_delay: Duration,
 }
 
 impl Shared {
-    fn handle(&self, frame: Bytes, host: &str) -> Result<Pending, Malformed> {
-        let reply = self.broker.borrow_mut().handle(frame, host)?;
+    fn handle(&self, frame: Bytes, peer: &mut Peer) -> Result<Pending, Malformed> {
+        let reply = self.broker.borrow_mut().receive(frame, peer)?;
         let pending = match reply {
             Reply::Now(frame) => Pending::Answer(frame),
             Reply::Nothing => Pending::Nothing,
             Reply::Close(reason) => Pending::Close(reason),
+            Reply::Unauthenticated { answer, reason } => Pending::Unauthenticated(answer, reason),
             Reply::Later(ticket) => {
                 let (sender, receiver) = oneshot::channel();
                 self.waiting.borrow_mut().insert(ticket, sender);
@@ -89,6 +98,7 @@ enum Pending {
     Wait(Ticket, oneshot::Receiver<Bytes>),
     Nothing,
     Close(String),
+    Unauthenticated(Bytes, String),
 }
 
 /// Serves until asked to stop, or until nobody has been connected for `idle_exit`.
@@ -97,7 +107,8 @@ enum Pending {
 /// What the disk says when everything is made durable at the end.
 pub(crate) fn run(
     broker: Broker,
-    listener: std::net::TcpListener,
+    listeners: Vec<(SecurityProtocol, std::net::TcpListener)>,
+    tls: Option<Tls>,
     control: Arc<Control>,
     idle_exit: Option<Duration>,
 ) -> io::Result<()> {
@@ -107,6 +118,10 @@ pub(crate) fn run(
     let shared = Rc::new(Shared {
         clock: Arc::clone(&broker.clock),
         frame_max: broker.settings.number("socket.request.max.bytes") as usize,
+        strangers_frame_max: broker.settings.number("sasl.server.max.receive.size").max(0) as usize,
+        failure_delay: Duration::from_millis(
+            broker.settings.number("connection.failed.authentication.delay.ms").max(0) as u64,
+        ),
         idle_max: u64::try_from(idle).ok().map(Duration::from_millis),
         broker: RefCell::new(broker),
         waiting: RefCell::default(),
@@ -117,9 +132,19 @@ pub(crate) fn run(
     });
     let tasks = LocalSet::new();
     tasks.block_on(&runtime, async {
-        let listener = TcpListener::from_std(listener)?;
+        let mut doors = Vec::with_capacity(listeners.len());
+        for (number, (protocol, listener)) in listeners.into_iter().enumerate() {
+            let listener = TcpListener::from_std(listener)?;
+            let tls = tls.as_ref().and_then(|tls| tls.of(protocol)).map(TlsAcceptor::from);
+            doors.push(Door { number, protocol, tls, listener });
+        }
+        for door in doors.drain(1..) {
+            let shared = Rc::clone(&shared);
+            tokio::task::spawn_local(async move { accept(&shared, door).await });
+        }
+        let first = doors.pop().expect("there is a listener");
         tokio::select! {
-            () = accept(&shared, &listener) => {}
+            () = accept(&shared, first) => {}
             () = keep_time(&shared) => {}
             () = shared.control.stop.notified() => {}
             () = nobody_connected(&shared, idle_exit) => {
@@ -132,9 +157,20 @@ pub(crate) fn run(
     shared.broker.borrow_mut().close()
 }
 
-async fn accept(shared: &Rc<Shared>, listener: &TcpListener) {
+/// A listener.
+struct Door {
+    /// Its place among the listeners.
+    number: usize,
+    protocol: SecurityProtocol,
+    /// There if the protocol has TLS.
+    tls: Option<TlsAcceptor>,
+    listener: TcpListener,
+}
+
+async fn accept(shared: &Rc<Shared>, door: Door) {
+    let door = Rc::new(door);
     loop {
-        match listener.accept().await {
+        match door.listener.accept().await {
             Ok((stream, peer)) => {
                 // Looked up each time: it can be changed while the broker runs.
                 let connections_max =
@@ -144,10 +180,15 @@ async fn accept(shared: &Rc<Shared>, listener: &TcpListener) {
                     continue;
                 }
                 let guard = Connected::new(shared);
-                let shared = Rc::clone(shared);
+                let (shared, door) = (Rc::clone(shared), Rc::clone(&door));
                 tokio::task::spawn_local(async move {
-                    if let Err(reason) = connection::serve(&shared, stream, peer).await {
-                        tracing::info!(%peer, %reason, "closed a connection");
+                    match secured::serve(&shared, &door, stream, peer).await {
+                        Ok(()) => {}
+                        Err(reason) if reason.is_about_security() => {
+                            let listener = door.protocol;
+                            tracing::warn!(%peer, %listener, %reason, "turned a client away");
+                        }
+                        Err(reason) => tracing::info!(%peer, %reason, "closed a connection"),
                     }
                     drop(guard);
                 });

@@ -72,7 +72,7 @@ const OWN_DEFAULTS: [(&str, &str); 13] = [
 ];
 
 /// Settings that something else decides, and what: set as a setting they would have no effect.
-const DECIDED_ELSEWHERE: [(&str, &str); 7] = [
+const DECIDED_ELSEWHERE: [(&str, &str); 12] = [
     ("listeners", "the address to listen on is given with --listen"),
     ("advertised.listeners", "what clients connect to is given with --advertise"),
     ("log.dirs", "where data is kept is given with --data-dir"),
@@ -80,6 +80,11 @@ const DECIDED_ELSEWHERE: [(&str, &str); 7] = [
     ("node.id", "the broker is alone in its cluster and always has the number 1"),
     ("broker.id", "the broker is alone in its cluster and always has the number 1"),
     ("process.roles", "the broker is alone in its cluster and has all roles"),
+    ("authorizer.class.name", "access control lists are asked for with --acl"),
+    ("sasl.jaas.config", "users are given with --users"),
+    ("ssl.client.auth", "certificates of clients are asked for with --tls-client-ca"),
+    ("ssl.keystore.location", "certificate and key are given with --tls-cert and --tls-key"),
+    ("ssl.truststore.location", "authorities are given with --tls-client-ca"),
 ];
 
 /// Refuses a broker setting that something else decides.

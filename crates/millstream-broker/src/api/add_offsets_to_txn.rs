@@ -6,6 +6,7 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{AddOffsetsToTxnRequest, AddOffsetsToTxnResponse};
 
 use super::{code_of, fenced_code};
+use crate::acl::{AclOperation, Resource};
 use crate::broker::{Broker, Context, OFFSETS_TOPIC, Reply};
 use crate::transactions::Caller;
 
@@ -19,7 +20,13 @@ pub(crate) fn handle(
 ) -> Reply {
     let caller = Caller { producer_id: request.producer_id.0, epoch: request.producer_epoch };
     let id = &request.transactional_id;
-    let outcome = if id.is_empty() {
+    let allowed =
+        broker.allow(context, AclOperation::Write, Resource::TransactionalId(id)).and_then(|()| {
+            broker.allow(context, AclOperation::Read, Resource::Group(&request.group_id))
+        });
+    let outcome = if let Err(code) = allowed {
+        Err(code)
+    } else if id.is_empty() {
         Err(ResponseError::InvalidRequest)
     } else if request.group_id.is_empty() {
         Err(ResponseError::InvalidGroupId)

@@ -13,6 +13,7 @@ use kafka_protocol::messages::add_partitions_to_txn_response::{
 use kafka_protocol::messages::{AddPartitionsToTxnRequest, AddPartitionsToTxnResponse};
 
 use super::{code_of, fenced_code};
+use crate::acl::{AclOperation, Resource};
 use crate::broker::{Broker, Context, Reply};
 use crate::transactions::{Caller, Partition};
 
@@ -37,6 +38,9 @@ pub(crate) fn handle(
         let id = request.v3_and_below_transactional_id;
         let results = add(broker, context, &id, caller, &request.v3_and_below_topics);
         return context.reply(&response.with_results_by_topic_v3_and_below(results));
+    }
+    if let Err(code) = broker.allow(context, AclOperation::ClusterAction, Resource::Cluster) {
+        return context.reply(&response.with_error_code(code.code()));
     }
     let results = request
         .transactions
@@ -63,15 +67,25 @@ fn add(
     caller: Caller,
     topics: &[AddPartitionsToTxnTopic],
 ) -> Vec<AddPartitionsToTxnTopicResult> {
-    let exists = |name: &str, partition| {
-        broker.topics.get(name).is_some_and(|topic| topic.log(partition).is_some())
+    // Between brokers, which has been checked, nobody asks for each.
+    if context.version < BATCHED
+        && let Err(code) = broker.allow(context, AclOperation::Write, Resource::TransactionalId(id))
+    {
+        return results(topics, |_, _| Err(code));
+    }
+    let check = |name: &str, partition| {
+        if context.version < BATCHED {
+            broker.allow(context, AclOperation::Write, Resource::Topic(name))?;
+        }
+        let topic = broker.topics.get(name);
+        let log = topic.and_then(|topic| topic.log(partition));
+        log.map(drop).ok_or(ResponseError::UnknownTopicOrPartition)
     };
-    let all_exist =
-        topics.iter().all(|topic| topic.partitions.iter().all(|p| exists(&topic.name, *p)));
-    if !all_exist {
-        return results(topics, |name, partition| match exists(name, partition) {
-            true => Err(ResponseError::OperationNotAttempted),
-            false => Err(ResponseError::UnknownTopicOrPartition),
+    let all_good =
+        topics.iter().all(|topic| topic.partitions.iter().all(|p| check(&topic.name, *p).is_ok()));
+    if !all_good {
+        return results(topics, |name, partition| {
+            check(name, partition).and(Err(ResponseError::OperationNotAttempted))
         });
     }
     let partitions: Vec<Partition> = topics

@@ -11,6 +11,7 @@ use kafka_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
 use super::create_topics::unknown_setting;
 use super::describe_configs::{BROKER, TOPIC, check_broker, no_settings};
 use super::text;
+use crate::acl::{AclOperation, Resource};
 use crate::broker::{Broker, Context, Reply};
 use crate::settings::{self, Operation, Values, table};
 use crate::topics::{Refused, check_name, unknown_topic};
@@ -43,6 +44,9 @@ pub(crate) fn handle(
                 .collect();
             let (kind, name) = (resource.resource_type, resource.resource_name);
             let outcome = once(&mut named, kind, &name)
+                .and_then(|()| {
+                    check_rights(broker, context, AclOperation::AlterConfigs, kind, &name)
+                })
                 .and_then(|()| alter(broker, kind, &name, changes, true, request.validate_only));
             let row = AlterConfigsResourceResponse::default()
                 .with_resource_type(kind)
@@ -66,6 +70,23 @@ pub(crate) fn once(named: &mut HashSet<(i8, String)>, kind: i8, name: &str) -> R
     }
     let message = format!("the request names the resource `{name}` twice");
     Err(Refused::new(ResponseError::InvalidRequest, message))
+}
+
+/// Whether a client may see or change the settings of a resource.
+///
+/// # Errors
+/// It may not.
+pub(crate) fn check_rights(
+    broker: &Broker,
+    context: &Context,
+    operation: AclOperation,
+    kind: i8,
+    name: &str,
+) -> Result<(), Refused> {
+    match kind {
+        TOPIC => broker.require(context, operation, Resource::Topic(name)),
+        _ => broker.require(context, operation, Resource::Cluster),
+    }
 }
 
 /// Changes the settings of a resource; with `replace`, those not named go back to their defaults.

@@ -7,6 +7,7 @@ use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicR
 use kafka_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
 
 use super::{NODE, text};
+use crate::acl::{AclOperation, Resource};
 use crate::broker::{Broker, Context, Reply};
 use crate::topics::{Refused, unknown_topic};
 
@@ -19,7 +20,9 @@ pub(crate) fn handle(
         .topics
         .into_iter()
         .map(|topic| {
-            let outcome = grow(broker, &topic, request.validate_only);
+            let outcome = broker
+                .require(context, AclOperation::Alter, Resource::Topic(&topic.name))
+                .and_then(|()| grow(broker, &topic, request.validate_only));
             let row = CreatePartitionsTopicResult::default().with_name(topic.name);
             match outcome {
                 Ok(()) => row,

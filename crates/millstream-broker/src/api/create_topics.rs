@@ -15,6 +15,7 @@ use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 use uuid::Uuid;
 
 use super::{DESCRIBED_MAX, NODE, text};
+use crate::acl::{self, AclOperation, Resource};
 use crate::broker::{Broker, Context, NODE_ID, Reply};
 use crate::settings::{self, Operation, Values, table};
 use crate::topics::Refused;
@@ -35,7 +36,10 @@ pub(crate) fn handle(
                 ResponseError::InvalidRequest,
                 format!("a request may make {DESCRIBED_MAX} topics at most"),
             )),
-            1 => create(broker, &topic, request.validate_only),
+            1 => broker
+                .allow_by_cluster(context, AclOperation::Create, Resource::Topic(&topic.name))
+                .map_err(acl::refused)
+                .and_then(|()| create(broker, &topic, request.validate_only)),
             _ => Err(Refused::new(
                 ResponseError::InvalidRequest,
                 format!("the request names the topic `{}` twice", topic.name.as_str()),
@@ -145,6 +149,15 @@ fn describe(
     let row = row.with_topic_id(made.id);
     if context.version < 5 {
         return row;
+    }
+    // Who may not see settings is not told them here either.
+    let resource = Resource::Topic(&row.name);
+    if let Err(code) = broker.allow(context, AclOperation::DescribeConfigs, resource) {
+        return row
+            .with_topic_config_error_code(code.code())
+            .with_num_partitions(-1)
+            .with_replication_factor(-1)
+            .with_configs(Some(vec![]));
     }
     let configs = broker
         .settings

@@ -4,6 +4,7 @@ use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
 use kafka_protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse};
 
 use super::code_of;
+use crate::acl::{AclOperation, Resource};
 use crate::broker::{Broker, Context, Reply};
 
 pub(crate) fn handle(
@@ -15,7 +16,8 @@ pub(crate) fn handle(
         .groups_names
         .into_iter()
         .map(|id| {
-            let code = code_of(broker.coordinator.delete_group(&id));
+            let allowed = broker.allow(context, AclOperation::Delete, Resource::Group(&id));
+            let code = code_of(allowed.and_then(|()| broker.coordinator.delete_group(&id)));
             DeletableGroupResult::default().with_group_id(id).with_error_code(code)
         })
         .collect();

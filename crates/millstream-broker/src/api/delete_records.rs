@@ -7,6 +7,7 @@ use kafka_protocol::messages::delete_records_response::{
 };
 use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 
+use crate::acl::{AclOperation, Resource};
 use crate::broker::{Broker, Context, Reply};
 
 pub(crate) fn handle(
@@ -16,17 +17,22 @@ pub(crate) fn handle(
 ) -> Reply {
     let mut topics: Vec<DeleteRecordsTopicResult> = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
+        let allowed = broker.require(context, AclOperation::Delete, Resource::Topic(&topic.name));
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for asked in topic.partitions {
             let index = asked.partition_index;
             let Broker { topics, meta, .. } = broker;
-            let outcome = topics.delete_records(meta, &topic.name, index, asked.offset);
+            let outcome = allowed
+                .clone()
+                .and_then(|()| topics.delete_records(meta, &topic.name, index, asked.offset));
             let row = DeleteRecordsPartitionResult::default().with_partition_index(index);
             partitions.push(match outcome {
                 Ok(start) => row.with_low_watermark(start),
                 Err(refused) => row.with_low_watermark(-1).with_error_code(refused.code.code()),
             });
-            if let Some(topic) = broker.topics.get(&topic.name) {
+            if allowed.is_ok()
+                && let Some(topic) = broker.topics.get(&topic.name)
+            {
                 broker.fetches.moved(topic.id, index);
             }
         }

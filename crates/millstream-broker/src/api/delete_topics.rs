@@ -7,6 +7,7 @@ use kafka_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse, TopicN
 use uuid::Uuid;
 
 use super::{text, topic_name};
+use crate::acl::{self, AclOperation, Resource};
 use crate::broker::{Broker, Context, Reply};
 use crate::topics::Refused;
 
@@ -21,8 +22,15 @@ pub(crate) fn handle(
     let responses = asked
         .into_iter()
         .map(|(name, id)| {
-            let outcome = delete(broker, name.as_ref(), id);
+            let outcome = delete(broker, context, name.as_ref(), id);
             let row = DeletableTopicResult::default();
+            // Who knows only the id may learn the name if he may see the topic.
+            let name = name.or_else(|| {
+                let found = broker.topics.name_of(id)?;
+                broker
+                    .may(context, AclOperation::Describe, Resource::Topic(&found))
+                    .then(|| topic_name(&found))
+            });
             let mut row = match outcome {
                 Ok((name, id)) => row.with_name(Some(topic_name(&name))).with_topic_id(id),
                 Err(refused) => {
@@ -45,6 +53,7 @@ pub(crate) fn handle(
 
 fn delete(
     broker: &mut Broker,
+    context: &Context,
     name: Option<&TopicName>,
     id: Uuid,
 ) -> Result<(String, Uuid), Refused> {
@@ -60,6 +69,9 @@ fn delete(
             .ok_or_else(|| Refused::new(ResponseError::UnknownTopicId, "unknown topic id"))?
             .to_string(),
     };
+    broker
+        .allow_by_cluster(context, AclOperation::Delete, Resource::Topic(&name))
+        .map_err(acl::refused)?;
     let id = broker.topics.delete(&mut broker.meta, &name)?;
     broker.fetches.topic_deleted(id);
     broker.coordinator.topic_deleted(&name)?;

@@ -5,7 +5,7 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use kafka_protocol::messages::{DescribeClusterRequest, DescribeClusterResponse};
 
-use super::{NODE, operations, text};
+use super::{NODE, text};
 use crate::broker::{Broker, Context, Reply};
 
 const BROKERS: i8 = 1;
@@ -23,12 +23,10 @@ pub(crate) fn handle(
     }
     let row = DescribeClusterBroker::default()
         .with_broker_id(NODE)
-        .with_host(text(broker.endpoint.host.clone()))
-        .with_port(broker.endpoint.port.into());
-    let operations = match request.include_cluster_authorized_operations {
-        true => operations::CLUSTER,
-        false => operations::OMITTED,
-    };
+        .with_host(text(broker.endpoint(context).host.clone()))
+        .with_port(broker.endpoint(context).port.into());
+    let asked = request.include_cluster_authorized_operations;
+    let operations = broker.cluster_operations(context, asked);
     let response = DescribeClusterResponse::default()
         .with_cluster_id(text(broker.cluster_id.clone()))
         .with_controller_id(NODE)

@@ -12,7 +12,9 @@ use kafka_protocol::messages::describe_configs_response::{
 };
 use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 
+use super::alter_configs::check_rights;
 use super::{DESCRIBED_MAX, distinct, text};
+use crate::acl::AclOperation;
 use crate::broker::{Broker, Context, NODE_ID, Reply};
 use crate::settings::Described;
 use crate::settings::table::Kind;
@@ -36,7 +38,14 @@ pub(crate) fn handle(
         .enumerate()
         .map(|(number, resource)| {
             let outcome = match number < DESCRIBED_MAX {
-                true => describe(broker, &resource),
+                true => check_rights(
+                    broker,
+                    context,
+                    AclOperation::DescribeConfigs,
+                    resource.resource_type,
+                    &resource.resource_name,
+                )
+                .and_then(|()| describe(broker, &resource)),
                 false => Err(Refused::new(
                     ResponseError::InvalidRequest,
                     format!("a request may ask for {DESCRIBED_MAX} resources at most"),

@@ -7,7 +7,8 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use kafka_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse, GroupId};
 
-use super::{distinct, operations, text};
+use super::{distinct, text};
+use crate::acl::{AclOperation, Resource};
 use crate::broker::{Broker, Context, Reply};
 use crate::group::{Group, GroupState};
 
@@ -17,18 +18,20 @@ pub(crate) fn handle(
     mut request: DescribeGroupsRequest,
 ) -> Reply {
     distinct(&mut request.groups, Clone::clone);
-    let operations = match request.include_authorized_operations {
-        true => operations::GROUP,
-        false => operations::OMITTED,
-    };
+    let asked = request.include_authorized_operations;
     let groups = request
         .groups
         .into_iter()
         .map(|id| {
+            let resource = Resource::Group(&id);
+            if let Err(code) = broker.allow(context, AclOperation::Describe, resource) {
+                return DescribedGroup::default().with_error_code(code.code()).with_group_id(id);
+            }
             let row = match broker.coordinator.group(&id) {
                 Some(group) => describe(context, group),
                 None => missing(context, &id),
             };
+            let operations = broker.operations(context, resource, asked);
             let row = row.with_group_id(id);
             if context.version >= 3 { row.with_authorized_operations(operations) } else { row }
         })

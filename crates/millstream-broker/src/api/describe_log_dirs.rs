@@ -9,6 +9,7 @@ use kafka_protocol::messages::describe_log_dirs_response::{
 use kafka_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
 
 use super::{text, topic_name};
+use crate::acl::{AclOperation, Resource};
 use crate::broker::{Broker, Context, Reply};
 
 pub(crate) fn handle(
@@ -16,6 +17,13 @@ pub(crate) fn handle(
     context: &Context,
     request: DescribeLogDirsRequest,
 ) -> Reply {
+    if let Err(code) = broker.allow(context, AclOperation::Describe, Resource::Cluster) {
+        let response = DescribeLogDirsResponse::default();
+        return context.reply(&match context.version {
+            3.. => response.with_error_code(code.code()),
+            _ => response,
+        });
+    }
     // By topic its partitions; an empty set stands for all of them.
     let wanted: Option<HashMap<&str, HashSet<i32>>> = request.topics.as_ref().map(|topics| {
         let mut wanted: HashMap<&str, HashSet<i32>> = HashMap::new();

@@ -8,6 +8,7 @@ use kafka_protocol::messages::describe_producers_response::{
 use kafka_protocol::messages::{DescribeProducersRequest, DescribeProducersResponse, ProducerId};
 
 use super::distinct;
+use crate::acl::{AclOperation, Resource};
 use crate::broker::{Broker, Context, Reply};
 
 pub(crate) fn handle(
@@ -22,11 +23,15 @@ pub(crate) fn handle(
         .map(|mut topic| {
             distinct(&mut topic.partition_indexes, |partition| *partition);
             let known = broker.topics.get(&topic.name);
+            let allowed = broker.allow(context, AclOperation::Read, Resource::Topic(&topic.name));
             let partitions = topic
                 .partition_indexes
                 .iter()
                 .map(|partition| {
                     let row = PartitionResponse::default().with_partition_index(*partition);
+                    if let Err(code) = allowed {
+                        return row.with_error_code(code.code());
+                    }
                     let Some(log) = known.and_then(|topic| topic.log(*partition)) else {
                         return row.with_error_code(ResponseError::UnknownTopicOrPartition.code());
                     };

@@ -8,7 +8,8 @@ use kafka_protocol::messages::describe_topic_partitions_response::{
 };
 use kafka_protocol::messages::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
 
-use super::{NODE, operations, topic_name};
+use super::{NODE, topic_name};
+use crate::acl::{AclOperation, Resource};
 use crate::broker::{Broker, Context, Reply};
 use crate::log::LEADER_EPOCH;
 
@@ -21,7 +22,12 @@ pub(crate) fn handle(
     request: DescribeTopicPartitionsRequest,
 ) -> Reply {
     let mut names: Vec<String> = match request.topics.is_empty() {
-        true => broker.topics.iter().map(|topic| topic.name.to_string()).collect(),
+        true => broker
+            .topics
+            .iter()
+            .map(|topic| topic.name.to_string())
+            .filter(|name| broker.may(context, AclOperation::Describe, Resource::Topic(name)))
+            .collect(),
         false => request.topics.iter().map(|topic| topic.name.to_string()).collect(),
     };
     names.sort_unstable();
@@ -43,9 +49,15 @@ pub(crate) fn handle(
             response.next_cursor = Some(cursor.with_partition_index(first));
             break;
         }
-        let row = DescribeTopicPartitionsResponseTopic::default()
-            .with_name(Some(topic_name(&name)))
-            .with_topic_authorized_operations(operations::TOPIC);
+        let row =
+            DescribeTopicPartitionsResponseTopic::default().with_name(Some(topic_name(&name)));
+        let resource = Resource::Topic(&name);
+        if let Err(code) = broker.allow(context, AclOperation::Describe, resource) {
+            response.topics.push(row.with_error_code(code.code()));
+            continue;
+        }
+        let operations = broker.operations(context, resource, true);
+        let row = row.with_topic_authorized_operations(operations);
         let Some(topic) = broker.topics.get(&name) else {
             let code = match crate::topics::check_name(&name) {
                 Ok(()) => ResponseError::UnknownTopicOrPartition,

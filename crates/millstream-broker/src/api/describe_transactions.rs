@@ -9,6 +9,7 @@ use kafka_protocol::messages::{
 };
 
 use super::{distinct, text, topic_name};
+use crate::acl::{AclOperation, Resource};
 use crate::broker::{Broker, Context, Reply};
 use crate::transactions::{NEVER, NO_EPOCH, NO_ID, Transaction};
 
@@ -22,8 +23,19 @@ pub(crate) fn handle(
         .transactional_ids
         .into_iter()
         .map(|id| {
+            let resource = Resource::TransactionalId(&id);
+            if let Err(code) = broker.allow(context, AclOperation::Describe, resource) {
+                return TransactionState::default()
+                    .with_error_code(code.code())
+                    .with_producer_id(ProducerId(NO_ID))
+                    .with_producer_epoch(NO_EPOCH)
+                    .with_transaction_start_time_ms(NEVER)
+                    .with_transactional_id(id);
+            }
             let row = match broker.transactions.get(&id) {
-                Some(transaction) => describe(transaction),
+                Some(transaction) => describe(transaction, |topic| {
+                    broker.may(context, AclOperation::Describe, Resource::Topic(topic))
+                }),
                 None => TransactionState::default()
                     .with_error_code(if id.is_empty() {
                         ResponseError::InvalidRequest.code()
@@ -40,13 +52,14 @@ pub(crate) fn handle(
     context.reply(&DescribeTransactionsResponse::default().with_transaction_states(states))
 }
 
-fn describe(transaction: &Transaction) -> TransactionState {
+fn describe(transaction: &Transaction, is_seen: impl Fn(&str) -> bool) -> TransactionState {
     let mut topics: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
     for (topic, partition) in &transaction.partitions {
         topics.entry(topic).or_default().push(*partition);
     }
     let topics = topics
         .into_iter()
+        .filter(|(name, _)| is_seen(name))
         .map(|(name, partitions)| {
             TopicData::default().with_topic(topic_name(name)).with_partitions(partitions)
         })

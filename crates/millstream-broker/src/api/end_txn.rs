@@ -8,6 +8,7 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{EndTxnRequest, EndTxnResponse, ProducerId};
 
 use super::fenced_code;
+use crate::acl::{AclOperation, Resource};
 use crate::broker::{Broker, Context, Reply};
 use crate::transactions::{Caller, End, NO_EPOCH, NO_ID};
 
@@ -19,10 +20,12 @@ const RAISES_EPOCH: i16 = 5;
 pub(crate) fn handle(broker: &mut Broker, context: &Context, request: EndTxnRequest) -> Reply {
     let caller = Caller { producer_id: request.producer_id.0, epoch: request.producer_epoch };
     let end = End { commit: request.committed, raise_epoch: context.version >= RAISES_EPOCH };
-    let outcome = match request.transactional_id.is_empty() {
+    let id = &request.transactional_id;
+    let allowed = broker.allow(context, AclOperation::Write, Resource::TransactionalId(id));
+    let outcome = allowed.and_then(|()| match id.is_empty() {
         true => Err(ResponseError::InvalidRequest),
-        false => broker.end_transaction(&request.transactional_id, caller, end),
-    };
+        false => broker.end_transaction(id, caller, end),
+    });
     let response = match outcome {
         Ok(now) if end.raise_epoch => EndTxnResponse::default()
             .with_producer_id(ProducerId(now.producer_id))

@@ -21,6 +21,7 @@ use millstream_protocol::BatchIter;
 use uuid::Uuid;
 
 use super::{check_leader_epoch, topic_name};
+use crate::acl::{AclOperation, Resource};
 use crate::broker::{Broker, Context, Reply};
 use crate::fetches::{Fetch, Found, NO_SESSION, Slot, Source, TopicKey, Wanted};
 use crate::log::PartitionLog;
@@ -126,12 +127,11 @@ fn bytes_max(broker: &Broker, fetch: &Fetch) -> usize {
 
 fn collect(broker: &mut Broker, fetch: &Fetch) -> Collected {
     let max_bytes = bytes_max(broker, fetch);
-    let committed_only = fetch.request.isolation_level == 1;
     let mut collected = Collected::default();
     if let Source::Session { id, .. } = fetch.source {
         for (slot, topic, wanted) in broker.fetches.to_look_at(id).unwrap_or_default() {
             let (data, found) =
-                look(broker, &mut collected, &topic, &wanted, max_bytes, committed_only);
+                look(broker, fetch, &mut collected, &topic, &wanted, max_bytes);
             if broker.fetches.look(id, slot, wanted.partition, &found) {
                 collected.told.push((slot, found));
                 collected.add(&topic, data);
@@ -145,7 +145,7 @@ fn collect(broker: &mut Broker, fetch: &Fetch) -> Collected {
         for partition in &topic.partitions {
             let wanted = Wanted::of(partition);
             let (data, found) =
-                look(broker, &mut collected, &key, &wanted, max_bytes, committed_only);
+                look(broker, fetch, &mut collected, &key, &wanted, max_bytes);
             collected.is_empty = false;
             collected.partitions.extend(found.topic.map(|topic| (topic, wanted.partition)));
             if fetch.source == Source::OpensSession {
@@ -178,14 +178,15 @@ impl Collected {
     }
 }
 
-/// What is there of a partition, within what the limits have left.
+/// What is there of a partition, within what the limits have left. Whoever may not read it learns
+/// nothing of its log.
 fn look(
     broker: &mut Broker,
+    fetch: &Fetch,
     collected: &mut Collected,
     topic: &TopicKey,
     wanted: &Wanted,
     max_bytes: usize,
-    committed_only: bool,
 ) -> (PartitionData, Found) {
     let left = max_bytes.saturating_sub(collected.bytes);
     let first = collected.bytes == 0;
@@ -193,9 +194,14 @@ fn look(
         TopicKey::Id(id) => broker.topics.name_of(*id).ok_or(ResponseError::UnknownTopicId),
         TopicKey::Name(name) => Ok(name.clone()),
     };
-    let outcome = name.and_then(|name| read(broker, &name, wanted, left, first, committed_only));
+    let committed_only = fetch.request.isolation_level == 1;
+    let outcome = name.and_then(|name| {
+        broker.allow(&fetch.context, AclOperation::Read, Resource::Topic(&name))?;
+        read(broker, &name, wanted, left, first, committed_only)
+    });
     let (data, id, has_more) = match outcome {
         Ok((id, data, has_more)) => (data, Some(id), has_more),
+        Err(code @ ResponseError::TopicAuthorizationFailed) => (no_records(code, -1), None, false),
         Err(code) => (failure(broker, topic, wanted, code), None, false),
     };
     let data = data.with_partition_index(wanted.partition);
@@ -271,11 +277,15 @@ fn failure(
     let start = name
         .and_then(|name| broker.topics.get(&name)?.log(asked.partition))
         .map_or(-1, |log| log.start_offset());
+    no_records(code, start)
+}
+
+fn no_records(code: ResponseError, log_start: i64) -> PartitionData {
     PartitionData::default()
         .with_error_code(code.code())
         .with_high_watermark(-1)
         .with_last_stable_offset(-1)
-        .with_log_start_offset(start)
+        .with_log_start_offset(log_start)
         .with_aborted_transactions(None)
         .with_preferred_read_replica(BrokerId(-1))
         .with_records(Some(Bytes::new()))

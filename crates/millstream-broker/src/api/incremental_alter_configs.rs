@@ -10,8 +10,9 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use kafka_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 
-use super::alter_configs::{Change, alter, once};
+use super::alter_configs::{Change, alter, check_rights, once};
 use super::text;
+use crate::acl::AclOperation;
 use crate::broker::{Broker, Context, Reply};
 use crate::settings::Operation;
 use crate::topics::Refused;
@@ -44,7 +45,8 @@ pub(crate) fn handle(
                 .collect();
             let (kind, name) = (resource.resource_type, resource.resource_name);
             let first = once(&mut named, kind, &name);
-            let outcome = first.and(changes).and_then(|changes| {
+            let rights = check_rights(broker, context, AclOperation::AlterConfigs, kind, &name);
+            let outcome = first.and(rights).and(changes).and_then(|changes| {
                 alter(broker, kind, &name, changes, false, request.validate_only)
             });
             let row = AlterConfigsResourceResponse::default()

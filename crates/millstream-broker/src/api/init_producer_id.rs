@@ -10,6 +10,7 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse, ProducerId};
 
 use super::fenced_code;
+use crate::acl::{AclOperation, Resource};
 use crate::broker::{Broker, Context, Reply};
 use crate::transactions::{Caller, NO_EPOCH, NO_ID};
 
@@ -22,7 +23,7 @@ pub(crate) fn handle(
     request: InitProducerIdRequest,
 ) -> Reply {
     let response = InitProducerIdResponse::default();
-    context.reply(&match init(broker, &request) {
+    context.reply(&match init(broker, context, &request) {
         Ok(producer) => response
             .with_producer_id(ProducerId(producer.producer_id))
             .with_producer_epoch(producer.epoch),
@@ -33,14 +34,23 @@ pub(crate) fn handle(
     })
 }
 
-fn init(broker: &mut Broker, request: &InitProducerIdRequest) -> Result<Caller, ResponseError> {
+fn init(
+    broker: &mut Broker,
+    context: &Context,
+    request: &InitProducerIdRequest,
+) -> Result<Caller, ResponseError> {
     let Some(id) = &request.transactional_id else {
+        // Who may write anywhere may do so idempotently (KIP-679).
+        if !broker.may_write_some_topic(context) {
+            broker.allow(context, AclOperation::IdempotentWrite, Resource::Cluster)?;
+        }
         let fresh = broker.new_producer_id().map_err(|error| {
             tracing::error!(%error, "cannot reserve producer ids");
             ResponseError::KafkaStorageError
         })?;
         return Ok(Caller { producer_id: fresh, epoch: 0 });
     };
+    broker.allow(context, AclOperation::Write, Resource::TransactionalId(id))?;
     let expected = match (request.producer_id.0, request.producer_epoch) {
         (NO_ID, NO_EPOCH) => None,
         (NO_ID, _) | (_, NO_EPOCH) => return Err(ResponseError::InvalidRequest),

@@ -13,10 +13,15 @@ use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
 use kafka_protocol::messages::{JoinGroupRequest, JoinGroupResponse};
 
 use super::text;
+use crate::acl::{AclOperation, Resource};
 use crate::broker::{Broker, Context, Reply};
 use crate::group::{JoinAnswer, JoinRequest};
 
 pub(crate) fn handle(broker: &mut Broker, context: &Context, request: JoinGroupRequest) -> Reply {
+    let resource = Resource::Group(&request.group_id);
+    if let Err(code) = broker.allow(context, AclOperation::Read, resource) {
+        return Reply::Now(answer(context, Err((code, request.member_id.to_string()))));
+    }
     if request.group_id.is_empty() {
         let refusal = Err((ResponseError::InvalidGroupId, request.member_id.to_string()));
         return Reply::Now(answer(context, refusal));

@@ -4,12 +4,16 @@ use kafka_protocol::messages::leave_group_response::MemberResponse;
 use kafka_protocol::messages::{LeaveGroupRequest, LeaveGroupResponse};
 
 use super::code_of;
+use crate::acl::{AclOperation, Resource};
 use crate::broker::{Broker, Context, Reply};
 use crate::group::MemberKey;
 
 pub(crate) fn handle(broker: &mut Broker, context: &Context, request: LeaveGroupRequest) -> Reply {
     let (now, wall) = (broker.clock.monotonic(), broker.clock.wall());
     let group = request.group_id;
+    if let Err(code) = broker.allow(context, AclOperation::Read, Resource::Group(&group)) {
+        return context.reply(&LeaveGroupResponse::default().with_error_code(code.code()));
+    }
     if context.version <= 2 {
         let key = MemberKey { id: &request.member_id, instance: None };
         let code = code_of(broker.coordinator.leave(&group, &key, now, wall));

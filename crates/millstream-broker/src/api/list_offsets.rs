@@ -16,6 +16,7 @@ use kafka_protocol::messages::list_offsets_response::{
 use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 
 use super::check_leader_epoch;
+use crate::acl::{AclOperation, Resource};
 use crate::broker::{Broker, Context, Reply};
 use crate::log::{LEADER_EPOCH, Position};
 
@@ -39,7 +40,11 @@ pub(crate) fn handle(broker: &mut Broker, context: &Context, request: ListOffset
                     let row = ListOffsetsPartitionResponse::default()
                         .with_partition_index(asked.partition_index);
                     let outcome = match named.insert((topic.name.clone(), asked.partition_index)) {
-                        true => look_up(broker, context, &topic.name, asked, committed_only),
+                        true => broker
+                            .allow(context, AclOperation::Describe, Resource::Topic(&topic.name))
+                            .and_then(|()| {
+                                look_up(broker, context, &topic.name, asked, committed_only)
+                            }),
                         false => Err(ResponseError::InvalidRequest),
                     };
                     let row = row.with_error_code(outcome.err().map_or(0, |code| code.code()));

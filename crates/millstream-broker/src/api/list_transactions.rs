@@ -7,6 +7,7 @@ use kafka_protocol::messages::list_transactions_response::TransactionState as Ro
 use kafka_protocol::messages::{ListTransactionsRequest, ListTransactionsResponse, ProducerId};
 
 use super::text;
+use crate::acl::{AclOperation, Resource};
 use crate::broker::{Broker, Context, Reply};
 use crate::pattern::Pattern;
 use crate::transactions::{Transaction, TransactionState};
@@ -40,6 +41,9 @@ pub(crate) fn handle(
         .transactions
         .iter()
         .filter(|(id, transaction)| passes(transaction) && matches(id))
+        .filter(|(id, _)| {
+            broker.may(context, AclOperation::Describe, Resource::TransactionalId(id))
+        })
         .map(|(id, transaction)| {
             Row::default()
                 .with_transactional_id(text(id).into())

@@ -12,6 +12,7 @@ use kafka_protocol::messages::{MetadataRequest, MetadataResponse};
 use uuid::Uuid;
 
 use super::{NODE, distinct, operations, text, topic_name};
+use crate::acl::{self, AclOperation, Resource};
 use crate::broker::{Broker, Context, Reply};
 use crate::log::LEADER_EPOCH;
 use crate::settings::Values;
@@ -24,7 +25,14 @@ pub(crate) fn handle(broker: &mut Broker, context: &Context, request: MetadataRe
         distinct(topics, |topic| (topic.topic_id, topic.name.clone()));
     }
     let topics = match asked {
-        None => broker.topics.iter().map(|topic| describe(topic, wants_operations)).collect(),
+        None => broker
+            .topics
+            .iter()
+            .filter(|topic| {
+                broker.may(context, AclOperation::Describe, Resource::Topic(&topic.name))
+            })
+            .map(|topic| describe(broker, context, topic, wants_operations))
+            .collect(),
         Some(asked) => asked
             .into_iter()
             .map(|topic| {
@@ -32,30 +40,32 @@ pub(crate) fn handle(broker: &mut Broker, context: &Context, request: MetadataRe
                     return by_id(broker, context, topic.topic_id, wants_operations);
                 }
                 let name = topic.name.map(|name| name.to_string()).unwrap_or_default();
+                let resource = Resource::Topic(&name);
+                if let Err(code) = broker.allow(context, AclOperation::Describe, resource) {
+                    return refusal(&name, code);
+                }
                 if let Err(refused) = crate::topics::check_name(&name) {
                     return refusal(&name, refused.code);
                 }
                 if broker.topics.get(&name).is_none()
                     && request.allow_auto_topic_creation
-                    && let Err(refused) = auto_create(broker, &name)
+                    && let Err(refused) = auto_create(broker, context, &name)
                 {
                     return refusal(&name, refused.code);
                 }
                 match broker.topics.get(&name) {
-                    Some(topic) => describe(topic, wants_operations),
+                    Some(topic) => describe(broker, context, topic, wants_operations),
                     None => refusal(&name, ResponseError::UnknownTopicOrPartition),
                 }
             })
             .collect(),
     };
-    let cluster_operations = match request.include_cluster_authorized_operations {
-        true => operations::CLUSTER,
-        false => operations::OMITTED,
-    };
+    let asked = request.include_cluster_authorized_operations;
+    let cluster_operations = broker.cluster_operations(context, asked);
     let broker_row = MetadataResponseBroker::default()
         .with_node_id(NODE)
-        .with_host(text(broker.endpoint.host.clone()))
-        .with_port(broker.endpoint.port.into());
+        .with_host(text(broker.endpoint(context).host.clone()))
+        .with_port(broker.endpoint(context).port.into());
     let mut response = MetadataResponse::default()
         .with_brokers(vec![broker_row])
         .with_cluster_id(Some(text(broker.cluster_id.clone())))
@@ -67,10 +77,13 @@ pub(crate) fn handle(broker: &mut Broker, context: &Context, request: MetadataRe
     context.reply(&response)
 }
 
-fn auto_create(broker: &mut Broker, name: &str) -> Result<(), Refused> {
+fn auto_create(broker: &mut Broker, context: &Context, name: &str) -> Result<(), Refused> {
     if !broker.settings.flag("auto.create.topics.enable") {
         return Ok(());
     }
+    broker
+        .allow_by_cluster(context, AclOperation::Create, Resource::Topic(name))
+        .map_err(acl::refused)?;
     let partitions = i32::try_from(broker.settings.number("num.partitions")).unwrap_or(1);
     broker.topics.check_new(name, partitions)?;
     let id = broker.random.uuid();
@@ -84,8 +97,12 @@ fn by_id(
     id: Uuid,
     wants_operations: bool,
 ) -> MetadataResponseTopic {
-    match broker.topics.name_of(id).and_then(|name| broker.topics.get(&name)) {
-        Some(topic) => describe(topic, wants_operations),
+    let found = broker.topics.name_of(id).and_then(|name| broker.topics.get(&name));
+    // Who may not see a topic does not learn whether an id is one's.
+    match found
+        .filter(|topic| broker.may(context, AclOperation::Describe, Resource::Topic(&topic.name)))
+    {
+        Some(topic) => describe(broker, context, topic, wants_operations),
         None => MetadataResponseTopic::default()
             .with_error_code(ResponseError::UnknownTopicId.code())
             // Null is allowed from version 12 on.
@@ -102,7 +119,13 @@ fn refusal(name: &str, code: ResponseError) -> MetadataResponseTopic {
         .with_topic_authorized_operations(operations::OMITTED)
 }
 
-fn describe(topic: &Topic, wants_operations: bool) -> MetadataResponseTopic {
+fn describe(
+    broker: &Broker,
+    context: &Context,
+    topic: &Topic,
+    wants_operations: bool,
+) -> MetadataResponseTopic {
+    let resource = Resource::Topic(&topic.name);
     let partitions = (0..topic.partitions.len() as i32)
         .map(|partition| {
             MetadataResponsePartition::default()
@@ -117,8 +140,5 @@ fn describe(topic: &Topic, wants_operations: bool) -> MetadataResponseTopic {
         .with_name(Some(topic_name(&topic.name)))
         .with_topic_id(topic.id)
         .with_partitions(partitions)
-        .with_topic_authorized_operations(match wants_operations {
-            true => operations::TOPIC,
-            false => operations::OMITTED,
-        })
+        .with_topic_authorized_operations(broker.operations(context, resource, wants_operations))
 }

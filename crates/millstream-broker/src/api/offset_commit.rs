@@ -11,6 +11,7 @@ use kafka_protocol::messages::offset_commit_response::{
 use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
 
 use super::code_of;
+use crate::acl::{AclOperation, Resource};
 use crate::broker::{Broker, Context, Reply};
 use crate::coordinator::Committed;
 use crate::group::MemberKey;
@@ -26,10 +27,12 @@ pub(crate) fn handle(
     let (now, wall) = (broker.clock.monotonic(), broker.clock.wall());
     let key = MemberKey { id: &request.member_id, instance: request.group_instance_id.as_deref() };
     let generation = request.generation_id_or_member_epoch;
-    let allowed = if request.group_id.is_empty() {
-        Err(ResponseError::InvalidGroupId)
-    } else {
+    let rights = broker.allow(context, AclOperation::Read, Resource::Group(&request.group_id));
+    let allowed = rights.and_then(|()| {
         let group = &request.group_id;
+        if group.is_empty() {
+            return Err(ResponseError::InvalidGroupId);
+        }
         let is_consumer = broker.coordinator.consumer_group(group).is_some();
         let answer = broker.coordinator.check_commit(group, &key, generation, now, wall);
         match answer {
@@ -43,12 +46,15 @@ pub(crate) fn handle(
             }
             answer => answer,
         }
-    };
+    });
     let metadata_max = broker.settings.number("offset.metadata.max.bytes") as usize;
     let mut offsets = Vec::new();
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
         let known = broker.topics.get(&topic.name);
+        let allowed = rights
+            .and_then(|()| broker.allow(context, AclOperation::Read, Resource::Topic(&topic.name)))
+            .and(allowed);
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
             let index = partition.partition_index;

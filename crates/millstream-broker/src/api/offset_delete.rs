@@ -8,6 +8,7 @@ use kafka_protocol::messages::offset_delete_response::{
 use kafka_protocol::messages::{OffsetDeleteRequest, OffsetDeleteResponse};
 
 use super::code_of;
+use crate::acl::{AclOperation, Resource};
 use crate::broker::{Broker, Context, Reply};
 
 pub(crate) fn handle(
@@ -16,6 +17,9 @@ pub(crate) fn handle(
     request: OffsetDeleteRequest,
 ) -> Reply {
     let name = request.group_id.as_str();
+    if let Err(code) = broker.allow(context, AclOperation::Delete, Resource::Group(name)) {
+        return context.reply(&OffsetDeleteResponse::default().with_error_code(code.code()));
+    }
     let Some(group) = broker.coordinator.any_group(name) else {
         let code = ResponseError::GroupIdNotFound.code();
         return context.reply(&OffsetDeleteResponse::default().with_error_code(code));
@@ -24,11 +28,13 @@ pub(crate) fn handle(
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
         let subscribed = group.subscribes_to(&topic.name);
+        let allowed = broker.allow(context, AclOperation::Read, Resource::Topic(&topic.name));
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
             let index = partition.partition_index;
             let known = broker.topics.get(&topic.name).and_then(|topic| topic.log(index));
             let result = match known {
+                _ if allowed.is_err() => allowed,
                 None => Err(ResponseError::UnknownTopicOrPartition),
                 Some(_) if subscribed => Err(ResponseError::GroupSubscribedToTopic),
                 Some(_) => {

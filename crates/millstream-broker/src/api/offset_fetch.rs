@@ -6,6 +6,7 @@
 //! version 9 are checked in groups of KIP-848.
 
 use kafka_protocol::ResponseError;
+use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
     OffsetFetchResponseTopic, OffsetFetchResponseTopics,
@@ -13,6 +14,7 @@ use kafka_protocol::messages::offset_fetch_response::{
 use kafka_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse, TopicName};
 
 use super::{distinct, text, topic_name};
+use crate::acl::{AclOperation, Resource};
 use crate::broker::{Broker, Context, Reply};
 use crate::coordinator::Committed;
 
@@ -33,7 +35,10 @@ pub(crate) fn handle(
             .into_iter()
             .map(|group| {
                 let (id, member) = (&group.group_id, group.member_id.as_deref());
-                let allowed = broker.coordinator.check_offset_fetch(id, member, group.member_epoch);
+                let rights = broker.allow(context, AclOperation::Describe, Resource::Group(id));
+                let allowed = rights.and_then(|()| {
+                    broker.coordinator.check_offset_fetch(id, member, group.member_epoch)
+                });
                 if let Err(code) = allowed {
                     return OffsetFetchResponseGroup::default()
                         .with_group_id(group.group_id)
@@ -42,7 +47,7 @@ pub(crate) fn handle(
                 let asked = group.topics.map(|topics| {
                     topics.into_iter().map(|t| (t.name, t.partition_indexes)).collect()
                 });
-                let topics = look_up(broker, &group.group_id, asked, stable)
+                let topics = look_up(broker, context, &group.group_id, asked, stable)
                     .into_iter()
                     .map(|(name, partitions)| {
                         let partitions = partitions.into_iter().map(row).collect();
@@ -58,10 +63,18 @@ pub(crate) fn handle(
             .collect();
         return context.reply(&OffsetFetchResponse::default().with_groups(groups));
     }
+    let allowed = broker.allow(context, AclOperation::Describe, Resource::Group(&request.group_id));
+    if let Err(code) = allowed {
+        return context.reply(&match context.version {
+            2.. => OffsetFetchResponse::default().with_error_code(code.code()),
+            // There is no place for it but at each partition.
+            _ => refuse_each(request.topics.unwrap_or_default(), code),
+        });
+    }
     let asked = request
         .topics
         .map(|topics| topics.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
-    let topics = look_up(broker, &request.group_id, asked, stable)
+    let topics = look_up(broker, context, &request.group_id, asked, stable)
         .into_iter()
         .map(|(name, partitions)| {
             let partitions = partitions.into_iter().map(old_row).collect();
@@ -71,8 +84,22 @@ pub(crate) fn handle(
     context.reply(&OffsetFetchResponse::default().with_topics(topics))
 }
 
+fn refuse_each(asked: Vec<OffsetFetchRequestTopic>, code: ResponseError) -> OffsetFetchResponse {
+    let topics = asked
+        .into_iter()
+        .map(|topic| {
+            let rows = topic.partition_indexes.into_iter().map(|index| old_row((index, Err(code))));
+            OffsetFetchResponseTopic::default()
+                .with_name(topic.name)
+                .with_partitions(rows.collect())
+        })
+        .collect();
+    OffsetFetchResponse::default().with_topics(topics)
+}
+
 fn look_up(
     broker: &Broker,
+    context: &Context,
     group: &str,
     asked: Option<Vec<(TopicName, Vec<i32>)>>,
     stable: bool,
@@ -90,10 +117,12 @@ fn look_up(
         return asked
             .into_iter()
             .map(|(name, partitions)| {
+                let allowed = broker.allow(context, AclOperation::Describe, Resource::Topic(&name));
                 let offsets = partitions
                     .into_iter()
                     .map(|partition| {
-                        let offset = check(&name, partition)
+                        let offset = allowed
+                            .and_then(|()| check(&name, partition))
                             .map(|()| coordinator.committed(group, &name, partition));
                         (partition, offset)
                     })
@@ -104,6 +133,9 @@ fn look_up(
     }
     let mut found = Found::new();
     for (topic, partition, committed) in coordinator.all_committed(group) {
+        if !broker.may(context, AclOperation::Describe, Resource::Topic(&topic)) {
+            continue;
+        }
         let offset = check(&topic, partition).map(|()| Some(committed));
         match found.last_mut() {
             Some((name, partitions)) if name.as_str() == topic => {

@@ -11,6 +11,7 @@ use kafka_protocol::messages::offset_for_leader_epoch_response::{
 use kafka_protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 
 use super::check_leader_epoch;
+use crate::acl::{AclOperation, Resource};
 use crate::broker::{Broker, Context, Reply};
 use crate::log::LEADER_EPOCH;
 
@@ -19,12 +20,23 @@ pub(crate) fn handle(
     context: &Context,
     request: OffsetForLeaderEpochRequest,
 ) -> Reply {
+    // Between brokers the one right is enough; consumers have the other (KIP-320).
+    let sees_all = broker.may(context, AclOperation::ClusterAction, Resource::Cluster);
     let topics = request
         .topics
         .into_iter()
         .map(|topic| {
-            let partitions =
-                topic.partitions.iter().map(|asked| answer(broker, &topic.topic, asked)).collect();
+            let allowed = match sees_all {
+                true => Ok(()),
+                false => {
+                    broker.allow(context, AclOperation::Describe, Resource::Topic(&topic.topic))
+                }
+            };
+            let partitions = topic
+                .partitions
+                .iter()
+                .map(|asked| answer(broker, &topic.topic, asked, allowed))
+                .collect();
             OffsetForLeaderTopicResult::default()
                 .with_topic(topic.topic.clone())
                 .with_partitions(partitions)
@@ -33,10 +45,18 @@ pub(crate) fn handle(
     context.reply(&OffsetForLeaderEpochResponse::default().with_topics(topics))
 }
 
-fn answer(broker: &Broker, name: &str, asked: &OffsetForLeaderPartition) -> EpochEndOffset {
+fn answer(
+    broker: &Broker,
+    name: &str,
+    asked: &OffsetForLeaderPartition,
+    allowed: Result<(), ResponseError>,
+) -> EpochEndOffset {
     let row = EpochEndOffset::default().with_partition(asked.partition);
     let unknown =
         |code: i16| row.clone().with_error_code(code).with_leader_epoch(-1).with_end_offset(-1);
+    if let Err(code) = allowed {
+        return unknown(code.code());
+    }
     let Some(log) = broker.topics.get(name).and_then(|topic| topic.log(asked.partition)) else {
         return unknown(ResponseError::UnknownTopicOrPartition.code());
     };

@@ -16,6 +16,7 @@ use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 use millstream_protocol::{BatchError, BatchHeader};
 
 use super::text;
+use crate::acl::{AclOperation, Resource};
 use crate::broker::{Broker, Context, Reply};
 use crate::log::{AppendError, Appended};
 use crate::topics::{Refused, unknown_topic};
@@ -27,9 +28,9 @@ const TELLS_ABORTABLE: i16 = 11;
 const ADDS: i16 = 12;
 
 pub(crate) fn handle(broker: &mut Broker, context: &Context, request: ProduceRequest) -> Reply {
-    let refusal = check(&request).err();
+    let refusal = check(broker, context, &request).err();
     if refusal.is_none() && context.version >= ADDS {
-        add_all(broker, &request);
+        add_all(broker, context, &request);
     }
     let id = request.transactional_id.as_ref().map(|id| id.to_string());
     let mut failed = None;
@@ -46,7 +47,9 @@ pub(crate) fn handle(broker: &mut Broker, context: &Context, request: ProduceReq
                 (None, None) => {
                     Err(Refused::new(ResponseError::UnknownTopicId, "unknown topic id"))
                 }
-                (None, Some(name)) => admit(broker, context.version, id.as_deref(), name, &data)
+                (None, Some(name)) => broker
+                    .require(context, AclOperation::Write, Resource::Topic(name))
+                    .and_then(|()| admit(broker, context.version, id.as_deref(), name, &data))
                     .and_then(|()| append(broker, name, &data)),
             };
             let response = match outcome {
@@ -80,12 +83,18 @@ pub(crate) fn handle(broker: &mut Broker, context: &Context, request: ProduceReq
     }
 }
 
-fn check(request: &ProduceRequest) -> Result<(), Refused> {
+fn check(broker: &Broker, context: &Context, request: &ProduceRequest) -> Result<(), Refused> {
     if !matches!(request.acks, -1..=1) {
         let message = format!("acks must be -1, 0 or 1, not {}", request.acks);
         return Err(Refused::new(ResponseError::InvalidRequiredAcks, message));
     }
-    Ok(())
+    let mut batches = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
+    match &request.transactional_id {
+        Some(id) if batches.any(|data| caller(data).is_some()) => {
+            broker.require(context, AclOperation::Write, Resource::TransactionalId(id))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Who sent a partition's batch, if it is part of a transaction. What is not a batch is left to
@@ -98,7 +107,7 @@ fn caller(data: &PartitionProduceData) -> Option<Caller> {
 
 /// Adds all partitions of a request to its transaction with one write; what stands against it is
 /// found again, and answered, for each partition.
-fn add_all(broker: &mut Broker, request: &ProduceRequest) {
+fn add_all(broker: &mut Broker, context: &Context, request: &ProduceRequest) {
     let Some(id) = &request.transactional_id else { return };
     let mut sender = None;
     let mut partitions: Vec<Partition> = Vec::new();
@@ -108,6 +117,9 @@ fn add_all(broker: &mut Broker, request: &ProduceRequest) {
             false => broker.topics.name_of(topic.topic_id),
         };
         let Some(known) = name.and_then(|name| broker.topics.get(&name)) else { continue };
+        if !broker.may(context, AclOperation::Write, Resource::Topic(&known.name)) {
+            continue;
+        }
         for data in &topic.partition_data {
             let Some(caller) = caller(data) else { continue };
             if known.log(data.index).is_some() && *sender.get_or_insert(caller) == caller {

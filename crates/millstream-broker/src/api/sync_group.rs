@@ -6,10 +6,15 @@ use bytes::Bytes;
 use kafka_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
 
 use super::text;
+use crate::acl::{AclOperation, Resource};
 use crate::broker::{Broker, Context, Reply};
 use crate::group::{SyncAnswer, SyncRequest};
 
 pub(crate) fn handle(broker: &mut Broker, context: &Context, request: SyncGroupRequest) -> Reply {
+    let resource = Resource::Group(&request.group_id);
+    if let Err(code) = broker.allow(context, AclOperation::Read, resource) {
+        return Reply::Now(answer(context, Err(code)));
+    }
     let sync = SyncRequest {
         member_id: request.member_id.to_string(),
         instance: request.group_instance_id.map(|id| id.to_string()),

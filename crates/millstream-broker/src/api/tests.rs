@@ -1,5 +1,8 @@
 //! Requests as clients encode them, answered by a broker on a disk in memory.
 
+mod acls;
+mod sasl;
+mod scram_credentials;
 mod sessions;
 mod transactions;
 
@@ -32,6 +35,10 @@ impl Random for Counting {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         self.0
     }
+
+    fn secret(&mut self, out: &mut [u8]) {
+        out.fill_with(|| (self.next_u64() >> 56) as u8);
+    }
 }
 
 struct Bench {
@@ -43,7 +50,7 @@ struct Bench {
 fn open(disk: &MemoryDisk, clock: &Arc<ManualClock>, config: &BrokerConfig) -> Broker {
     Broker::open(
         config,
-        SocketAddr::from(([127, 0, 0, 1], 9092)),
+        &[SocketAddr::from(([127, 0, 0, 1], 9092))],
         Arc::new(disk.clone()),
         Arc::clone(clock) as Arc<dyn Clock>,
         Box::new(Counting(disk.changes())),
@@ -55,7 +62,7 @@ fn open(disk: &MemoryDisk, clock: &Arc<ManualClock>, config: &BrokerConfig) -> B
 fn try_open(disk: &MemoryDisk, clock: &Arc<ManualClock>, boot_id: &str) -> std::io::Result<Broker> {
     Broker::open(
         &BrokerConfig::new("/data"),
-        SocketAddr::from(([127, 0, 0, 1], 9092)),
+        &[SocketAddr::from(([127, 0, 0, 1], 9092))],
         Arc::new(disk.clone()),
         Arc::clone(clock) as Arc<dyn Clock>,
         Box::new(Counting(disk.changes())),
@@ -87,7 +94,7 @@ impl Bench {
         Self { broker, ..self }
     }
 
-    fn send<R: Request>(&mut self, version: i16, request: &R) -> Result<Reply, Malformed> {
+    fn frame<R: Request>(version: i16, request: &R) -> Bytes {
         let mut frame = BytesMut::new();
         frame.put_i16(R::KEY);
         frame.put_i16(version);
@@ -98,7 +105,11 @@ impl Bench {
             frame.put_u8(0);
         }
         request.encode(&mut frame, version).unwrap();
-        self.broker.handle(frame.freeze(), "127.0.0.1")
+        frame.freeze()
+    }
+
+    fn send<R: Request>(&mut self, version: i16, request: &R) -> Result<Reply, Malformed> {
+        self.broker.handle(Self::frame(version, request), "127.0.0.1")
     }
 
     fn decode<R: Request>(version: i16, mut frame: Bytes) -> R::Response {
@@ -642,6 +653,25 @@ fn every_version_of_every_request_is_answered() {
             ]),
             _ => DeleteTopicsRequest::default().with_topic_names(vec![name, topic_name("no")]),
         }
+    });
+    each!(SaslHandshake, |_version| SaslHandshakeRequest::default().with_mechanism(text("PLAIN")));
+    each!(SaslAuthenticate, |_version| SaslAuthenticateRequest::default());
+    each!(DescribeAcls, |_version| DescribeAclsRequest::default());
+    each!(CreateAcls, |_version| {
+        let rule = create_acls_request::AclCreation::default();
+        CreateAclsRequest::default().with_creations(vec![rule])
+    });
+    each!(DeleteAcls, |_version| {
+        let filter = delete_acls_request::DeleteAclsFilter::default();
+        DeleteAclsRequest::default().with_filters(vec![filter])
+    });
+    each!(DescribeClientQuotas, |_version| DescribeClientQuotasRequest::default());
+    each!(DescribeUserScramCredentials, |_version| {
+        DescribeUserScramCredentialsRequest::default()
+    });
+    each!(AlterUserScramCredentials, |_version| {
+        let change = alter_user_scram_credentials_request::ScramCredentialDeletion::default();
+        AlterUserScramCredentialsRequest::default().with_deletions(vec![change])
     });
     for api in TABLE {
         assert!(answered.contains(&api.key), "{:?} is not in this test", api.key);

@@ -13,6 +13,7 @@ use kafka_protocol::messages::txn_offset_commit_response::{
 use kafka_protocol::messages::{TxnOffsetCommitRequest, TxnOffsetCommitResponse};
 
 use super::code_of;
+use crate::acl::{AclOperation, Resource};
 use crate::broker::{Broker, Context, OFFSETS_TOPIC, Reply};
 use crate::coordinator::Committed;
 use crate::group::MemberKey;
@@ -28,13 +29,20 @@ pub(crate) fn handle(
     context: &Context,
     request: TxnOffsetCommitRequest,
 ) -> Reply {
-    let allowed = check(broker, context, &request);
+    let transactional = Resource::TransactionalId(&request.transactional_id);
+    let rights = broker.allow(context, AclOperation::Write, transactional).and_then(|()| {
+        broker.allow(context, AclOperation::Read, Resource::Group(&request.group_id))
+    });
+    let allowed = rights.and_then(|()| check(broker, context, &request));
     let wall = broker.clock.wall();
     let metadata_max = broker.settings.number("offset.metadata.max.bytes") as usize;
     let mut offsets = Vec::new();
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
         let known = broker.topics.get(&topic.name);
+        let allowed = rights
+            .and_then(|()| broker.allow(context, AclOperation::Read, Resource::Topic(&topic.name)))
+            .and(allowed);
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
             let index = partition.partition_index;

@@ -9,6 +9,7 @@ use kafka_protocol::messages::write_txn_markers_response::{
 use kafka_protocol::messages::{WriteTxnMarkersRequest, WriteTxnMarkersResponse};
 
 use super::code_of;
+use crate::acl::{AclOperation, Resource};
 use crate::broker::{Broker, Context, OFFSETS_TOPIC, Reply};
 use crate::log::{Marker, MarkerError};
 
@@ -17,6 +18,11 @@ pub(crate) fn handle(
     context: &Context,
     request: WriteTxnMarkersRequest,
 ) -> Reply {
+    // Brokers have the one right, administrators the other (KAFKA-16513).
+    let allowed = match broker.may(context, AclOperation::ClusterAction, Resource::Cluster) {
+        true => Ok(()),
+        false => broker.allow(context, AclOperation::Alter, Resource::Cluster),
+    };
     let mut markers = Vec::with_capacity(request.markers.len());
     for asked in request.markers {
         let marker = Marker {
@@ -31,7 +37,8 @@ pub(crate) fn handle(
                 .partition_indexes
                 .iter()
                 .map(|partition| {
-                    let outcome = write(broker, &topic.name, *partition, &marker);
+                    let outcome =
+                        allowed.and_then(|()| write(broker, &topic.name, *partition, &marker));
                     WritableTxnMarkerPartitionResult::default()
                         .with_partition_index(*partition)
                         .with_error_code(code_of(outcome))

@@ -1,15 +1,14 @@
 //! One connection: frames in, answers out.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::oneshot;
 
 use super::{Pending, Shared};
+use crate::broker::Peer;
 use crate::group::Ticket;
 use crate::wire::Malformed;
 
@@ -25,6 +24,8 @@ const RESERVE_STEP: usize = 256 * 1024;
 const KEEP_MAX: usize = 1024 * 1024;
 /// A client that takes nothing of its answer for so long is given up.
 const SEND_MAX: Duration = Duration::from_secs(60);
+/// So long a client may take to say who it is.
+const STRANGER_MAX: Duration = Duration::from_secs(30);
 
 /// Why a connection is closed by us.
 #[derive(Debug, thiserror::Error)]
@@ -33,8 +34,8 @@ pub(super) enum Closed {
     Io(#[from] io::Error),
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    #[error("a frame of {0} bytes; socket.request.max.bytes allows {1}")]
-    FrameSize(i32, usize),
+    #[error("a frame of {0} bytes; {2} allows {1}")]
+    FrameSize(i32, usize, &'static str),
     #[error("the connection was closed inside a frame")]
     CutOff,
     #[error("no request for connections.max.idle.ms")]
@@ -43,28 +44,63 @@ pub(super) enum Closed {
     NotReading,
     #[error("{0}")]
     Refused(String),
+    #[error("TLS was not agreed upon: {0}")]
+    Tls(String),
+    #[error("authentication failed: {0}")]
+    Unauthenticated(String),
+    #[error("nobody said within {} s who it is", STRANGER_MAX.as_secs())]
+    Stranger,
 }
 
+impl Closed {
+    /// Whether the owner of the broker wants to know of it.
+    pub(super) fn is_about_security(&self) -> bool {
+        matches!(self, Self::Tls(_) | Self::Unauthenticated(_) | Self::Stranger)
+    }
+}
+
+/// A stream of bytes in both directions.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
 /// Serves a connection until the client closes it.
-pub(super) async fn serve(
+pub(super) async fn serve<S: Stream>(
     shared: &Shared,
-    mut stream: TcpStream,
-    peer: SocketAddr,
+    mut stream: S,
+    mut peer: Peer,
 ) -> Result<(), Closed> {
-    stream.set_nodelay(true)?;
-    let host = peer.ip().to_string();
     let mut buffer = BytesMut::new();
+    let known_by = shared.clock.monotonic() + STRANGER_MAX;
     loop {
-        let next = read_frame(shared, &mut stream, &mut buffer);
-        let frame = match shared.idle_max {
-            Some(limit) => tokio::time::timeout(limit, next).await.map_err(|_| Closed::Idle)??,
-            None => next.await?,
+        let frame = if peer.is_stranger() {
+            let left = known_by.saturating_sub(shared.clock.monotonic());
+            let limit = shared.idle_max.map_or(left, |idle| idle.min(left));
+            let next = read_frame(shared, &peer, &mut stream, &mut buffer);
+            tokio::time::timeout(limit, next).await.map_err(|_| Closed::Stranger)??
+        } else {
+            let next = read_frame(shared, &peer, &mut stream, &mut buffer);
+            match shared.idle_max {
+                Some(limit) => {
+                    tokio::time::timeout(limit, next).await.map_err(|_| Closed::Idle)??
+                }
+                None => next.await?,
+            }
         };
         let Some(frame) = frame else { return Ok(()) };
-        match shared.handle(frame, &host)? {
+        match shared.handle(frame, &mut peer)? {
             Pending::Answer(answer) => send(shared, &mut stream, &answer).await?,
             Pending::Nothing => {}
             Pending::Close(reason) => return Err(Closed::Refused(reason)),
+            Pending::Unauthenticated(answer, reason) => {
+                // Whoever guesses passwords waits for each answer.
+                tokio::time::sleep(shared.failure_delay).await;
+                if !answer.is_empty() {
+                    send(shared, &mut stream, &answer).await?;
+                    let _ = tokio::time::timeout(SEND_MAX, stream.shutdown()).await;
+                }
+                return Err(Closed::Unauthenticated(reason));
+            }
             Pending::Wait(ticket, receiver) => {
                 match wait(shared, &mut stream, &mut buffer, ticket, receiver).await? {
                     Some(answer) => send(shared, &mut stream, &answer).await?,
@@ -75,7 +111,7 @@ pub(super) async fn serve(
     }
 }
 
-async fn send(shared: &Shared, stream: &mut TcpStream, answer: &[u8]) -> Result<(), Closed> {
+async fn send<S: Stream>(shared: &Shared, stream: &mut S, answer: &[u8]) -> Result<(), Closed> {
     if answer.is_empty() {
         return Err(Closed::Refused("the answer could not be encoded".into()));
     }
@@ -89,23 +125,30 @@ async fn send(shared: &Shared, stream: &mut TcpStream, answer: &[u8]) -> Result<
             written => rest = &rest[written..],
         }
     }
-    Ok(())
+    // TLS may hold back the end of it.
+    let flushed = tokio::time::timeout(limit, stream.flush()).await;
+    Ok(flushed.map_err(|_| Closed::NotReading)??)
 }
 
 /// The next frame without its length; `None` when the client has closed the connection.
-async fn read_frame(
+async fn read_frame<S: Stream>(
     shared: &Shared,
-    stream: &mut TcpStream,
+    peer: &Peer,
+    stream: &mut S,
     buffer: &mut BytesMut,
 ) -> Result<Option<Bytes>, Closed> {
+    let (frame_max, setting) = match peer.is_authenticating() {
+        true => (shared.strangers_frame_max, "sasl.server.max.receive.size"),
+        false => (shared.frame_max, "socket.request.max.bytes"),
+    };
     loop {
         let mut missing = 4usize.saturating_sub(buffer.len());
         if missing == 0 {
             let stated = i32::from_be_bytes(buffer[..4].try_into().expect("four bytes"));
             let length = usize::try_from(stated)
                 .ok()
-                .filter(|length| *length <= shared.frame_max)
-                .ok_or(Closed::FrameSize(stated, shared.frame_max))?;
+                .filter(|length| *length <= frame_max)
+                .ok_or(Closed::FrameSize(stated, frame_max, setting))?;
             missing = (4 + length).saturating_sub(buffer.len());
             if missing == 0 {
                 return Ok(Some(take_frame(buffer, length)));
@@ -130,9 +173,9 @@ fn take_frame(buffer: &mut BytesMut, length: usize) -> Bytes {
 }
 
 /// Waits for the broker's answer; `None` when the client goes away meanwhile.
-async fn wait(
+async fn wait<S: Stream>(
     shared: &Shared,
-    stream: &mut TcpStream,
+    stream: &mut S,
     buffer: &mut BytesMut,
     ticket: Ticket,
     mut receiver: oneshot::Receiver<Bytes>,

@@ -15,8 +15,8 @@ use millstream_protocol::{BatchIter, Compression, RecordBatchBuilder};
 /// So long a test waits for an answer that should come at once.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-pub(crate) struct Client {
-    pub(crate) stream: TcpStream,
+pub(crate) struct Client<S = TcpStream> {
+    pub(crate) stream: S,
     correlation_id: i32,
 }
 
@@ -25,6 +25,13 @@ impl Client {
         let stream = TcpStream::connect(address).expect("the broker listens");
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
+        Self::over(stream)
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    /// Over a connection that is there.
+    pub(crate) fn over(stream: S) -> Self {
         Self { stream, correlation_id: 0 }
     }
 

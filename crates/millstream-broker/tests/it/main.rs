@@ -4,5 +4,6 @@ mod client;
 mod durability;
 mod embedded;
 mod process;
+mod security;
 mod sockets;
 mod transactions;

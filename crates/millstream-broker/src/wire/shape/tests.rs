@@ -146,7 +146,11 @@ fn decode(key: ApiKey, version: i16, body: &[u8]) -> Result<usize, String> {
         DescribeTransactions => DescribeTransactionsRequest,
         ListTransactions => ListTransactionsRequest,
         ConsumerGroupHeartbeat => ConsumerGroupHeartbeatRequest,
-        ConsumerGroupDescribe => ConsumerGroupDescribeRequest,
+        ConsumerGroupDescribe => ConsumerGroupDescribeRequest, SaslHandshake => SaslHandshakeRequest,
+        SaslAuthenticate => SaslAuthenticateRequest, DescribeAcls => DescribeAclsRequest,
+        DescribeClientQuotas => DescribeClientQuotasRequest, CreateAcls => CreateAclsRequest, DeleteAcls => DeleteAclsRequest,
+        DescribeUserScramCredentials => DescribeUserScramCredentialsRequest,
+        AlterUserScramCredentials => AlterUserScramCredentialsRequest,
     }
     .map(|()| bytes.len())
     .map_err(|error| error.to_string())

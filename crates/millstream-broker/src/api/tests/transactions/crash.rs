@@ -28,7 +28,7 @@ impl Known {
 fn try_open(disk: &MemoryDisk, clock: &Arc<ManualClock>) -> Option<Broker> {
     Broker::open(
         &BrokerConfig::new("/data"),
-        SocketAddr::from(([127, 0, 0, 1], 9092)),
+        &[SocketAddr::from(([127, 0, 0, 1], 9092))],
         Arc::new(disk.clone()),
         Arc::clone(clock) as Arc<dyn Clock>,
         Box::new(Counting(disk.changes())),
