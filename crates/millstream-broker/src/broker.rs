@@ -36,6 +36,7 @@ use crate::settings::{Settings, Values};
 use crate::topics::Topics;
 use crate::transactions::{Now, Transactions};
 use crate::wire::{self, Malformed, RequestHeader};
+pub(crate) use access::VisibleTopics;
 pub(crate) use ending::OFFSETS_TOPIC;
 pub(crate) use peer::Peer;
 

@@ -321,6 +321,13 @@ impl Fetches {
         self.sessions.get(id).is_some_and(|session| session.epoch == next_epoch)
     }
 
+    /// Who may read what has changed: all sessions look at all their partitions again, for a client
+    /// whose right is gone must be told even if its logs rest. Requests that wait are not woken;
+    /// they find out when they are answered.
+    pub(crate) fn rights_changed(&mut self) {
+        self.sessions.all_mut().for_each(Session::stir_all);
+    }
+
     /// Requests that wait in the session are answered: with an error, since it is gone.
     fn end_session(&mut self, id: i32) {
         let Some(session) = self.sessions.remove(id) else { return };

@@ -11,6 +11,7 @@ pub(crate) struct Authorizer {
     super_users: BTreeSet<String>,
     rules: BTreeSet<Rule>,
     by_kind: HashMap<ResourceType, Patterns>,
+    generation: u64,
 }
 
 #[derive(Debug, Default)]
@@ -106,6 +107,11 @@ impl Authorizer {
             .fold(0, |bits, operation| bits | 1 << (*operation as i8))
     }
 
+    /// Grows whenever a rule comes or goes: what was decided before may be decided otherwise now.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// All rules in their order.
     pub(crate) fn rules(&self) -> impl Iterator<Item = &Rule> {
         self.rules.iter()
@@ -121,6 +127,7 @@ impl Authorizer {
         if !self.rules.insert(rule.clone()) {
             return;
         }
+        self.generation += 1;
         let patterns = self.by_kind.entry(rule.kind).or_default();
         match rule.pattern {
             PatternType::Literal => {
@@ -138,6 +145,7 @@ impl Authorizer {
         if !self.rules.remove(rule) {
             return;
         }
+        self.generation += 1;
         let Some(patterns) = self.by_kind.get_mut(&rule.kind) else { return };
         let of_name = match rule.pattern {
             PatternType::Literal => patterns.literal.get_mut(&rule.name),

@@ -1,6 +1,9 @@
 //! ConsumerGroupDescribe (69), versions 0 and 1: groups of KIP-848 with their members, what these
 //! have and what they should have. Of another group, or one that is not there, tools are told
-//! `GROUP_ID_NOT_FOUND` and ask DescribeGroups.
+//! `GROUP_ID_NOT_FOUND` and ask DescribeGroups. A group with a topic that the client may not
+//! describe, be it assigned or only meant to be, is not shown at all, as in Kafka.
+
+use std::collections::BTreeSet;
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::consumer_group_describe_response::{
@@ -9,8 +12,10 @@ use kafka_protocol::messages::consumer_group_describe_response::{
 use kafka_protocol::messages::{
     ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, GroupId,
 };
+use uuid::Uuid;
 
-use super::{distinct, operations, text, topic_name};
+use super::{distinct, text, topic_name};
+use crate::acl::{self, AclOperation, Resource};
 use crate::broker::{Broker, Context, Reply};
 use crate::consumer_group::{ConsumerGroup, Member, Partition};
 
@@ -25,15 +30,19 @@ pub(crate) fn handle(
     mut request: ConsumerGroupDescribeRequest,
 ) -> Reply {
     distinct(&mut request.group_ids, Clone::clone);
-    let operations = match request.include_authorized_operations {
-        true => operations::GROUP,
-        false => operations::OMITTED,
-    };
+    let asked = request.include_authorized_operations;
     let is_served = broker.settings.serves_consumer_groups();
     let groups = request
         .group_ids
         .into_iter()
         .map(|id| {
+            let resource = Resource::Group(&id);
+            let rights = broker.allow(context, AclOperation::Describe, resource);
+            if let Err(code) = rights.and_then(|()| sees_topics(broker, context, &id))
+                && is_served
+            {
+                return hidden(code).with_group_id(id);
+            }
             let row = match broker.coordinator.consumer_group(&id) {
                 _ if !is_served => DescribedGroup::default()
                     .with_error_code(ResponseError::UnsupportedVersion.code()),
@@ -43,10 +52,29 @@ pub(crate) fn handle(
                 Some(group) => describe(broker, context, group),
                 None => missing(&id),
             };
+            let operations = broker.operations(context, resource, asked);
             row.with_group_id(id).with_authorized_operations(operations)
         })
         .collect();
     context.reply(&ConsumerGroupDescribeResponse::default().with_groups(groups))
+}
+
+/// Whether the client may describe all topics of the group's members.
+fn sees_topics(broker: &Broker, context: &Context, id: &str) -> Result<(), ResponseError> {
+    let Some(group) = broker.coordinator.consumer_group(id) else { return Ok(()) };
+    let partitions =
+        group.members().flat_map(|member| member.assigned.keys().chain(&member.target));
+    let topics: BTreeSet<Uuid> = partitions.map(|(topic, _)| *topic).collect();
+    topics
+        .into_iter()
+        .filter_map(|topic| broker.topics.name_of(topic))
+        .try_for_each(|name| broker.allow(context, AclOperation::Describe, Resource::Topic(&name)))
+}
+
+fn hidden(code: ResponseError) -> DescribedGroup {
+    DescribedGroup::default()
+        .with_error_code(code.code())
+        .with_error_message(Some(text(acl::denied_text(code))))
 }
 
 fn missing(id: &GroupId) -> DescribedGroup {

@@ -1,6 +1,10 @@
 //! ConsumerGroupHeartbeat (68), versions 0 and 1: a member of a group of KIP-848 joins, lives,
 //! says what it has, and leaves; the rules are in [`crate::consumer_group`]. From version 1 on
 //! members make their ids themselves (KIP-1082) and may subscribe by a regular expression.
+//!
+//! Topics that are subscribed to by name the client must be allowed to describe; of those that a
+//! regular expression matches, the others are left out. As in Kafka it is the rights of the member
+//! whose heartbeat resolves the expressions of its group that decide.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,7 +14,8 @@ use kafka_protocol::messages::consumer_group_heartbeat_response::{Assignment, To
 use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 
 use super::{base64, text};
-use crate::broker::{Broker, Context, Reply};
+use crate::acl::{AclOperation, Resource};
+use crate::broker::{Broker, Context, Reply, VisibleTopics};
 use crate::consumer_group::{
     Assignor, HeartbeatAnswer, HeartbeatRequest, JOINS, LEAVES, LEAVES_FOR_A_WHILE, Partition,
 };
@@ -50,6 +55,10 @@ fn answer(
     if !broker.settings.serves_consumer_groups() {
         let message = "group.coordinator.rebalance.protocols does not name `consumer`";
         return Err(refused(ResponseError::UnsupportedVersion, message));
+    }
+    broker.require(context, AclOperation::Read, Resource::Group(&request.group_id))?;
+    for name in request.subscribed_topic_names.iter().flatten() {
+        broker.require(context, AclOperation::Describe, Resource::Topic(name))?;
     }
     check(context, &request).map_err(|message| refused(ResponseError::InvalidRequest, message))?;
     let settings = broker
@@ -100,8 +109,9 @@ fn answer(
         client_id: context.client_id.clone(),
         client_host: context.host.clone(),
     };
-    let topics = &broker.topics;
-    broker.coordinator.consumer_heartbeat(group, heartbeat, &settings, topics, now, wall)
+    let authorizer = broker.security.authorizer.as_ref();
+    let topics = VisibleTopics { topics: &broker.topics, authorizer, context };
+    broker.coordinator.consumer_heartbeat(group, heartbeat, &settings, &topics, now, wall)
 }
 
 /// Kafka's checks of what a request must say and must not.

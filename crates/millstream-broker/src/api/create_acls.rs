@@ -26,6 +26,7 @@ pub(crate) fn handle(broker: &mut Broker, context: &Context, request: CreateAcls
             *outcome = Err(describe_acls::not_stored());
         }
     }
+    broker.fetches.rights_changed();
     let results = outcomes
         .into_iter()
         .map(|outcome| match outcome {

@@ -37,6 +37,7 @@ pub(crate) fn handle(broker: &mut Broker, context: &Context, request: DeleteAcls
             *outcome = Err(describe_acls::not_stored());
         }
     }
+    broker.fetches.rights_changed();
     let results = outcomes.into_iter().map(result).collect();
     context.reply(&DeleteAclsResponse::default().with_filter_results(results))
 }

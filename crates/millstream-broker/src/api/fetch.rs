@@ -130,8 +130,7 @@ fn collect(broker: &mut Broker, fetch: &Fetch) -> Collected {
     let mut collected = Collected::default();
     if let Source::Session { id, .. } = fetch.source {
         for (slot, topic, wanted) in broker.fetches.to_look_at(id).unwrap_or_default() {
-            let (data, found) =
-                look(broker, fetch, &mut collected, &topic, &wanted, max_bytes);
+            let (data, found) = look(broker, fetch, &mut collected, &topic, &wanted, max_bytes);
             if broker.fetches.look(id, slot, wanted.partition, &found) {
                 collected.told.push((slot, found));
                 collected.add(&topic, data);
@@ -144,8 +143,7 @@ fn collect(broker: &mut Broker, fetch: &Fetch) -> Collected {
         let key = TopicKey::of(topic);
         for partition in &topic.partitions {
             let wanted = Wanted::of(partition);
-            let (data, found) =
-                look(broker, fetch, &mut collected, &key, &wanted, max_bytes);
+            let (data, found) = look(broker, fetch, &mut collected, &key, &wanted, max_bytes);
             collected.is_empty = false;
             collected.partitions.extend(found.topic.map(|topic| (topic, wanted.partition)));
             if fetch.source == Source::OpensSession {

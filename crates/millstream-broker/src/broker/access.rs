@@ -2,11 +2,42 @@
 //! always yes, for the price of looking whether there are any.
 
 use kafka_protocol::ResponseError;
+use uuid::Uuid;
 
 use super::{Broker, Context, Endpoint};
-use crate::acl::{self, AclOperation, Resource, ResourceType};
+use crate::acl::{self, AclOperation, Authorizer, Resource, ResourceType};
 use crate::api::operations;
-use crate::topics::Refused;
+use crate::consumer_group::Catalog;
+use crate::topics::{Refused, Topics};
+
+/// The topics as a consumer group sees them through the eyes of one of its members: a regular
+/// expression finds only those that the member may describe. Names were checked when the member
+/// that subscribes to them sent them.
+pub(crate) struct VisibleTopics<'a> {
+    pub(crate) topics: &'a Topics,
+    pub(crate) authorizer: Option<&'a Authorizer>,
+    pub(crate) context: &'a Context,
+}
+
+impl Catalog for VisibleTopics<'_> {
+    fn generation(&self) -> u64 {
+        // Neither of the two ever falls.
+        self.topics.generation() + self.authorizer.map_or(0, Authorizer::generation)
+    }
+
+    fn topic(&self, name: &str) -> Option<(Uuid, i32)> {
+        self.topics.topic(name)
+    }
+
+    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        let Some(authorizer) = self.authorizer else { return self.topics.names() };
+        let (principal, host) = (&self.context.principal, &self.context.host);
+        let is_visible = move |name: &&str| {
+            authorizer.allows(principal, host, AclOperation::Describe, Resource::Topic(name))
+        };
+        Box::new(self.topics.names().filter(is_visible))
+    }
+}
 
 impl Broker {
     /// Whether a client may do that.

@@ -37,6 +37,10 @@ impl Cache {
         self.sessions.get_mut(&id)
     }
 
+    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut Session> {
+        self.sessions.values_mut()
+    }
+
     pub(super) fn contains(&self, id: i32) -> bool {
         self.sessions.contains_key(&id)
     }

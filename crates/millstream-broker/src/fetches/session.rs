@@ -200,6 +200,11 @@ impl Session {
         }
     }
 
+    /// All partitions may have something to say.
+    pub(super) fn stir_all(&mut self) {
+        self.stirred = self.slots.iter().map(|(slot, cached)| (cached.place, *slot)).collect();
+    }
+
     /// The partitions that may have something to say, in order.
     pub(super) fn to_look_at(&self) -> Vec<(Slot, TopicKey, Wanted)> {
         let row = |slot: &Slot| {

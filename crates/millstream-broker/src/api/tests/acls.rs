@@ -1,6 +1,7 @@
 //! Rights: what each request needs, as a table, and the requests about rules themselves.
 
 mod rules;
+mod sessions;
 
 use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
@@ -140,6 +141,14 @@ fn table() -> Vec<Case> {
             let row = FetchTopic::default().with_topic(topic_name("t")).with_partitions(vec![row]);
             FetchRequest::default().with_max_bytes(1000).with_topics(vec![row])
         }, |r: &FetchResponse| r.responses[0].partitions[0].error_code, 29, [topic(Read)]),
+        case!(ConsumerGroupHeartbeat v 1, ConsumerGroupHeartbeatRequest::default().with_group_id(g())
+            .with_member_id(text("m")).with_rebalance_timeout_ms(1000)
+            .with_subscribed_topic_names(Some(vec![topic_name("t")])).with_topic_partitions(Some(vec![])),
+            |r: &ConsumerGroupHeartbeatResponse| r.error_code, 30,
+            [group(Read), topic(Describe)], [group(All), topic(Read)]),
+        case!(ConsumerGroupDescribe v 1, ConsumerGroupDescribeRequest::default().with_group_ids(vec![g()]),
+            |r: &ConsumerGroupDescribeResponse| r.groups[0].error_code, 30,
+            [group(Describe), topic(Describe)], [group(Read), topic(Write)]),
         case!(ListOffsets v 7, {
             use list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
             let row = ListOffsetsPartition::default().with_timestamp(-1).with_current_leader_epoch(-1);
