@@ -70,7 +70,7 @@ pub(crate) struct Context {
 
 /// What became of a request.
 #[derive(Debug)]
-pub(crate) enum Reply {
+pub enum Reply {
     /// The answer, as a frame.
     Now(Bytes),
     /// The answer comes later, under this ticket.
@@ -88,8 +88,9 @@ pub(crate) struct Endpoint {
     pub(crate) port: u16,
 }
 
-/// The broker.
-pub(crate) struct Broker {
+/// The broker: the module `server` shows what has to be around it. The requests of one
+/// connection are handed in one at a time, the next after the answer to the one before.
+pub struct Broker {
     pub(crate) settings: Settings,
     pub(crate) topics: Topics,
     pub(crate) coordinator: Coordinator,
@@ -114,11 +115,14 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
-    /// Opens the data directory. `boot_id` tells a death of the process from one of the machine.
+    /// Opens the data directory. `boot_id` tells a death of the process from one of the machine:
+    /// it differs from run to run of the machine; an empty one is never the same. Nothing locks the
+    /// directory and nothing listens: `listening_on` is what clients are told, unless the
+    /// configuration advertises something else.
     ///
     /// # Errors
     /// What the disk says, or that a setting is wrong.
-    pub(crate) fn open(
+    pub fn open(
         config: &BrokerConfig,
         listening_on: SocketAddr,
         disk: Arc<dyn Disk>,
@@ -206,7 +210,7 @@ impl Broker {
     ///
     /// # Errors
     /// [`Malformed`]: the connection must be closed.
-    pub(crate) fn handle(&mut self, mut frame: Bytes, host: &str) -> Result<Reply, Malformed> {
+    pub fn handle(&mut self, mut frame: Bytes, host: &str) -> Result<Reply, Malformed> {
         let header = wire::read_header(&mut frame)?;
         let ticket = self.next_ticket;
         self.next_ticket += 1;
@@ -225,18 +229,18 @@ impl Broker {
     }
 
     /// Answers to requests that had to wait.
-    pub(crate) fn take_answers(&mut self) -> Vec<(Ticket, Bytes)> {
+    pub fn take_answers(&mut self) -> Vec<(Ticket, Bytes)> {
         std::mem::take(&mut self.answers)
     }
 
     /// Whoever sent the request is gone.
-    pub(crate) fn cancel(&mut self, ticket: Ticket) {
+    pub fn cancel(&mut self, ticket: Ticket) {
         self.waiting.remove(&ticket);
         self.fetches.cancel(ticket);
     }
 
     /// When [`tick`](Self::tick) must be called at the latest.
-    pub(crate) fn next_deadline(&self) -> Duration {
+    pub fn next_deadline(&self) -> Duration {
         [self.coordinator.deadline(), self.transactions.deadline(), self.fetches.deadline()]
             .into_iter()
             .flatten()
@@ -244,7 +248,7 @@ impl Broker {
     }
 
     /// Does what is due.
-    pub(crate) fn tick(&mut self) {
+    pub fn tick(&mut self) {
         let now = self.clock.monotonic();
         let late = now.saturating_sub(self.next_deadline());
         if late > LATE_MIN {
@@ -268,7 +272,7 @@ impl Broker {
     ///
     /// # Errors
     /// What the disk says; the next start will scan then.
-    pub(crate) fn close(&mut self) -> io::Result<()> {
+    pub fn close(&mut self) -> io::Result<()> {
         self.topics.close()?;
         self.coordinator.make_durable()?;
         self.transactions.make_durable()?;

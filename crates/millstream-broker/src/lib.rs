@@ -31,6 +31,9 @@
 //! broker.wait()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! Whoever wants to be the world around a broker (a simulator, say) drives [`Broker`] itself, with
+//! a [`Disk`](disk::Disk), a clock and a [`Random`] of its own.
 
 mod api;
 mod broker;
@@ -51,8 +54,11 @@ mod topics;
 mod transactions;
 mod wire;
 
+pub use broker::{Broker, Reply};
 pub use config::BrokerConfig;
 pub use embedded::{EmbeddedError, ensure_running};
 pub use error::BrokerError;
 pub use handle::{BrokerHandle, BrokerStopper};
+pub use group::Ticket;
 pub use random::{Random, SystemRandom};
+pub use wire::Malformed;
