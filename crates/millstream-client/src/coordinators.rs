@@ -1,6 +1,6 @@
 //! Which broker coordinates a group or a transactional id (FindCoordinator, KIP-699).
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kafka_protocol::messages::FindCoordinatorRequest;
@@ -14,7 +14,7 @@ use crate::tag::Tag;
 use crate::time::{Now, earlier};
 
 /// What is coordinated.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum CoordinatorKey {
     Group(String),
     Transaction(String),
@@ -46,7 +46,8 @@ struct Entry {
 
 #[derive(Default)]
 pub(crate) struct Coordinators {
-    entries: HashMap<CoordinatorKey, Entry>,
+    /// In order, so that the same seed asks in the same order.
+    entries: BTreeMap<CoordinatorKey, Entry>,
 }
 
 impl Coordinators {

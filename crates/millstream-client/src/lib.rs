@@ -32,6 +32,7 @@ mod random;
 pub mod settings;
 mod tag;
 mod time;
+mod watcher;
 mod wire;
 
 pub use base::Machine;
@@ -39,3 +40,4 @@ pub use error::{Error, KafkaError, Remedy, code};
 pub use network::{Action, ConnectionId, Input};
 pub use random::Random;
 pub use time::Now;
+pub use watcher::Watcher;
