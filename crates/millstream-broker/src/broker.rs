@@ -144,6 +144,7 @@ impl Broker {
         settings.set_static("advertised.listeners", advertised);
         settings.set_static("log.dirs", dir.join("topics").display().to_string());
         let recovery = recovery_needed(&*disk, &dir, boot_id)?;
+        make_durable(&*disk, &dir, recovery);
         let journals = dir.join("journals");
         // Changes of topics and settings are rare, and much is lost with one of them.
         let mut meta = Journal::open(Arc::clone(&disk), &journals, "meta", Durability::Synced)?;
@@ -413,6 +414,21 @@ fn recovery_needed(disk: &dyn Disk, dir: &Path, boot_id: &str) -> io::Result<Rec
         (true, false) | (false, true) => Recovery::ProcessCrash,
         (false, false) => Recovery::MachineCrash,
     })
+}
+
+/// Waits until the data directory's own name is on the medium, and those of the folders above it,
+/// which may be as new. A power loss would take all of it otherwise, whatever is synced within.
+fn make_durable(disk: &dyn Disk, dir: &Path, recovery: Recovery) {
+    // A directory with a boot id of before has outlived a start.
+    if recovery != Recovery::MachineCrash {
+        return;
+    }
+    for above in dir.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
+        // Not every folder above may be opened by us; those that may not were not made by us.
+        if let Err(error) = disk.sync_dir(above) {
+            tracing::debug!(dir = %above.display(), %error, "cannot sync a folder above the data");
+        }
+    }
 }
 
 /// Notes that all logs are in order as far as this run of the machine goes. A torn note is no

@@ -220,6 +220,8 @@ impl Stage {
             });
             if !audited {
                 self.violation("the auditor does not come to an end".into());
+            }
+            if !self.kernel.violations().is_empty() {
                 return;
             }
             let audit = self.orders.done.borrow()[round as usize - 1].clone();
