@@ -13,6 +13,7 @@
 //! later tick if the disk has failed. All of it happens inside one request, so clients hardly
 //! ever see `CONCURRENT_TRANSACTIONS`.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use kafka_protocol::ResponseError;
@@ -87,6 +88,19 @@ impl Broker {
         for id in self.transactions.prepared() {
             // A disk that fails has been reported; a tick tries again.
             let _ = self.carry_out(&id, true);
+        }
+        // Behind what was decided: its markers must not end anything that is newer.
+        let mut epochs: BTreeMap<i64, i16> = BTreeMap::new();
+        for log in self.topics.iter().flat_map(|topic| &topic.partitions) {
+            for producer in log.active_producers() {
+                let epoch = epochs.entry(producer.id).or_insert(producer.epoch);
+                *epoch = producer.epoch.max(*epoch);
+            }
+        }
+        let now = self.now();
+        for (producer_id, epoch) in epochs {
+            // A disk that fails has been reported.
+            let _ = self.transactions.raise_epoch(producer_id, epoch, now);
         }
         for producer_id in self.coordinator.pending_producers() {
             if !self.transactions.has_open(producer_id, OFFSETS_TOPIC, 0) {
