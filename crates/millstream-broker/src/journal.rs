@@ -139,6 +139,9 @@ impl Journal {
                 "cut off the torn end of a journal"
             );
             self.file.truncate(self.size)?;
+            // At once: a stop that finds nothing to write would leave it to chance, and vouch for
+            // a file whose torn end can come back.
+            self.file.sync()?;
         }
         Ok(())
     }

@@ -109,6 +109,11 @@ impl PartitionLog {
                     Segment::create(&*self.disk, &self.dir, *later)?.remove(&*self.disk)?;
                 }
                 segment.file.truncate(segment.size)?;
+                // What was cut off must not come back behind what is written from now on.
+                segment.file.sync()?;
+                if !is_last {
+                    self.disk.sync_dir(&self.dir)?;
+                }
                 self.segments.push(segment);
                 break;
             }
