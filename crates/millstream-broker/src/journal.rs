@@ -97,6 +97,10 @@ impl Journal {
             disk,
         };
         journal.load(durability)?;
+        if journal.sync {
+            // What a dead process has written and not waited for is believed from here on.
+            journal.sync()?;
+        }
         Ok(journal)
     }
 

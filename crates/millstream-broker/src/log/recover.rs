@@ -72,6 +72,8 @@ impl PartitionLog {
         let first = log.segments[0].base;
         log.start_offset = start_offset.max(first).min(log.end_offset);
         log.load_producers(&snapshots, &rebuilt)?;
+        // Readers will see it: with `flush.messages=1` nothing is shown that a power loss can take.
+        log.flush_if_due(config, 0)?;
         Ok(log)
     }
 

@@ -116,6 +116,11 @@ pub(crate) async fn fetch(
                     };
                     shared.ledger.borrow_mut().told(partition, before[&partition], marks, era);
                     let from = positions[&partition];
+                    let Marks { high, stable, start } = marks;
+                    let (topic, number) = partition;
+                    me.host().trace(format_args!(
+                        "reads {topic}-{number} at {from}: start {start}, stable {stable}, end {high}"
+                    ));
                     match take(partition, &data, marks, from, committed) {
                         Ok(fetched) => Ok(fetched),
                         Err(what) => {

@@ -103,6 +103,18 @@ fn next_batch(
     Unacked { partition, request: produce(partition, records), first, count }
 }
 
+/// Notes an acknowledgement in the trace.
+pub(crate) fn trace_acked(
+    me: &Me,
+    (topic, number): Partition,
+    first: &RecordId,
+    count: u64,
+    offset: i64,
+) {
+    let (session, from, to) = (&first.session, first.number, first.number + count - 1);
+    me.host().trace(format_args!("has {session} {from}..={to} at {offset} of {topic}-{number}"));
+}
+
 /// A batch of `count` records from `first` on.
 pub(crate) fn fill(
     me: &Me,
@@ -148,6 +160,7 @@ async fn send_all(
         let batch = &unacked[at];
         match row.error_code {
             0 => {
+                trace_acked(me, batch.partition, &batch.first, batch.count, row.base_offset);
                 let mut ledger = shared.ledger.borrow_mut();
                 ledger.acked(batch.partition, &batch.first, batch.count, row.base_offset, era);
                 drop(ledger);

@@ -16,7 +16,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::Request;
 use millstream_protocol::{Compression, RecordBatchBuilder};
 
-use super::idempotent::{fill, produce};
+use super::idempotent::{fill, produce, trace_acked};
 use super::{Shared, admin, code};
 use crate::actor::Me;
 use crate::ledger::{Partition, RecordId};
@@ -235,6 +235,7 @@ impl Session {
         };
         *self.sequences.entry(partition).or_default() += count as i32;
         let offset = response.responses[0].partition_responses[0].base_offset;
+        trace_acked(&self.me, partition, &first, count, offset);
         self.shared.ledger.borrow_mut().acked(partition, &first, count, offset, era);
         Ok(())
     }
