@@ -58,7 +58,7 @@ pub use broker::{Broker, Reply};
 pub use config::BrokerConfig;
 pub use embedded::{EmbeddedError, ensure_running};
 pub use error::BrokerError;
-pub use handle::{BrokerHandle, BrokerStopper};
 pub use group::Ticket;
+pub use handle::{BrokerHandle, BrokerStopper};
 pub use random::{Random, SystemRandom};
 pub use wire::Malformed;

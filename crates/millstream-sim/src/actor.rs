@@ -134,11 +134,8 @@ impl Actor {
         random: SplitMix64,
         body: impl FnOnce(Me) -> F,
     ) -> Self {
-        let me = Me {
-            host: host.clone(),
-            mail: Rc::default(),
-            random: Rc::new(RefCell::new(random)),
-        };
+        let me =
+            Me { host: host.clone(), mail: Rc::default(), random: Rc::new(RefCell::new(random)) };
         Self { future: Box::pin(body(me.clone())), me }
     }
 }

@@ -174,7 +174,14 @@ impl Ledger {
     }
 
     /// A batch was acknowledged: `count` records from `id` on, at `offset` and behind it.
-    pub fn acked(&mut self, partition: Partition, id: &RecordId, count: u64, offset: i64, era: u32) {
+    pub fn acked(
+        &mut self,
+        partition: Partition,
+        id: &RecordId,
+        count: u64,
+        offset: i64,
+        era: u32,
+    ) {
         self.counts.acked += count;
         for step in 0..count {
             let id = RecordId { session: id.session.clone(), number: id.number + step };

@@ -57,9 +57,11 @@ impl<M: Machine, L: FnMut(&mut M, &Host) -> bool> MachineProcess<M, L> {
         let mut inputs = Vec::new();
         match what {
             Happening::Connected(id) => {
-                inputs.extend(self.lines.get(&id).map(|(connection, _)| Input::Connected {
-                    connection: *connection,
-                }));
+                inputs.extend(
+                    self.lines
+                        .get(&id)
+                        .map(|(connection, _)| Input::Connected { connection: *connection }),
+                );
             }
             Happening::Bytes(id, bytes) => {
                 if let Some((connection, buffer)) = self.lines.get_mut(&id) {

@@ -165,9 +165,8 @@ fn one(
         1 => Some(Loss::Everything),
         _ => Some(Loss::ByChance),
     };
-    let millis = |random: &mut SplitMix64, low, high| {
-        Duration::from_millis(random.between(low, high))
-    };
+    let millis =
+        |random: &mut SplitMix64, low, high| Duration::from_millis(random.between(low, high));
     match kind {
         0 => {
             let weather = if random.chance(250_000) { Weather::STORM } else { Weather::ROUGH };

@@ -152,9 +152,10 @@ impl Stage {
                 ids.push(*id);
             }
             let role = *role;
-            let worker = stage.add(&format!("{}{number}", letter(role)), move |host, shared, random| {
-                play(role, host, shared.clone(), random)
-            });
+            let worker = stage
+                .add(&format!("{}{number}", letter(role)), move |host, shared, random| {
+                    play(role, host, shared.clone(), random)
+                });
             stage.workers.push(worker);
         }
         let hosts: Vec<HostId> = [broker].into_iter().chain(stage.workers.clone()).collect();
@@ -215,9 +216,8 @@ impl Stage {
             }
             *self.orders.wanted.borrow_mut() = round;
             let done = self.orders.done.clone();
-            let audited = self.run(self.kernel.now() + END_WITHIN, |_| {
-                done.borrow().len() >= round as usize
-            });
+            let audited =
+                self.run(self.kernel.now() + END_WITHIN, |_| done.borrow().len() >= round as usize);
             if !audited {
                 self.violation("the auditor does not come to an end".into());
             }
@@ -250,9 +250,8 @@ impl Stage {
     /// Runs on until `done`. `false` if it came to the limit.
     fn run(&mut self, limit: Duration, mut done: impl FnMut(&Kernel) -> bool) -> bool {
         let ledger = self.shared.ledger.clone();
-        let came = self
-            .kernel
-            .run(limit, |kernel| !ledger.borrow().problems().is_empty() || done(kernel));
+        let came =
+            self.kernel.run(limit, |kernel| !ledger.borrow().problems().is_empty() || done(kernel));
         self.take_problems();
         came
     }
@@ -293,9 +292,7 @@ fn letter(role: Role) -> &'static str {
 
 fn play(role: Role, host: &Host, shared: Shared, random: SplitMix64) -> Box<dyn Process> {
     match role {
-        Role::Idempotent => {
-            Box::new(Actor::new(host, random, |me| idempotent::run(me, shared)))
-        }
+        Role::Idempotent => Box::new(Actor::new(host, random, |me| idempotent::run(me, shared))),
         Role::Transactional { id, newer, has_rival } => {
             let nature = Nature { id, newer, has_rival };
             Box::new(Actor::new(host, random, |me| transactional::run(me, shared, nature)))
@@ -303,9 +300,9 @@ fn play(role: Role, host: &Host, shared: Shared, random: SplitMix64) -> Box<dyn 
         Role::Reader { committed } => {
             Box::new(Actor::new(host, random, move |me| reader::run(me, shared, committed)))
         }
-        Role::Member { group, is_static } => Box::new(Actor::new(host, random, move |me| {
-            member::run(me, shared, group, is_static)
-        })),
+        Role::Member { group, is_static } => {
+            Box::new(Actor::new(host, random, move |me| member::run(me, shared, group, is_static)))
+        }
         Role::Watcher => watcher(shared, random),
     }
 }
@@ -332,9 +329,10 @@ fn watcher(shared: Shared, random: SplitMix64) -> Box<dyn Process> {
         }
         // Whatever it has learned before, it must learn anew now that all is well.
         let since = *closing_since.get_or_insert(machine.rounds());
-        let knows_all = shared.partitions.iter().all(|(topic, number)| {
-            machine.leader(&TopicPartition::new(*topic, *number)).is_some()
-        });
+        let knows_all = shared
+            .partitions
+            .iter()
+            .all(|(topic, number)| machine.leader(&TopicPartition::new(*topic, *number)).is_some());
         machine.rounds() > since && machine.is_up(now) && knows_all
     }))
 }

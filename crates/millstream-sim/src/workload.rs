@@ -166,9 +166,8 @@ pub const TABLE: &[Workload] = &[
 impl Workload {
     /// All partitions of its topics.
     pub fn partitions(&self) -> Vec<Partition> {
-        let of = |topic: &'static Topic| {
-            (0..topic.partitions).map(move |number| (topic.name, number))
-        };
+        let of =
+            |topic: &'static Topic| (0..topic.partitions).map(move |number| (topic.name, number));
         self.topics.iter().flat_map(of).collect()
     }
 }

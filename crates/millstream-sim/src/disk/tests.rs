@@ -52,7 +52,11 @@ fn a_death_tears_the_write_it_comes_in() {
     assert!(file.write_at(b"second", 5).is_err());
     assert!(disk.is_dead() && file.sync().is_err() && file.size().is_err());
     disk.revive();
-    assert_eq!(read(&disk, "/f").as_deref(), Some(&b"firstsec"[..]), "the cache survives a process");
+    assert_eq!(
+        read(&disk, "/f").as_deref(),
+        Some(&b"firstsec"[..]),
+        "the cache survives a process"
+    );
     disk.power_loss(Loss::Everything);
     assert_eq!(read(&disk, "/f"), None);
 }

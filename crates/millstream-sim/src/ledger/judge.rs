@@ -81,7 +81,12 @@ impl Ledger {
     }
 
     /// What was acknowledged is where it was said to be; or lost with all that was behind it.
-    fn judge_acked(&self, partition: Partition, found: &PartitionAudit, problems: &mut Vec<String>) {
+    fn judge_acked(
+        &self,
+        partition: Partition,
+        found: &PartitionAudit,
+        problems: &mut Vec<String>,
+    ) {
         let Some(trail) = self.trails.get(&partition) else { return };
         // The lowest era of what was lost so far, in the order of offsets.
         let mut lost: Option<(i64, u32)> = None;

@@ -185,7 +185,11 @@ fn walk(bytes: &Bytes, from: i64) -> Result<(Vec<Item>, i64), String> {
             false => header.base_offset == next,
         };
         if !follows {
-            return Err(format!("a batch of {} to {} behind {next}", header.base_offset, header.last_offset()));
+            return Err(format!(
+                "a batch of {} to {} behind {next}",
+                header.base_offset,
+                header.last_offset()
+            ));
         }
         let control = header.attributes.is_control();
         let records = batch.records(&mut scratch, UNPACKED_MAX);

@@ -133,8 +133,7 @@ pub(crate) fn fill(
 
 /// A request with one batch.
 pub(crate) fn produce(partition: Partition, records: Bytes) -> ProduceRequest {
-    let data =
-        PartitionProduceData::default().with_index(partition.1).with_records(Some(records));
+    let data = PartitionProduceData::default().with_index(partition.1).with_records(Some(records));
     let topic = TopicProduceData::default()
         .with_name(TopicName(text(partition.0)))
         .with_partition_data(vec![data]);

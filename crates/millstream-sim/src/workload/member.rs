@@ -295,8 +295,7 @@ impl Member {
         let era = self.shared.era();
         let wait_ms = self.me.between(0, 300) as i32;
         let (me, shared) = (self.me.clone(), self.shared.clone());
-        let fetched =
-            fetch(&me, &shared, &mut self.link, &self.positions, true, wait_ms).await?;
+        let fetched = fetch(&me, &shared, &mut self.link, &self.positions, true, wait_ms).await?;
         for outcome in fetched {
             match outcome {
                 Ok(fetched) => {
@@ -362,9 +361,8 @@ impl Member {
         let identity = MemberIdentity::default()
             .with_member_id(self.id.clone())
             .with_group_instance_id(self.instance.clone());
-        let request = LeaveGroupRequest::default()
-            .with_group_id(self.group())
-            .with_members(vec![identity]);
+        let request =
+            LeaveGroupRequest::default().with_group_id(self.group()).with_members(vec![identity]);
         self.link.ask(3, &request).await?;
         Ok(())
     }

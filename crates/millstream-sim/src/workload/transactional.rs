@@ -92,12 +92,7 @@ pub(crate) async fn run(me: Me, shared: Shared, nature: Nature) {
 }
 
 impl Session {
-    async fn begin(
-        me: &Me,
-        shared: &Shared,
-        nature: Nature,
-        name: String,
-    ) -> Result<Self, Over> {
+    async fn begin(me: &Me, shared: &Shared, nature: Nature, name: String) -> Result<Self, Over> {
         let link = Link::reopen(me, shared.broker).await;
         let mut session = Self {
             me: me.clone(),
