@@ -176,7 +176,7 @@ impl Ledger {
             }
             let outcome = transaction.outcome;
             let whole = !self.may_be_lost(transaction.era);
-            if outcome == Outcome::NotCommitted && shown > 0 {
+            if outcome == Outcome::NotCommitted && shown > 0 && whole {
                 problems.push(format!("{what} was never committed, and {shown} records are shown"));
             } else if outcome == Outcome::Committed && not_shown > 0 && whole {
                 problems.push(format!(
