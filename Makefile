@@ -4,6 +4,7 @@
 #   MILLSTREAM_CACHE   what is fetched and built once for all clones (default: ~/.cache/millstream)
 #   CARGO_TARGET_DIR   cargo's output (default: the folder `target` in that cache)
 #   PYTHON             the interpreter that .venv is made of (default: python3)
+#   SEEDS, FROM, SEED  how many seeds `make sim` runs and from where on, or the one to replay
 #   ARGS               further arguments, for demo, test, bench and kafka
 
 SHELL := bash
@@ -50,6 +51,11 @@ test: $(STAMPS)/test-tools $(STAMPS)/built ## Every test: Rust, Python, examples
 .PHONY: test-fast
 test-fast: $(STAMPS)/test-tools $(STAMPS)/built ## The quick ones, for the loop while writing
 	@$(WITH_NATIVE) $(VENV)/bin/python tools/test.py --fast $(ARGS)
+
+.PHONY: sim
+sim: ## Broker and client under simulated faults (SEEDS=50000, or SEED=17 for one with its trace)
+	@cargo run --quiet --locked --release --package millstream-sim -- \
+	  $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),5000) --from $(or $(FROM),0))
 
 .PHONY: bench
 bench: build ## Measure against librdkafka and Quix Streams (ARGS=--help)

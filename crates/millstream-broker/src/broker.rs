@@ -10,12 +10,13 @@ mod access;
 mod authentication;
 mod cleaning;
 mod ending;
+mod last_run;
 mod peer;
 
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ use crate::transactions::{Now, Transactions};
 use crate::wire::{self, Malformed, RequestHeader};
 pub(crate) use access::VisibleTopics;
 pub(crate) use ending::OFFSETS_TOPIC;
+use last_run::{CLEAN_STOP, make_durable, note_boot, recovery_needed};
 pub(crate) use peer::Peer;
 
 /// This broker's number in its cluster of one.
@@ -53,11 +55,6 @@ const FLUSH_MS_MIN: i64 = 10;
 const LATE_MIN: Duration = Duration::from_millis(50);
 /// So long it takes at most to read what has gathered in the sockets meanwhile.
 const CATCH_UP: Duration = Duration::from_secs(1);
-/// Present after a clean stop; removed at the start.
-const CLEAN_STOP: &str = "clean-stop";
-/// Holds the machine's boot id of the last run that got through its recovery: until then the old
-/// one stands, so that a recovery that was interrupted begins anew.
-const BOOT_ID: &str = "boot-id";
 /// Where rules and credentials lie, beside the journals that others may read.
 pub(crate) const SECURITY_DIR: &str = "security";
 const CLUSTER_KEY: &[u8] = b"c";
@@ -83,7 +80,7 @@ pub(crate) struct Context {
 
 /// What became of a request.
 #[derive(Debug)]
-pub(crate) enum Reply {
+pub enum Reply {
     /// The answer, as a frame.
     Now(Bytes),
     /// The answer comes later, under this ticket.
@@ -110,8 +107,9 @@ pub(crate) struct Endpoint {
     pub(crate) port: u16,
 }
 
-/// The broker.
-pub(crate) struct Broker {
+/// The broker: the module `server` shows what has to be around it. The requests of one
+/// connection are handed in one at a time, the next after the answer to the one before.
+pub struct Broker {
     pub(crate) settings: Settings,
     pub(crate) topics: Topics,
     pub(crate) coordinator: Coordinator,
@@ -139,11 +137,14 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
-    /// Opens the data directory. `boot_id` tells a death of the process from one of the machine.
+    /// Opens the data directory. `boot_id` tells a death of the process from one of the machine:
+    /// it differs from run to run of the machine; an empty one is never the same. Nothing locks the
+    /// directory and nothing listens: `listening_on` is what clients are told, unless the
+    /// configuration advertises something else.
     ///
     /// # Errors
     /// What the disk says, or that a setting is wrong.
-    pub(crate) fn open(
+    pub fn open(
         config: &BrokerConfig,
         listening_on: &[SocketAddr],
         disk: Arc<dyn Disk>,
@@ -167,6 +168,7 @@ impl Broker {
         settings.set_static("advertised.listeners", listed(advertised.collect()));
         settings.set_static("log.dirs", dir.join("topics").display().to_string());
         let recovery = recovery_needed(&*disk, &dir, boot_id)?;
+        make_durable(&*disk, &dir, recovery);
         let journals = dir.join("journals");
         // Changes of topics and settings are rare, and much is lost with one of them.
         let mut meta = Journal::open(Arc::clone(&disk), &journals, "meta", Durability::Synced)?;
@@ -240,13 +242,17 @@ impl Broker {
         Ok(broker)
     }
 
-    /// Takes one request of a client that nobody asks who it is.
-    #[cfg(test)]
-    pub(crate) fn handle(&mut self, frame: Bytes, host: &str) -> Result<Reply, Malformed> {
+    /// Takes one request, a frame without its length, of a client at that address (`host`) that came
+    /// by the first listener and that nobody asks who it is: for a broker without security, since
+    /// only its server reads users and certificates.
+    ///
+    /// # Errors
+    /// [`Malformed`]: the connection must be closed.
+    pub fn handle(&mut self, frame: Bytes, host: &str) -> Result<Reply, Malformed> {
         self.receive(frame, &mut Peer::unknown(host, 0))
     }
 
-    /// Takes one request: a frame without its length.
+    /// Takes one request of a client by any listener: a frame without its length.
     ///
     /// # Errors
     /// [`Malformed`]: the connection must be closed.
@@ -291,18 +297,18 @@ impl Broker {
     }
 
     /// Answers to requests that had to wait.
-    pub(crate) fn take_answers(&mut self) -> Vec<(Ticket, Bytes)> {
+    pub fn take_answers(&mut self) -> Vec<(Ticket, Bytes)> {
         std::mem::take(&mut self.answers)
     }
 
     /// Whoever sent the request is gone.
-    pub(crate) fn cancel(&mut self, ticket: Ticket) {
+    pub fn cancel(&mut self, ticket: Ticket) {
         self.waiting.remove(&ticket);
         self.fetches.cancel(ticket);
     }
 
     /// When [`tick`](Self::tick) must be called at the latest.
-    pub(crate) fn next_deadline(&self) -> Duration {
+    pub fn next_deadline(&self) -> Duration {
         self.promised().min(self.cleaner.deadline().unwrap_or(Duration::MAX))
     }
 
@@ -315,7 +321,7 @@ impl Broker {
     }
 
     /// Does what is due.
-    pub(crate) fn tick(&mut self) {
+    pub fn tick(&mut self) {
         let now = self.clock.monotonic();
         let late = now.saturating_sub(self.promised());
         if late > LATE_MIN {
@@ -340,7 +346,7 @@ impl Broker {
     ///
     /// # Errors
     /// What the disk says; the next start will scan then.
-    pub(crate) fn close(&mut self) -> io::Result<()> {
+    pub fn close(&mut self) -> io::Result<()> {
         self.topics.close()?;
         self.coordinator.make_durable()?;
         self.transactions.make_durable()?;
@@ -463,31 +469,4 @@ fn syncs_offsets(settings: &Settings) -> bool {
 fn setting_entries(meta: &Journal, kind: u8) -> Values {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     meta.scan(&[kind]).map(|(key, value)| (text(&key[1..]), text(value))).collect()
-}
-
-/// Finds out how the last run ended. Changes nothing: if this start comes to no end, the next one
-/// must find the same.
-fn recovery_needed(disk: &dyn Disk, dir: &Path, boot_id: &str) -> io::Result<Recovery> {
-    disk.create_dir_all(dir)?;
-    let clean = disk.file(&dir.join(CLEAN_STOP)).size()? > 0;
-    let file = disk.file(&dir.join(BOOT_ID));
-    let mut last_boot = vec![0; usize::try_from(file.size()?).unwrap_or(0).min(1024)];
-    if !last_boot.is_empty() {
-        file.read_at(&mut last_boot, 0)?;
-    }
-    let same_boot = !boot_id.is_empty() && last_boot == boot_id.as_bytes();
-    Ok(match (clean, same_boot) {
-        (true, true) => Recovery::Clean,
-        (true, false) => Recovery::Reboot,
-        (false, true) => Recovery::ProcessCrash,
-        (false, false) => Recovery::MachineCrash,
-    })
-}
-
-/// Notes that all logs are in order as far as this run of the machine goes. A torn note is no
-/// boot id, so that the next start checks everything.
-fn note_boot(disk: &dyn Disk, dir: &Path, boot_id: &str) -> io::Result<()> {
-    let file = disk.file(&dir.join(BOOT_ID));
-    file.truncate(0)?;
-    file.write_at(boot_id.as_bytes(), 0)
 }

@@ -148,12 +148,14 @@ impl Fetches {
 
     /// A topic is gone.
     pub(crate) fn topic_deleted(&mut self, topic: Uuid) {
-        let partitions: Vec<i32> = self
+        let mut partitions: Vec<i32> = self
             .watching
             .keys()
             .filter(|(id, _)| *id == topic)
             .map(|(_, partition)| *partition)
             .collect();
+        // The map's order differs from run to run; the answers' must not.
+        partitions.sort_unstable();
         for partition in partitions {
             self.moved(topic, partition);
         }

@@ -31,7 +31,7 @@ pub(crate) use member::{Member, MemberKey};
 pub(crate) use sync::{SyncAnswer, SyncRequest};
 
 /// Names a request that waits for its answer.
-pub(crate) type Ticket = u64;
+pub type Ticket = u64;
 
 /// Where a group is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -97,6 +97,10 @@ impl Journal {
             disk,
         };
         journal.load(durability)?;
+        if journal.sync {
+            // What a dead process has written and not waited for is believed from here on.
+            journal.sync()?;
+        }
         Ok(journal)
     }
 
@@ -139,6 +143,9 @@ impl Journal {
                 "cut off the torn end of a journal"
             );
             self.file.truncate(self.size)?;
+            // At once: a stop that finds nothing to write would leave it to chance, and vouch for
+            // a file whose torn end can come back.
+            self.file.sync()?;
         }
         Ok(())
     }

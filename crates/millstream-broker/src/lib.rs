@@ -33,6 +33,9 @@
 //! broker.wait()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! Whoever wants to be the world around a broker (a simulator, say) drives [`Broker`] itself, with
+//! a [`Disk`](disk::Disk), a clock and a [`Random`] of its own.
 
 mod acl;
 mod api;
@@ -57,9 +60,12 @@ mod topics;
 mod transactions;
 mod wire;
 
+pub use broker::{Broker, Reply};
 pub use config::BrokerConfig;
 pub use embedded::{EmbeddedError, ensure_running};
 pub use error::BrokerError;
+pub use group::Ticket;
 pub use handle::{BrokerHandle, BrokerStopper};
 pub use random::{Random, SystemRandom};
 pub use security::{Listener, SecurityConfig, SecurityProtocol, TlsFiles};
+pub use wire::Malformed;

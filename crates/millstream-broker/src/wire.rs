@@ -13,7 +13,7 @@ use kafka_protocol::protocol::{Encodable, HeaderVersion};
 
 /// Why a frame cannot be answered; the connection is closed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Malformed {
+pub enum Malformed {
     /// The request ends inside a field, or a length lies.
     #[error("the request ends inside a field")]
     Cut,

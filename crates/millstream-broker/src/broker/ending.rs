@@ -13,6 +13,7 @@
 //! later tick if the disk has failed. All of it happens inside one request, so clients hardly
 //! ever see `CONCURRENT_TRANSACTIONS`.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use kafka_protocol::ResponseError;
@@ -79,13 +80,35 @@ impl Broker {
         })
     }
 
-    /// Carries out what the last run has decided, and aborts what it has left in the logs
-    /// without a trace in the journal: after a power loss that took the journal's last writes,
-    /// such a transaction would hold the last stable offset for ever.
+    /// Carries out what the last run has decided, and aborts what it has left in the logs and
+    /// among the groups' offsets without a trace in the journal: after a power loss that took the
+    /// journal's last writes, such a transaction would hold the last stable offset for ever, and
+    /// its groups' offsets would be unstable for ever.
     pub(super) fn recover_transactions(&mut self) {
         for id in self.transactions.prepared() {
             // A disk that fails has been reported; a tick tries again.
             let _ = self.carry_out(&id, true);
+        }
+        // Behind what was decided: its markers must not end anything that is newer.
+        let mut epochs: BTreeMap<i64, i16> = BTreeMap::new();
+        for log in self.topics.iter().flat_map(|topic| &topic.partitions) {
+            for producer in log.active_producers() {
+                let epoch = epochs.entry(producer.id).or_insert(producer.epoch);
+                *epoch = producer.epoch.max(*epoch);
+            }
+        }
+        let now = self.now();
+        for (producer_id, epoch) in epochs {
+            // A disk that fails has been reported.
+            let _ = self.transactions.raise_epoch(producer_id, epoch, now);
+        }
+        for producer_id in self.coordinator.pending_producers() {
+            if !self.transactions.has_open(producer_id, OFFSETS_TOPIC, 0) {
+                tracing::warn!(producer_id, "drops offsets of a transaction nobody knows of");
+                if let Err(error) = self.coordinator.end_transaction(producer_id, false) {
+                    tracing::error!(producer_id, %error, "cannot drop offsets of a transaction");
+                }
+            }
         }
         let mut lost = Vec::new();
         for topic in self.topics.iter() {

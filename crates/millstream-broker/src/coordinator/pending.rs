@@ -116,6 +116,11 @@ impl Coordinator {
         Ok(())
     }
 
+    /// Producers with offsets that are pending, each once.
+    pub(crate) fn pending_producers(&self) -> BTreeSet<i64> {
+        self.pending.iter().map(|(_, _, _, producer_id)| *producer_id).collect()
+    }
+
     /// The changes that drop what is pending for a group.
     pub(super) fn drop_pending_of_group(&self, name: &str) -> Vec<Change> {
         self.drop_pending(self.pending_of(name))

@@ -39,6 +39,22 @@ fn damage_in_the_middle_is_refused_and_nothing_is_cut() {
     assert_eq!(entries(&open(&disk)).len(), 2);
 }
 
+/// A stop that finds nothing to write vouches for the file: what the start has cut off must not be
+/// left to chance.
+#[test]
+fn what_a_start_cuts_off_does_not_come_back() {
+    let disk = MemoryDisk::default();
+    three_commits(&disk, Durability::Synced);
+    let length = disk.files()[0].1;
+    disk.corrupt(Path::new("/d/meta.0"), |bytes| bytes[..length / 3].fill(0));
+    disk.file(Path::new("/d/meta.0")).sync().unwrap();
+    let mut journal = try_open(&disk, Durability::CachedAndLost).unwrap();
+    assert!(entries(&journal).is_empty());
+    journal.sync().unwrap();
+    disk.power_loss();
+    assert!(entries(&try_open(&disk, Durability::Cached).unwrap()).is_empty());
+}
+
 #[test]
 fn a_synced_commit_survives_a_power_loss() {
     for (durability, left) in [(Durability::Synced, 3), (Durability::Cached, 0)] {

@@ -108,6 +108,8 @@ impl PartitionLog {
             // The end was lost; what comes in its place is not compacted.
             log.forget_clean()?;
         }
+        // Readers will see it: with `flush.messages=1` nothing is shown that a power loss can take.
+        log.flush_if_due(config, 0)?;
         Ok(log)
     }
 
@@ -152,6 +154,11 @@ impl PartitionLog {
                     Segment::create(&*self.disk, &self.dir, *later)?.remove(&*self.disk)?;
                 }
                 segment.file.truncate(segment.size)?;
+                // What was cut off must not come back behind what is written from now on.
+                segment.file.sync()?;
+                if !is_last {
+                    self.disk.sync_dir(&self.dir)?;
+                }
                 self.segments.push(segment);
                 break;
             }

@@ -240,3 +240,22 @@ fn a_deletion_of_records_waits_for_the_medium_once() {
     let code = response.topics[0].partitions[0].error_code;
     assert_eq!(code, ResponseError::KafkaStorageError.code());
 }
+
+/// The process dies between a write and its sync: the next one shows the record, so it must have
+/// waited for it.
+#[test]
+fn what_a_start_shows_is_on_the_medium_if_the_policy_says_so() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.create("t", 1, &[("flush.messages", "1")]), 0);
+    bench.disk.fail_syncs();
+    assert_ne!(bench.produce("t", 0, batch(1, 10)).0, 0);
+    bench.disk.heal();
+    let mut bench = bench.crash();
+    let id = bench.topic_id("t");
+    let seen = bench.ask(12, &fetch_request(12, &bench, "t", 0));
+    assert_eq!(seen.responses[0].partitions[0].high_watermark, 1);
+    let mut bench = bench.power_loss();
+    assert_eq!(bench.topic_id("t"), id);
+    let seen = bench.ask(12, &fetch_request(12, &bench, "t", 0));
+    assert_eq!(seen.responses[0].partitions[0].high_watermark, 1);
+}

@@ -345,3 +345,31 @@ fn a_synced_transaction_survives_a_power_loss() {
     }
     assert_eq!(bench.committed_values("t", 0), ["a", "b"]);
 }
+
+/// A power loss took the journal's last writes and left the logs theirs: the epoch that the logs know
+/// counts, or the marker of the abort would be refused and the last stable offset stand still.
+#[test]
+fn an_id_does_not_fall_behind_what_its_logs_know() {
+    let mut bench = Bench::new();
+    bench.create("t", 1, &[]);
+    let journal = std::path::Path::new("/data/journals/transactions.0");
+    let mut producer = bench.producer("tx", V2);
+    assert_eq!(bench.write(&mut producer, "t", 0, "a"), 0);
+    let mut older = Vec::new();
+    bench.disk.corrupt(journal, |bytes| older = bytes.clone());
+    assert_eq!(bench.end(&mut producer, true), 0);
+    let mut producer = bench.producer("tx", V2);
+    assert_eq!(bench.write(&mut producer, "t", 0, "b"), 0);
+    bench.disk.corrupt(journal, |bytes| *bytes = older);
+    let epoch = producer.is.epoch;
+    let mut bench = bench.crash();
+    assert_eq!(bench.broker.transactions.get("tx").unwrap().epoch, epoch);
+    assert!(bench.log("t", 0).last_stable_offset() < bench.log("t", 0).end_offset());
+    bench.pass(Duration::from_secs(61));
+    assert_eq!(bench.log("t", 0).last_stable_offset(), bench.log("t", 0).end_offset());
+    assert_eq!(bench.committed_values("t", 0), ["a"]);
+    let mut next = bench.producer("tx", V2);
+    assert_eq!(bench.write(&mut next, "t", 0, "c"), 0);
+    assert_eq!(bench.end(&mut next, true), 0);
+    assert_eq!(bench.committed_values("t", 0), ["a", "c"]);
+}

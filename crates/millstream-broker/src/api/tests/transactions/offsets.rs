@@ -28,6 +28,23 @@ fn offsets_are_unstable_until_the_transaction_ends() {
     }
 }
 
+/// A power loss takes what it likes of the two journals. Who knows of the offsets and not of their
+/// transaction drops them: nobody would ever end it.
+#[test]
+fn offsets_of_a_transaction_that_is_forgotten_are_dropped() {
+    let mut bench = Bench::new();
+    bench.create("t", 1, &[]);
+    let mut producer = bench.producer("tx", V2);
+    assert_eq!(bench.send_offset(&producer, "g", "t", 5), 0);
+    assert_eq!(bench.end(&mut producer, true), 0);
+    assert_eq!(bench.send_offset(&producer, "g", "t", 9), 0);
+    assert_eq!(bench.offset("g", "t", true), (UnstableOffsetCommit.code(), -1));
+    let journal = std::path::Path::new("/data/journals/transactions.0");
+    crate::disk::Disk::remove_file(&bench.disk, journal).unwrap();
+    let mut bench = bench.crash();
+    assert_eq!(bench.offset("g", "t", true), (0, 5));
+}
+
 #[test]
 fn offsets_of_a_transaction_are_checked() {
     let mut bench = Bench::new();

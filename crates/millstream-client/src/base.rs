@@ -1,0 +1,128 @@
+//! What every client has: connections, metadata, coordinators. Consumer, producer and admin are
+//! state machines over it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka_protocol::messages::ApiVersionsRequest;
+
+use crate::auth::Authenticator;
+use crate::coordinators::{CoordinatorKey, Coordinators};
+use crate::metadata::Metadata;
+use crate::network::{Action, Completion, Health, Input, Network, NodeId};
+use crate::random::Random;
+use crate::settings::ConnectionSettings;
+use crate::tag::Tag;
+use crate::time::{Now, earlier};
+
+/// A client without sockets, as a driver sees it. One step: [`input`](Self::input) for all that
+/// arrived, then [`advance`](Self::advance), then carry out every [`action`](Self::action), and
+/// wait for something to arrive, for a wake-up, or for [`next_deadline`](Self::next_deadline).
+pub trait Machine: Send {
+    /// Something has happened on a connection.
+    fn input(&mut self, input: Input, now: Now);
+
+    /// Does what can be done now.
+    fn advance(&mut self, now: Now);
+
+    /// The next thing for the driver to do.
+    fn action(&mut self) -> Option<Action>;
+
+    /// When [`advance`](Self::advance) must be called at the latest, on the clock of
+    /// [`Now::mono`].
+    fn next_deadline(&self, now: Now) -> Option<Duration>;
+}
+
+/// Connections, metadata and coordinators of one client.
+pub(crate) struct Base {
+    pub(crate) settings: Arc<ConnectionSettings>,
+    pub(crate) net: Network,
+    pub(crate) metadata: Metadata,
+    pub(crate) coordinators: Coordinators,
+    probe: bool,
+    answered: bool,
+}
+
+impl Base {
+    pub(crate) fn new(
+        settings: Arc<ConnectionSettings>,
+        authenticator: Option<Box<dyn Authenticator>>,
+        random: Box<dyn Random>,
+    ) -> Self {
+        Self {
+            net: Network::new(settings.clone(), authenticator, random),
+            metadata: Metadata::new(&settings),
+            coordinators: Coordinators::default(),
+            probe: false,
+            answered: false,
+            settings,
+        }
+    }
+
+    /// First half of a step: time passes, what is for metadata and coordinators is taken over.
+    /// Then the owner takes [`completion`](Self::completion)s, and ends with
+    /// [`finish`](Self::finish).
+    pub(crate) fn begin(&mut self, now: Now) {
+        self.net.tick(now);
+    }
+
+    /// The next response that is for the owner.
+    pub(crate) fn completion(&mut self, now: Now) -> Option<Completion> {
+        loop {
+            let completion = self.net.completion()?;
+            self.answered |= completion.result.is_ok();
+            match completion.tag {
+                Tag::Metadata => {
+                    self.metadata.completed(completion, &mut self.net, &self.settings, now);
+                }
+                Tag::Coordinator(ref key) => {
+                    let key = key.clone();
+                    self.coordinators.completed(&key, completion, &mut self.net, now);
+                }
+                Tag::Probe => {}
+                _ => return Some(completion),
+            }
+        }
+    }
+
+    /// Second half of a step: asks for what the owner turned out to need.
+    pub(crate) fn finish(&mut self, now: Now) {
+        self.metadata.tick(&mut self.net, &self.settings, now);
+        self.coordinators.tick(&mut self.net, &self.settings, now);
+        if self.probe
+            && let Some(node) = self.net.least_loaded(now)
+            && let Some(version) = self.net.version::<ApiVersionsRequest>(node, (0, 0))
+        {
+            self.probe = false;
+            let request = ApiVersionsRequest::default();
+            let timeout = self.settings.request_timeout;
+            self.net.send(node, &request, version, timeout, Tag::Probe, now);
+        }
+    }
+
+    /// The coordinator of a group or transactional id, if it is known and ready.
+    pub(crate) fn coordinator(&mut self, key: &CoordinatorKey, now: Now) -> Option<NodeId> {
+        let node = self.coordinators.node(key, &self.settings)?;
+        self.net.ready(node, now).then_some(node)
+    }
+
+    /// Asks any broker for a sign of life.
+    pub(crate) fn probe(&mut self) {
+        self.probe = true;
+    }
+
+    /// Whether any broker has answered anything since the last call.
+    pub(crate) fn take_answered(&mut self) -> bool {
+        std::mem::take(&mut self.answered)
+    }
+
+    /// What is known about the brokers being reachable.
+    pub(crate) fn health(&self, now: Now) -> Health {
+        self.net.health(now)
+    }
+
+    pub(crate) fn next_deadline(&self, now: Now) -> Option<Duration> {
+        let base = earlier(self.net.next_deadline(now), self.metadata.next_deadline(now));
+        earlier(base, self.coordinators.next_deadline(now))
+    }
+}

@@ -1,0 +1,89 @@
+//! Runs a [`Machine`] on real sockets: one thread per client, whatever the number of brokers.
+//!
+//! The front ends (consumer, producer, admin) share their machine with the thread by a lock that
+//! each holds for microseconds: the thread while it takes what has arrived, the front end while it
+//! takes what is ready. Bytes are read and written, batches packed and unpacked, outside of it.
+
+mod names;
+mod signal;
+mod sockets;
+mod stream;
+mod system;
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use millstream_types::{Clock, SystemClock};
+
+pub use signal::{Signal, Wake};
+pub use system::SystemRandom;
+
+use crate::base::Machine;
+use crate::settings::ConnectionSettings;
+use crate::time::Now;
+
+/// A machine that something drives, and the way to reach both. Dropping it ends the thread.
+pub(crate) struct Driven<M> {
+    machine: Arc<Mutex<M>>,
+    clock: Arc<dyn Clock>,
+    thread: Option<(Arc<sockets::Control>, JoinHandle<()>)>,
+}
+
+impl<M: Machine + 'static> Driven<M> {
+    /// Runs `machine` on a thread of that name, on real sockets, by the system's clock.
+    ///
+    /// # Errors
+    /// What the operating system says if it has no thread or no descriptor to give.
+    pub(crate) fn start(machine: M, settings: &ConnectionSettings, name: &str) -> io::Result<Self> {
+        let machine = Arc::new(Mutex::new(machine));
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let thread = sockets::spawn(machine.clone(), clock.clone(), settings, name)?;
+        Ok(Self { machine, clock, thread: Some(thread) })
+    }
+
+    /// Leaves it to the caller to drive the machine: the simulator's way.
+    pub(crate) fn by_hand(machine: M, clock: Arc<dyn Clock>) -> Self {
+        Self { machine: Arc::new(Mutex::new(machine)), clock, thread: None }
+    }
+}
+
+impl<M> Driven<M> {
+    /// The machine. Hold it briefly. After a change that wants the driver's attention, let go and
+    /// [`wake`](Self::wake).
+    pub(crate) fn lock(&self) -> MutexGuard<'_, M> {
+        // A machine whose driver has panicked is still fit to be asked and closed.
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The machine, to be driven by someone else.
+    pub(crate) fn share(&self) -> Arc<Mutex<M>> {
+        self.machine.clone()
+    }
+
+    /// Makes the driver take a step soon.
+    pub(crate) fn wake(&self) {
+        if let Some((control, _)) = &self.thread {
+            control.wake();
+        }
+    }
+
+    /// What time it is for this client.
+    pub(crate) fn now(&self) -> Now {
+        now(&*self.clock)
+    }
+}
+
+impl<M> Drop for Driven<M> {
+    fn drop(&mut self) {
+        if let Some((control, thread)) = self.thread.take() {
+            control.stop();
+            // A panic of the thread was printed when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn now(clock: &dyn Clock) -> Now {
+    Now { mono: clock.monotonic(), wall: clock.wall() }
+}

@@ -1,0 +1,27 @@
+//! Random numbers of the operating system.
+
+use std::hash::{BuildHasher, RandomState};
+
+use crate::random::Random;
+
+/// Random bits for jitter and sticky partitions: SplitMix64 from a seed of the operating system,
+/// by way of the keys that the standard library draws for its hash maps. Nonces of SASL take
+/// theirs from the cryptographic library.
+#[derive(Debug)]
+pub struct SystemRandom(u64);
+
+impl Default for SystemRandom {
+    fn default() -> Self {
+        Self(RandomState::new().hash_one(0u8))
+    }
+}
+
+impl Random for SystemRandom {
+    fn next_u64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}

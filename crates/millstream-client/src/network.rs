@@ -1,0 +1,598 @@
+//! All connections of one client, without sockets: which node is ready, what is out, what came
+//! back. A driver carries out the [`Action`]s and reports [`Input`]s.
+//!
+//! ```text
+//!  machines ── ready? send(request, tag) ──► Network ── Action ──► driver ──► broker
+//!           ◄──────── Completion(tag) ─────          ◄─ Input ───
+//! ```
+//!
+//! A request goes only to a node that is [`Network::ready`]; asking opens the connection. What is
+//! out when a connection ends comes back as a failed [`Completion`], in order, so that nobody
+//! waits for ever.
+
+mod connection;
+#[cfg(test)]
+mod tests;
+mod versions;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kafka_protocol::protocol::{Request, StrBytes};
+
+use self::connection::{Arrived, Broken, Connection};
+use crate::auth::{Authenticator, NotYet};
+use crate::random::{Backoff, Random};
+use crate::settings::ConnectionSettings;
+use crate::tag::Tag;
+use crate::time::{Now, earlier};
+use crate::wire::{Body, Malformed};
+
+/// A broker's id; those that are known by their address only (`bootstrap.servers`) are negative.
+pub(crate) type NodeId = i32;
+
+/// Names a connection for the driver. Never used twice by one client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(pub u64);
+
+/// What the driver has to do.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Connect to any address of this name, TLS included, and report [`Input::Connected`].
+    Connect {
+        /// Names the connection from here on.
+        connection: ConnectionId,
+        /// Name or address.
+        host: Arc<str>,
+        /// Port.
+        port: u16,
+    },
+    /// Send these bytes, in order.
+    Send {
+        /// Where.
+        connection: ConnectionId,
+        /// What.
+        bytes: Bytes,
+    },
+    /// Close, without a report.
+    Close {
+        /// Which.
+        connection: ConnectionId,
+    },
+}
+
+/// What the driver reports.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// [`Action::Connect`] has succeeded.
+    Connected {
+        /// Which.
+        connection: ConnectionId,
+    },
+    /// A whole frame has arrived.
+    Frame {
+        /// Where.
+        connection: ConnectionId,
+        /// The frame without its length.
+        frame: Bytes,
+    },
+    /// Connecting has failed, or the connection has ended.
+    Closed {
+        /// Which.
+        connection: ConnectionId,
+        /// Why, for the user; holds no secret.
+        reason: String,
+        /// Whether TLS was refused, which no waiting mends.
+        tls: bool,
+    },
+}
+
+/// Why a request has no response.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The connection has ended; the broker may or may not have done what was asked.
+    #[error("{0}")]
+    Disconnected(String),
+    /// No response in time; the connection was closed.
+    #[error("no response in time")]
+    TimedOut,
+    /// SASL or TLS was refused.
+    #[error("{0}")]
+    Authentication(String),
+}
+
+/// The end of a request.
+#[derive(Debug)]
+pub(crate) struct Completion {
+    pub(crate) node: NodeId,
+    pub(crate) tag: Tag,
+    pub(crate) result: Result<Body, Failure>,
+}
+
+/// Whether brokers can be reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Health {
+    /// Not known yet, or one is being tried.
+    #[default]
+    Unknown,
+    /// At least one connection is ready.
+    Up,
+    /// Every known broker was tried since the last one was up, and failed.
+    Down(Failure),
+}
+
+struct Node {
+    host: Arc<str>,
+    port: u16,
+    connection: Option<ConnectionId>,
+    backoff: Backoff,
+    retry_at: Duration,
+    failure: Option<Failure>,
+}
+
+pub(crate) struct Network {
+    settings: Arc<ConnectionSettings>,
+    authenticator: Option<Box<dyn Authenticator>>,
+    random: Box<dyn Random>,
+    client_id: StrBytes,
+    nodes: BTreeMap<NodeId, Node>,
+    connections: BTreeMap<ConnectionId, Connection>,
+    next_connection: u64,
+    actions: VecDeque<Action>,
+    completions: VecDeque<Completion>,
+    token_needed: bool,
+}
+
+impl Network {
+    /// Knows the bootstrap addresses; connects to nobody yet.
+    pub(crate) fn new(
+        settings: Arc<ConnectionSettings>,
+        authenticator: Option<Box<dyn Authenticator>>,
+        random: Box<dyn Random>,
+    ) -> Self {
+        let client_id = StrBytes::from_string(settings.client_id.clone());
+        let mut network = Self {
+            settings,
+            authenticator,
+            random,
+            client_id,
+            nodes: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            next_connection: 0,
+            actions: VecDeque::new(),
+            completions: VecDeque::new(),
+            token_needed: false,
+        };
+        for (index, (host, port)) in network.settings.clone().bootstrap.iter().enumerate() {
+            network.add_node(-1 - index as NodeId, host, *port);
+        }
+        network
+    }
+
+    pub(crate) fn random(&mut self) -> &mut dyn Random {
+        &mut *self.random
+    }
+
+    fn add_node(&mut self, id: NodeId, host: &str, port: u16) {
+        let backoff =
+            Backoff::new(self.settings.reconnect_backoff, self.settings.reconnect_backoff_max);
+        self.nodes.insert(
+            id,
+            Node {
+                host: host.into(),
+                port,
+                connection: None,
+                backoff,
+                retry_at: Duration::ZERO,
+                failure: None,
+            },
+        );
+    }
+
+    /// Replaces the known brokers. Those that are gone or have moved lose their connection; the
+    /// bootstrap addresses stay, as the way back when all the others are gone (KIP-899, KIP-1102).
+    pub(crate) fn set_nodes(&mut self, brokers: &[(NodeId, String, u16)]) {
+        let gone: Vec<NodeId> = self
+            .nodes
+            .iter()
+            .filter(|(id, node)| {
+                **id >= 0
+                    && !brokers.iter().any(|(other, host, port)| {
+                        other == *id && **host == *node.host && *port == node.port
+                    })
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for id in gone {
+            self.drop_node(id);
+        }
+        for (id, host, port) in brokers {
+            if !self.nodes.contains_key(id) {
+                self.add_node(*id, host, *port);
+            }
+        }
+        // From here on the brokers are talked to under their own ids.
+        if !brokers.is_empty() {
+            let idle: Vec<ConnectionId> = self
+                .connections
+                .iter()
+                .filter(|(_, connection)| connection.node < 0 && connection.in_flight() == 0)
+                .map(|(id, _)| *id)
+                .collect();
+            for id in idle {
+                self.end(id, None, Now::default());
+            }
+        }
+    }
+
+    fn drop_node(&mut self, id: NodeId) {
+        if let Some(connection) = self.nodes.get(&id).and_then(|node| node.connection) {
+            let moved = Failure::Disconnected("the broker has left the cluster".into());
+            self.end(connection, Some(moved), Now::default());
+        }
+        self.nodes.remove(&id);
+    }
+
+    /// Adds or moves one broker (new leaders named in error responses, KIP-951).
+    pub(crate) fn learn_node(&mut self, id: NodeId, host: &str, port: u16) {
+        match self.nodes.get(&id) {
+            Some(node) if *node.host == *host && node.port == port => {}
+            _ => {
+                self.drop_node(id);
+                self.add_node(id, host, port);
+            }
+        }
+    }
+
+    /// Whether a request can be sent to `node` now. If there is no connection, opens one, unless
+    /// the last attempt is too recent.
+    pub(crate) fn ready(&mut self, node: NodeId, now: Now) -> bool {
+        match self.connection(node) {
+            Some(connection) => connection.is_ready(now),
+            None => {
+                self.connect(node, now);
+                false
+            }
+        }
+    }
+
+    fn connection(&self, node: NodeId) -> Option<&Connection> {
+        self.connections.get(&self.nodes.get(&node)?.connection?)
+    }
+
+    fn connection_mut(&mut self, node: NodeId) -> Option<&mut Connection> {
+        self.connections.get_mut(&self.nodes.get(&node)?.connection?)
+    }
+
+    fn connect(&mut self, id: NodeId, now: Now) -> bool {
+        let Some(node) = self.nodes.get_mut(&id) else { return false };
+        if node.connection.is_some() || node.retry_at > now.mono {
+            return false;
+        }
+        let connection = ConnectionId(self.next_connection);
+        self.next_connection += 1;
+        node.connection = Some(connection);
+        self.actions.push_back(Action::Connect {
+            connection,
+            host: node.host.clone(),
+            port: node.port,
+        });
+        let state = Connection::new(
+            id,
+            self.client_id.clone(),
+            self.authenticator.is_some(),
+            self.settings.connection_setup_timeout,
+            now,
+        );
+        self.connections.insert(connection, state);
+        true
+    }
+
+    /// The ready node with the least out, for what any broker can answer. If none is ready, one
+    /// is being connected to, and asking again later is worth it.
+    pub(crate) fn least_loaded(&mut self, now: Now) -> Option<NodeId> {
+        let ready = self
+            .connections
+            .values()
+            .filter(|connection| connection.is_ready(now))
+            .min_by_key(|connection| (connection.node < 0, connection.in_flight()));
+        if let Some(connection) = ready {
+            return Some(connection.node);
+        }
+        if self
+            .connections
+            .values()
+            .any(|connection| connection.in_flight() > 0 || connection.deadline().is_some())
+        {
+            return None;
+        }
+        let candidates = |known: bool, nodes: &BTreeMap<NodeId, Node>| {
+            nodes
+                .iter()
+                .filter(|(id, node)| {
+                    (**id >= 0) == known && node.connection.is_none() && node.retry_at <= now.mono
+                })
+                .map(|(id, _)| *id)
+                .collect::<Vec<_>>()
+        };
+        let mut choice = candidates(true, &self.nodes);
+        if choice.is_empty() {
+            choice = candidates(false, &self.nodes);
+        }
+        if !choice.is_empty() {
+            let index = self.random.below(choice.len() as u64) as usize;
+            self.connect(choice[index], now);
+        }
+        None
+    }
+
+    /// The highest version of request `R` within `ours` that `node` takes; `None` if the node is
+    /// not connected or knows none of them.
+    pub(crate) fn version<R: Request>(&self, node: NodeId, ours: (i16, i16)) -> Option<i16> {
+        self.connection(node)?.versions.pick::<R>(ours)
+    }
+
+    /// The level of a cluster-wide feature as `node` told it; 0 if unknown.
+    pub(crate) fn feature(&self, node: NodeId, name: &str) -> i16 {
+        self.connection(node).map_or(0, |connection| connection.versions.feature(name))
+    }
+
+    /// Sends a request to a node that is ready; its end comes as a [`Completion`] with `tag`.
+    ///
+    /// # Panics
+    /// If the request has a field set that `version` does not have (a bug).
+    pub(crate) fn send<R: Request>(
+        &mut self,
+        node: NodeId,
+        request: &R,
+        version: i16,
+        timeout: Duration,
+        tag: Tag,
+        now: Now,
+    ) {
+        match self.connection_mut(node) {
+            Some(connection) => {
+                if let Err(error) = connection.send(request, version, timeout, Some(tag), now) {
+                    panic!("request {} in version {version}: {error}", R::KEY);
+                }
+                self.collect(node);
+            }
+            None => self.completions.push_back(Completion {
+                node,
+                tag,
+                result: Err(Failure::Disconnected("not connected".into())),
+            }),
+        }
+    }
+
+    /// Sends a request that is never answered (`acks=0`). Whether it could be sent.
+    pub(crate) fn send_unanswered<R: Request>(
+        &mut self,
+        node: NodeId,
+        request: &R,
+        version: i16,
+        now: Now,
+    ) -> bool {
+        let Some(connection) = self.connection_mut(node) else { return false };
+        if let Err(error) = connection.send(request, version, Duration::ZERO, None, now) {
+            panic!("request {} in version {version}: {error}", R::KEY);
+        }
+        self.collect(node);
+        true
+    }
+
+    fn collect(&mut self, node: NodeId) {
+        let Some(id) = self.nodes.get(&node).and_then(|node| node.connection) else { return };
+        if let Some(connection) = self.connections.get_mut(&id) {
+            let out = connection.out.drain(..);
+            self.actions.extend(out.map(|bytes| Action::Send { connection: id, bytes }));
+        }
+    }
+
+    /// Requests that are out to `node`.
+    pub(crate) fn in_flight(&self, node: NodeId) -> usize {
+        self.connection(node).map_or(0, Connection::in_flight)
+    }
+
+    /// Sends nothing to `node` for that long (`throttle_time_ms`, KIP-219).
+    pub(crate) fn throttle(&mut self, node: NodeId, throttle_time_ms: i32, now: Now) {
+        if let (Ok(ms @ 1..), Some(connection)) =
+            (u64::try_from(throttle_time_ms), self.connection_mut(node))
+        {
+            connection.throttled_until = now.after(Duration::from_millis(ms));
+        }
+    }
+
+    /// Closes the connection to `node`, such as after a response that made no sense.
+    pub(crate) fn disconnect(&mut self, node: NodeId, why: &str, now: Now) {
+        if let Some(connection) = self.nodes.get(&node).and_then(|node| node.connection) {
+            self.actions.push_back(Action::Close { connection });
+            self.closed(connection, Failure::Disconnected(why.to_owned()), now);
+        }
+    }
+
+    /// The next request that has ended.
+    pub(crate) fn completion(&mut self) -> Option<Completion> {
+        self.completions.pop_front()
+    }
+
+    /// Whether a token is wanted that was not there (once per want).
+    pub(crate) fn take_token_needed(&mut self) -> bool {
+        std::mem::take(&mut self.token_needed)
+    }
+
+    /// Who makes the SASL exchanges, to hand a new token to.
+    pub(crate) fn authenticator(&mut self) -> Option<&mut (dyn Authenticator + 'static)> {
+        self.authenticator.as_deref_mut()
+    }
+
+    /// What is known about the brokers being reachable.
+    pub(crate) fn health(&self, now: Now) -> Health {
+        if self.connections.values().any(|connection| connection.is_ready(now)) {
+            return Health::Up;
+        }
+        let mut failures = self.nodes.values().map(|node| &node.failure);
+        match failures.clone().all(Option::is_some) {
+            true => failures.find_map(Clone::clone).map_or(Health::Unknown, Health::Down),
+            false => Health::Unknown,
+        }
+    }
+
+    /// The next thing for the driver to do.
+    pub(crate) fn action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Something has happened on a connection. Reports of connections that were given up are
+    /// ignored.
+    pub(crate) fn input(&mut self, input: Input, now: Now) {
+        match input {
+            Input::Connected { connection: id } => {
+                let Some(connection) = self.connections.get_mut(&id) else { return };
+                let node = connection.node;
+                let done = connection.connected(now).map(|()| Arrived::Nothing);
+                self.arrived(id, node, done.map_err(Broken::from), now);
+            }
+            Input::Frame { connection: id, frame } => {
+                let Some(connection) = self.connections.get_mut(&id) else { return };
+                let node = connection.node;
+                let done = connection.frame(frame, now);
+                self.arrived(id, node, done, now);
+            }
+            Input::Closed { connection, reason, tls } => {
+                let failure = if tls { Failure::Authentication } else { Failure::Disconnected };
+                self.closed(connection, failure(reason), now);
+            }
+        }
+    }
+
+    fn arrived(&mut self, id: ConnectionId, node: NodeId, done: Result<Arrived, Broken>, now: Now) {
+        match done {
+            Ok(Arrived::Nothing) => {}
+            Ok(Arrived::Ready) => {
+                // All is forgiven, also for the brokers that are down: what counts from here on
+                // is what fails from here on.
+                for node in self.nodes.values_mut() {
+                    node.failure = None;
+                }
+                if let Some(node) = self.nodes.get_mut(&node) {
+                    node.backoff.succeeded();
+                }
+            }
+            Ok(Arrived::Response(tag, body)) => {
+                self.completions.push_back(Completion { node, tag, result: Ok(body) });
+            }
+            Ok(Arrived::WantsAuthentication) => self.authenticate(id, now),
+            Err(broken) => {
+                let failure = match broken {
+                    Broken::Malformed(error) => Failure::Disconnected(error.to_string()),
+                    Broken::Failed(failure) => failure,
+                };
+                self.actions.push_back(Action::Close { connection: id });
+                self.closed(id, failure, now);
+                return;
+            }
+        }
+        self.collect(node);
+    }
+
+    fn authenticate(&mut self, id: ConnectionId, now: Now) {
+        let (Some(authenticator), Some(connection)) =
+            (&mut self.authenticator, self.connections.get_mut(&id))
+        else {
+            return;
+        };
+        let node = connection.node;
+        let failure = match authenticator.begin(now, &mut *self.random) {
+            Ok(exchange) => {
+                let done = connection.authenticate(authenticator.mechanism(), exchange, now);
+                self.arrived(id, node, done.map(|()| Arrived::Nothing), now);
+                return;
+            }
+            Err(NotYet::TokenNeeded) => {
+                self.token_needed = true;
+                Failure::Authentication("there is no valid OAuth token yet".into())
+            }
+            Err(NotYet::Refused(text)) => Failure::Authentication(text),
+        };
+        self.actions.push_back(Action::Close { connection: id });
+        self.closed(id, failure, now);
+    }
+
+    fn closed(&mut self, id: ConnectionId, failure: Failure, now: Now) {
+        self.end(id, Some(failure), now);
+    }
+
+    /// Forgets a connection. With a failure, its node waits before it is tried again.
+    fn end(&mut self, id: ConnectionId, failure: Option<Failure>, now: Now) {
+        let Some(connection) = self.connections.remove(&id) else { return };
+        let node_id = connection.node;
+        if failure.is_none() {
+            self.actions.push_back(Action::Close { connection: id });
+        }
+        if let Some(node) = self.nodes.get_mut(&node_id) {
+            node.connection = None;
+            if let Some(failure) = &failure {
+                tracing::debug!(target: "millstream::kafka", host = %node.host, port = node.port, %failure, "disconnected");
+                node.retry_at = now.after(node.backoff.failed(&mut *self.random));
+                node.failure = Some(failure.clone());
+            }
+        }
+        let failure = failure.unwrap_or_else(|| Failure::Disconnected("idle".into()));
+        self.completions.extend(connection.into_unanswered().map(|tag| Completion {
+            node: node_id,
+            tag,
+            result: Err(failure.clone()),
+        }));
+    }
+
+    /// Lets time pass: gives up what has waited too long, renews sessions, closes what is idle.
+    pub(crate) fn tick(&mut self, now: Now) {
+        let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
+        for id in ids {
+            let Some(connection) = self.connections.get(&id) else { continue };
+            if connection.timed_out(now) {
+                self.actions.push_back(Action::Close { connection: id });
+                self.closed(id, Failure::TimedOut, now);
+            } else if connection.wants_renewal(now) {
+                self.authenticate(id, now);
+            } else if self.settings.max_idle.is_some_and(|idle| {
+                connection.in_flight() == 0 && connection.last_used + idle <= now.mono
+            }) {
+                self.end(id, None, now);
+            }
+        }
+    }
+
+    /// When [`tick`](Self::tick) has something to do at the latest.
+    pub(crate) fn next_deadline(&self, now: Now) -> Option<Duration> {
+        let connections = self.connections.values().flat_map(|connection| {
+            let idle = self.settings.max_idle.map(|idle| connection.last_used + idle);
+            [connection.deadline(), connection.wakes_at(now), idle]
+        });
+        let retries = self
+            .nodes
+            .values()
+            .filter(|node| node.connection.is_none() && node.retry_at > now.mono)
+            .map(|node| Some(node.retry_at));
+        connections.chain(retries).fold(None, earlier)
+    }
+}
+
+impl Body {
+    /// [`Body::decode`], with a failure that ends the connection of `node`.
+    pub(crate) fn decode_from<R: Request>(
+        self,
+        node: NodeId,
+        network: &mut Network,
+        now: Now,
+    ) -> Result<R::Response, Failure> {
+        self.decode::<R>().map_err(|error: Malformed| {
+            let why = error.to_string();
+            network.disconnect(node, &why, now);
+            Failure::Disconnected(why)
+        })
+    }
+}

@@ -1,0 +1,381 @@
+//! What clients were told, and what must therefore hold: the oracles.
+//!
+//! Clients note here what they send, what is acknowledged and what they read; some of it is held
+//! against what was known before at once, the rest by [`Ledger::judge`] against what an auditor
+//! reads when all is over.
+//!
+//! *Power losses.* Without `flush.messages=1` an acknowledgement survives the death of the process,
+//! not that of the machine (the broker's NOT_IMPLEMENTED.md, "What an acknowledgement means"). So
+//! everything is noted with an *era*, the number of power losses before it. With the strict policy
+//! eras make no difference. Without it, what was acknowledged in an earlier era may be gone, but
+//! only as the end of a log: nothing that is behind something lost may still be there. Transactions
+//! of an earlier era may be torn, for each file has lost a part of its own; they may even be shown
+//! though they were aborted, when a decision from before them is carried out again.
+
+mod judge;
+
+use std::collections::BTreeMap;
+
+pub use judge::{Audit, PartitionAudit};
+
+/// A partition.
+pub type Partition = (&'static str, i32);
+
+/// A record as its value names it: who wrote it, and its number among what that session wrote to
+/// the partition.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RecordId {
+    /// A producer from its start to its death or to its giving up.
+    pub session: String,
+    /// From 0 on, one sequence per partition.
+    pub number: u64,
+}
+
+impl RecordId {
+    /// The value of this record, filled up to some length.
+    pub fn to_value(&self, filler: usize) -> Vec<u8> {
+        let mut value = format!("{} {} ", self.session, self.number).into_bytes();
+        value.resize(value.len() + filler, b'.');
+        value
+    }
+
+    /// Reads a value.
+    pub fn parse(value: &[u8]) -> Option<Self> {
+        let mut words = std::str::from_utf8(value).ok()?.split(' ');
+        let (session, number) = (words.next()?.to_owned(), words.next()?.parse().ok()?);
+        Some(Self { session, number })
+    }
+}
+
+/// Offsets that a partition told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// High watermark.
+    pub high: i64,
+    /// Last stable offset.
+    pub stable: i64,
+    /// First offset there is.
+    pub start: i64,
+}
+
+/// How a transaction stands, as its producer knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its commit was never asked for: it can only be aborted.
+    NotCommitted,
+    /// Its commit was asked for, and no answer came.
+    Unknown,
+    /// Its commit was acknowledged, in that era.
+    Committed,
+}
+
+#[derive(Debug)]
+struct Transaction {
+    session: String,
+    era: u32,
+    writes: Vec<(Partition, u64)>,
+    carries_offset: bool,
+    outcome: Outcome,
+}
+
+#[derive(Debug)]
+struct Acked {
+    id: RecordId,
+    era: u32,
+}
+
+#[derive(Debug)]
+struct Seen {
+    id: Option<RecordId>,
+    era: u32,
+    /// A reader of committed records saw it.
+    committed: bool,
+}
+
+#[derive(Debug, Default)]
+struct Trail {
+    marks: Marks,
+    acked: BTreeMap<i64, Acked>,
+    seen: BTreeMap<i64, Seen>,
+}
+
+/// Everything that was noted.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    strict: bool,
+    era: u32,
+    trails: BTreeMap<Partition, Trail>,
+    /// Per transactional id the transactions, by a number that counts them over all sessions.
+    transactions: BTreeMap<(&'static str, u64), Transaction>,
+    owners: BTreeMap<(&'static str, u32, i32, Partition), String>,
+    commits: BTreeMap<(&'static str, Partition), i64>,
+    problems: Vec<String>,
+    /// The topics are there.
+    pub ready: bool,
+    /// Producers begin nothing new.
+    pub closing: bool,
+    /// What was done, to see that a run was worth it.
+    pub counts: Counts,
+}
+
+/// What was done in a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Records that were acknowledged.
+    pub acked: u64,
+    /// Transactions whose commit was acknowledged.
+    pub committed: u64,
+    /// Records that were read before the end.
+    pub read: u64,
+    /// Generations that a member was in.
+    pub generations: u64,
+    /// Power losses.
+    pub power_losses: u64,
+}
+
+impl Ledger {
+    /// Nothing noted. `strict`: acknowledged is what is on the medium.
+    pub fn new(strict: bool) -> Self {
+        Self { strict, ..Self::default() }
+    }
+
+    /// Whether what is acknowledged must survive a power loss.
+    pub fn is_strict(&self) -> bool {
+        self.strict
+    }
+
+    /// The number of power losses so far. A connection lives within one era.
+    pub fn era(&self) -> u32 {
+        self.era
+    }
+
+    /// The broker's machine has lost its power.
+    pub fn power_lost(&mut self) {
+        self.era += 1;
+        self.counts.power_losses += 1;
+        if !self.strict {
+            self.commits.clear();
+            for trail in self.trails.values_mut() {
+                trail.marks = Marks::default();
+            }
+        }
+    }
+
+    /// Whether what was acknowledged in `era` may be gone.
+    pub fn may_be_lost(&self, era: u32) -> bool {
+        !self.strict && era < self.era
+    }
+
+    /// What was found to be wrong.
+    pub fn problems(&self) -> &[String] {
+        &self.problems
+    }
+
+    fn problem(&mut self, what: String) {
+        self.problems.push(what);
+    }
+
+    /// A batch was acknowledged: `count` records from `id` on, at `offset` and behind it.
+    pub fn acked(
+        &mut self,
+        partition: Partition,
+        id: &RecordId,
+        count: u64,
+        offset: i64,
+        era: u32,
+    ) {
+        self.counts.acked += count;
+        for step in 0..count {
+            let id = RecordId { session: id.session.clone(), number: id.number + step };
+            let at = offset + step as i64;
+            let trail = self.trails.entry(partition).or_default();
+            let before = trail.acked.insert(at, Acked { id: id.clone(), era });
+            if let Some(before) = before
+                && before.id != id
+                && (self.strict || before.era == era)
+            {
+                self.problem(format!(
+                    "offset {at} of {partition:?} was given to {:?} and to {id:?}",
+                    before.id
+                ));
+            }
+        }
+    }
+
+    /// What is known of a partition now: to be asked when a request is sent, and held against the
+    /// answer.
+    pub fn marks(&self, partition: Partition) -> Marks {
+        self.trails.get(&partition).map(|trail| trail.marks).unwrap_or_default()
+    }
+
+    /// An answer told where a partition stands, to a request that was sent in `era` when `before`
+    /// was known.
+    pub fn told(&mut self, partition: Partition, before: Marks, now: Marks, era: u32) {
+        if now.start > now.stable || now.stable > now.high {
+            self.problem(format!("{partition:?} tells {now:?}, which is no order"));
+        }
+        let went_back = now.high < before.high || now.stable < before.stable;
+        // A power loss may bring deleted segments back: nobody waits for their names to go.
+        let start_back = now.start < before.start && self.era == 0;
+        let comparable = self.strict || era == self.era;
+        if (went_back || start_back) && comparable {
+            self.problem(format!("{partition:?} went back from {before:?} to {now:?}"));
+        }
+        if comparable {
+            let marks = &mut self.trails.entry(partition).or_default().marks;
+            marks.high = marks.high.max(now.high);
+            marks.stable = marks.stable.max(now.stable);
+            marks.start = marks.start.max(now.start);
+        }
+    }
+
+    /// A reader saw a record (`None`: one that names nobody).
+    pub fn saw(
+        &mut self,
+        partition: Partition,
+        offset: i64,
+        id: Option<RecordId>,
+        committed: bool,
+        era: u32,
+    ) {
+        self.counts.read += 1;
+        if id.is_none() {
+            self.problem(format!("offset {offset} of {partition:?} holds what nobody wrote"));
+        }
+        let (strict, trail) = (self.strict, self.trails.entry(partition).or_default());
+        if let Some(before) = trail.seen.get_mut(&offset)
+            && (strict || before.era == era)
+        {
+            before.committed |= committed;
+            if before.id != id {
+                let what = format!(
+                    "offset {offset} of {partition:?} was read as {:?} and then as {id:?}",
+                    before.id
+                );
+                self.problem(what);
+            }
+            return;
+        }
+        trail.seen.insert(offset, Seen { id, era, committed });
+    }
+
+    /// A transaction begins; its number among those of its transactional id.
+    pub fn begin(&mut self, transactional_id: &'static str, session: &str) -> u64 {
+        let after = self
+            .transactions
+            .range((transactional_id, 0)..=(transactional_id, u64::MAX))
+            .next_back()
+            .map_or(0, |((_, number), _)| number + 1);
+        let transaction = Transaction {
+            session: session.to_owned(),
+            era: self.era,
+            writes: Vec::new(),
+            carries_offset: false,
+            outcome: Outcome::NotCommitted,
+        };
+        self.transactions.insert((transactional_id, after), transaction);
+        after
+    }
+
+    fn transaction(&mut self, transactional_id: &'static str, number: u64) -> &mut Transaction {
+        self.transactions.get_mut(&(transactional_id, number)).expect("begun before")
+    }
+
+    /// A transaction writes a record.
+    pub fn writes(
+        &mut self,
+        transactional_id: &'static str,
+        number: u64,
+        partition: Partition,
+        record: u64,
+    ) {
+        self.transaction(transactional_id, number).writes.push((partition, record));
+    }
+
+    /// A transaction carries its number as an offset of its group.
+    pub fn carries_offset(&mut self, transactional_id: &'static str, number: u64) {
+        self.transaction(transactional_id, number).carries_offset = true;
+    }
+
+    /// The commit of a transaction is asked for.
+    pub fn committing(&mut self, transactional_id: &'static str, number: u64) {
+        self.transaction(transactional_id, number).outcome = Outcome::Unknown;
+    }
+
+    /// The commit was acknowledged.
+    pub fn committed(&mut self, transactional_id: &'static str, number: u64) {
+        self.counts.committed += 1;
+        self.transaction(transactional_id, number).outcome = Outcome::Committed;
+    }
+
+    /// A member was given partitions in a generation. `owner` is the member, or its
+    /// `group.instance.id`: a static member that comes back goes on within the generation.
+    pub fn owns(
+        &mut self,
+        group: &'static str,
+        generation: i32,
+        owner: &str,
+        partitions: &[Partition],
+        era: u32,
+    ) {
+        self.counts.generations += 1;
+        // Without the strict policy a power loss may take the last generations: their numbers are
+        // given anew.
+        let era = if self.strict { 0 } else { era };
+        for partition in partitions {
+            let key = (group, era, generation, *partition);
+            match self.owners.get(&key) {
+                Some(other) if other != owner => {
+                    let other = other.clone();
+                    self.problem(format!(
+                        "{partition:?} is {owner}'s and {other}'s in generation {generation} of {group}"
+                    ));
+                }
+                _ => {
+                    self.owners.insert(key, owner.to_owned());
+                }
+            }
+        }
+    }
+
+    /// The highest offset whose commit was acknowledged: to be asked when a request is sent.
+    pub fn commit_floor(&self, group: &'static str, partition: Partition) -> i64 {
+        self.commits.get(&(group, partition)).copied().unwrap_or(-1)
+    }
+
+    /// A commit was acknowledged.
+    pub fn offset_committed(
+        &mut self,
+        group: &'static str,
+        partition: Partition,
+        offset: i64,
+        era: u32,
+    ) {
+        if self.may_be_lost(era) {
+            return;
+        }
+        let floor = self.commits.entry((group, partition)).or_insert(-1);
+        *floor = (*floor).max(offset);
+    }
+
+    /// A group's offset was read, by a request that was sent in `era` when `floor` was known.
+    pub fn offset_read(
+        &mut self,
+        group: &'static str,
+        partition: Partition,
+        floor: i64,
+        offset: i64,
+        era: u32,
+    ) {
+        // A log that was cut sends its readers back, and what they commit from then on is lower.
+        let sent_back = !self.strict && self.era > 0;
+        if offset < floor && !sent_back && !self.may_be_lost(era) {
+            self.problem(format!(
+                "the committed offset of {group} in {partition:?} went back from {floor} to {offset}"
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
