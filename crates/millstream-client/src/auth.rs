@@ -39,3 +39,10 @@ pub(crate) trait Authenticator: Send {
     /// [`NotYet`].
     fn begin(&mut self, now: Now, random: &mut dyn Random) -> Result<Box<dyn Exchange>, NotYet>;
 }
+
+/// Who authenticates connections with these settings.
+pub(crate) fn authenticator(
+    _settings: &crate::settings::ConnectionSettings,
+) -> Option<Box<dyn Authenticator>> {
+    None
+}

@@ -13,6 +13,9 @@ use crate::settings::ConnectionSettings;
 use crate::tag::Tag;
 use crate::time::{Now, earlier};
 
+/// The connection to broker n in its role as a coordinator has the node id `COORDINATOR` - n.
+const COORDINATOR: NodeId = NodeId::MAX;
+
 /// What is coordinated.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum CoordinatorKey {
@@ -143,6 +146,9 @@ impl Coordinators {
         });
         match answer {
             Ok((node, host, port)) => {
+                // A connection of its own: a fetch that waits at the broker holds up all that comes
+                // behind it on the same connection.
+                let node = COORDINATOR - node;
                 network.learn_node(node, &host, port);
                 entry.node = Some(node);
                 entry.backoff.succeeded();

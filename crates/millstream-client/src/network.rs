@@ -33,6 +33,10 @@ use crate::wire::{Body, Malformed};
 /// A broker's id; those that are known by their address only (`bootstrap.servers`) are negative.
 pub(crate) type NodeId = i32;
 
+/// Ids from here on are not those of brokers: they stand for second connections to them, and
+/// whoever makes them up looks after them.
+const NOT_BROKERS: NodeId = NodeId::MAX / 2;
+
 /// Names a connection for the driver. Never used twice by one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub u64);
@@ -198,7 +202,7 @@ impl Network {
             .nodes
             .iter()
             .filter(|(id, node)| {
-                **id >= 0
+                (0..NOT_BROKERS).contains(*id)
                     && !brokers.iter().any(|(other, host, port)| {
                         other == *id && **host == *node.host && *port == node.port
                     })

@@ -9,7 +9,7 @@ use millstream_types::{Offset, TopicPartition};
 
 use super::fetch::Nodes;
 use super::lookup::{Lookups, Purpose};
-use super::open::Chunk;
+use super::open::{Chunk, OpenChunk};
 use super::slot::{Delivery, Phase, Slot};
 use super::{ConsumerEvent, PartitionStart, StartOffset, Watermarks};
 use crate::auth::Authenticator;
@@ -92,7 +92,7 @@ impl ConsumerCore {
         let group = settings
             .group
             .as_ref()
-            .map(|group| Group::new(group.clone(), settings.read_committed, &connection.rack));
+            .map(|group| Group::new(group.clone(), &connection.rack, settings.read_committed));
         Self {
             base: Base::new(connection, authenticator, random),
             settings,
@@ -156,7 +156,11 @@ impl ConsumerCore {
     }
 
     /// Takes the partitions of a rebalance over.
-    pub(super) fn ack_assigned(&mut self, starts: &[PartitionStart], now: Now) -> Result<(), Error> {
+    pub(super) fn ack_assigned(
+        &mut self,
+        starts: &[PartitionStart],
+        now: Now,
+    ) -> Result<(), Error> {
         let Some(partitions) = self.assigned.take() else {
             return Err(Error::Misuse("ack_assigned without an open Assigned"));
         };
@@ -250,6 +254,15 @@ impl ConsumerCore {
         self.buffered -= buffered;
     }
 
+    /// A partition was paused while a chunk of it was half handed out.
+    pub(super) fn put_back(&mut self, chunk: OpenChunk, bytes: usize) {
+        let reading = chunk.reading();
+        let partition = chunk.partition().clone();
+        if let Some(slot) = self.slot_mut(&partition).filter(|slot| slot.reading == reading) {
+            slot.deliveries.push_front(Delivery::Open(Box::new(chunk), bytes));
+        }
+    }
+
     /// A chunk of this reading is used up, or was dropped.
     pub(super) fn used_up(&mut self, partition: &TopicPartition, reading: u64, bytes: usize) {
         let Some(slot) = self.slot_mut(partition).filter(|slot| slot.reading == reading) else {
@@ -277,7 +290,7 @@ impl ConsumerCore {
     }
 
     /// Partitions that are handed out from, in turn, each with what it has ready.
-    pub(super) fn take_deliveries(&mut self, taken: &mut Vec<(u64, TopicPartition, Delivery)>) {
+    pub(super) fn take_deliveries(&mut self, taken: &mut Vec<(TopicPartition, Delivery)>) {
         let count = self.slots.len();
         for step in 0..count {
             let slot = &mut self.slots[(self.turn + step) % count];
@@ -285,7 +298,7 @@ impl ConsumerCore {
                 continue;
             }
             if let Some(delivery) = slot.deliveries.pop_front() {
-                taken.push((slot.reading, slot.partition.clone(), delivery));
+                taken.push((slot.partition.clone(), delivery));
             }
         }
         self.turn = if count == 0 { 0 } else { (self.turn + 1) % count };
@@ -548,8 +561,7 @@ impl ConsumerCore {
                     self.missing.remove(topic);
                 }
                 Some(error) => {
-                    let patience =
-                        if error.is_retriable() { PROPAGATION } else { Duration::ZERO };
+                    let patience = if error.is_retriable() { PROPAGATION } else { Duration::ZERO };
                     let at = self.missing.entry(topic.clone()).or_insert(now.after(patience));
                     if *at <= now.mono {
                         *at = Duration::MAX;
@@ -559,7 +571,8 @@ impl ConsumerCore {
             }
         }
         for (topic, error) in due {
-            let error = KafkaError::with(error.code, Some(&format!("topic {topic}: {}", error.text)));
+            let error =
+                KafkaError::with(error.code, Some(&format!("topic {topic}: {}", error.text)));
             self.report(ConsumerEvent::Error { error, fatal: false });
         }
     }

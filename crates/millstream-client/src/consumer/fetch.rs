@@ -61,7 +61,8 @@ impl ConsumerCore {
     fn partition_limit(&self) -> usize {
         let fair = self.settings.queued_max_bytes / self.slots.len().max(1);
         // Twice what one fetch brings, so that the next one is under way while this is handed out.
-        fair.clamp(PARTITION_MIN, usize::MAX).min(2 * self.settings.partition_fetch_bytes.max(1) as usize)
+        fair.clamp(PARTITION_MIN, usize::MAX)
+            .min(2 * self.settings.partition_fetch_bytes.max(1) as usize)
     }
 
     /// Sends a fetch to each node that has something to fetch and none out.
@@ -173,10 +174,7 @@ impl ConsumerCore {
         });
         let mut forgotten: BTreeMap<(Arc<str>, Uuid), Vec<i32>> = BTreeMap::new();
         for (partition, id) in &request.forgotten {
-            forgotten
-                .entry((partition.topic.clone(), *id))
-                .or_default()
-                .push(partition.partition);
+            forgotten.entry((partition.topic.clone(), *id)).or_default().push(partition.partition);
         }
         let forgotten = forgotten.into_iter().map(|((topic, id), partitions)| {
             let item = ForgottenTopic::default().with_partitions(partitions);
@@ -389,7 +387,8 @@ impl ConsumerCore {
         }
         let error = KafkaError::of(data.error_code);
         if data.current_leader.leader_id.0 >= 0 {
-            let (leader, epoch) = (data.current_leader.leader_id.0, data.current_leader.leader_epoch);
+            let (leader, epoch) =
+                (data.current_leader.leader_id.0, data.current_leader.leader_epoch);
             self.base.metadata.learn_leader(partition, leader, epoch);
         }
         match error.remedy() {

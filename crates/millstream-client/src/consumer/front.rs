@@ -55,7 +55,7 @@ pub struct Consumer {
     /// Behind what was handed out.
     positions: HashMap<TopicPartition, Offset>,
     held: bool,
-    taken: Vec<(u64, TopicPartition, Delivery)>,
+    taken: Vec<(TopicPartition, Delivery)>,
     used_up: Vec<(TopicPartition, u64, usize)>,
     auto_commit: Option<AutoCommit>,
 }
@@ -88,7 +88,8 @@ impl Consumer {
             Box::<SystemRandom>::default(),
             signal.clone(),
         );
-        let driven = Driven::start(core, &connection, "millstream-consumer")?;
+        let driven =
+            Driven::start(core, &connection, "millstream-consumer").map_err(Error::no_thread)?;
         Ok(Self::over(driven, signal, settings, bounds))
     }
 
@@ -204,13 +205,13 @@ impl Consumer {
         }
         self.auto_commit(now, events);
         let mut ends = Vec::new();
-        for (reading, partition, delivery) in self.taken.drain(..) {
+        for (partition, delivery) in self.taken.drain(..) {
             match delivery {
                 Delivery::Chunk(chunk) => {
                     let size = chunk.size();
-                    debug_assert_eq!(chunk.reading, reading);
                     self.open.push(Open { chunk: OpenChunk::new(chunk), size });
                 }
+                Delivery::Open(chunk, size) => self.open.push(Open { chunk: *chunk, size }),
                 Delivery::End(offset) => ends.push((partition, offset)),
             }
         }
@@ -246,11 +247,9 @@ impl Consumer {
                     return true;
                 }
                 Ok(None) => {}
-                Err(error) => unreadable.push((
-                    open.chunk.partition().clone(),
-                    open.chunk.reading(),
-                    error,
-                )),
+                Err(error) => {
+                    unreadable.push((open.chunk.partition().clone(), open.chunk.reading(), error))
+                }
             }
             used_up.push((open.chunk.partition().clone(), open.chunk.reading(), open.size));
             false
@@ -258,7 +257,8 @@ impl Consumer {
         if !unreadable.is_empty() {
             let mut core = self.driven.lock();
             for (partition, reading, bad) in unreadable {
-                let text = format!("{partition}: the batch at offset {}: {}", bad.offset, bad.error);
+                let text =
+                    format!("{partition}: the batch at offset {}: {}", bad.offset, bad.error);
                 let error = KafkaError::with(CORRUPT_MESSAGE, Some(&text));
                 core.unreadable(&partition, reading, bad.offset, error, now);
             }
@@ -564,7 +564,8 @@ impl Consumer {
                     core.take_call(call);
                     // The wake-up may have been meant for the next poll.
                     self.signal.wake();
-                    return found.ok_or_else(|| Error::TimedOut { action: action(), after: timeout });
+                    return found
+                        .ok_or_else(|| Error::TimedOut { action: action(), after: timeout });
                 }
             }
             self.signal.wait(deadline.saturating_sub(self.driven.now().mono));

@@ -1,6 +1,6 @@
 //! Offsets by time (ListOffsets, KIP-79) and by leader epoch (OffsetForLeaderEpoch, KIP-320).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -116,8 +116,15 @@ impl ConsumerCore {
         for (lookup, error) in refused {
             self.answer(&lookup, Err(error), now);
         }
-        for (node, lookups) in by_node {
-            self.send_lookup(node, lookups, now);
+        for (node, mut lookups) in by_node {
+            // A request names a partition once; Kafka refuses it otherwise.
+            while !lookups.is_empty() {
+                let mut seen = BTreeSet::new();
+                let (first, others) =
+                    lookups.into_iter().partition(|l| seen.insert(l.partition.clone()));
+                lookups = others;
+                self.send_lookup(node, first, now);
+            }
         }
     }
 
@@ -179,20 +186,15 @@ impl ConsumerCore {
             }
         };
         self.base.net.throttle(node, response.throttle_time_ms, now);
-        let mut found: HashMap<(&str, i32), Vec<_>> = HashMap::new();
+        let mut found = HashMap::new();
         for topic in &response.topics {
             for partition in &topic.partitions {
-                found
-                    .entry((topic.name.as_str(), partition.partition_index))
-                    .or_default()
-                    .push(partition);
+                found.insert((topic.name.as_str(), partition.partition_index), partition);
             }
         }
-        // One request may ask for several times of one partition; answers keep the order.
-        for lookup in lookups.into_iter().rev() {
-            let key = (&*lookup.partition.topic, lookup.partition.partition);
-            let partition = found.get_mut(&key).and_then(Vec::pop);
-            let Some(partition) = partition else {
+        for lookup in lookups {
+            let topic = lookup.partition.topic.clone();
+            let Some(partition) = found.get(&(&*topic, lookup.partition.partition)).copied() else {
                 self.again(lookup, KafkaError::of(code::BAD_MESSAGE), now);
                 continue;
             };

@@ -129,7 +129,9 @@ impl OpenChunk {
 
     /// Opens the next batch that has records for the user. Returns whether there was a batch.
     fn open_next(&mut self) -> Result<bool, Unreadable> {
-        let bytes = &self.chunk.records[self.at..];
+        // A share, so that what is kept of the chunk may change while the batch is looked at.
+        let records = self.chunk.records.clone();
+        let bytes = &records[self.at..];
         let unreadable = |offset| move |error| Unreadable { offset, error };
         let batch = match Batch::parse(bytes) {
             Ok(batch) => batch,
@@ -287,7 +289,13 @@ struct Run {
 
 impl Run {
     fn new(records_max: usize, bytes_max: usize) -> Self {
-        Self { arena: None, entries: Vec::with_capacity(records_max.min(1024)), bytes: 0, records_max, bytes_max }
+        Self {
+            arena: None,
+            entries: Vec::with_capacity(records_max.min(1024)),
+            bytes: 0,
+            records_max,
+            bytes_max,
+        }
     }
 
     fn is_full(&self) -> bool {

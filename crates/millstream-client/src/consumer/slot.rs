@@ -6,7 +6,7 @@ use std::time::Duration;
 use millstream_types::{Offset, TopicPartition};
 
 use super::StartOffset;
-use super::open::Chunk;
+use super::open::{Chunk, OpenChunk};
 use crate::network::NodeId;
 use crate::random::Backoff;
 
@@ -32,6 +32,8 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) enum Delivery {
     Chunk(Chunk),
+    /// One that was half handed out when its partition was paused, and the bytes it counts for.
+    Open(Box<OpenChunk>, usize),
     /// All before this offset is handed out, and there is no more for now.
     End(Offset),
 }
