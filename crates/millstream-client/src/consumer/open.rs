@@ -100,8 +100,14 @@ impl OpenChunk {
     ) -> Result<Option<RecordBatch>, Unreadable> {
         let mut run = Run::new(records_max, bytes_max);
         while !run.is_full() {
-            if self.batch.is_none() && !self.open_next()? {
-                break;
+            if self.batch.is_none() {
+                match self.open_next() {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    // What was read before it is handed out first; then the error comes again.
+                    Err(_) if !run.entries.is_empty() => break,
+                    Err(error) => return Err(error),
+                }
             }
             let Some(batch) = &mut self.batch else { continue };
             // One arena a batch: what is uncompressed shares the fetched bytes.
@@ -111,7 +117,6 @@ impl OpenChunk {
             run.arena.get_or_insert_with(|| batch.arena.clone());
             let done = batch.take(self.chunk.from, &mut run, &mut self.position);
             if let Err(error) = done {
-                // What was read before it is handed out first; then the error comes again.
                 if run.entries.is_empty() {
                     return Err(Unreadable { offset: self.position, error });
                 }
@@ -147,10 +152,10 @@ impl OpenChunk {
         if self.chunk.check_crcs {
             batch.check().map_err(unreadable(header.base_offset))?;
         }
-        let start = self.at;
+        let (start, end) = (self.at, self.at + batch.bytes().len());
         let wanted = self.is_wanted(&batch).map_err(unreadable(header.base_offset))?;
-        self.at += batch.bytes().len();
         if !wanted {
+            self.at = end;
             self.position = self.position.max(header.next_offset());
             return Ok(true);
         }
@@ -160,7 +165,7 @@ impl OpenChunk {
                 header,
                 arena: self.chunk.records.clone(),
                 at: start + HEADER_LEN,
-                end: self.at,
+                end,
                 index: 0,
             },
             codec => {
@@ -172,6 +177,8 @@ impl OpenChunk {
                 OpenBatch { header, arena: unpacked.into(), at: 0, end, index: 0 }
             }
         });
+        // Not before it is open: an error comes again.
+        self.at = end;
         Ok(true)
     }
 
@@ -300,5 +307,236 @@ impl Run {
 
     fn is_full(&self) -> bool {
         self.entries.len() >= self.records_max || self.bytes >= self.bytes_max
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A batch of a log, as a test describes it.
+    #[derive(Clone, Debug)]
+    enum Written {
+        /// Records of a producer; those of a transaction count if it commits.
+        Records { producer: Option<i64>, count: usize, codec: Compression, headers: bool },
+        /// The end of a producer's transaction.
+        Marker { producer: i64, commit: bool },
+    }
+
+    fn written() -> impl Strategy<Value = Written> {
+        let codec = prop::sample::select(Compression::ALL.to_vec());
+        prop_oneof![
+            4 => (prop::option::of(0..3i64), 1..6usize, codec, any::<bool>()).prop_map(
+                |(producer, count, codec, headers)| Written::Records { producer, count, codec, headers }
+            ),
+            1 => (0..3i64, any::<bool>())
+                .prop_map(|(producer, commit)| Written::Marker { producer, commit }),
+        ]
+    }
+
+    /// A log, its aborted transactions, and what a reader of either kind must see: offset, value
+    /// and number of headers.
+    #[derive(Default)]
+    struct Log {
+        bytes: Vec<u8>,
+        aborted: Vec<(i64, Offset)>,
+        all: Vec<(Offset, String, usize)>,
+        committed: Vec<(Offset, String, usize)>,
+        /// Where batches end.
+        cuts: Vec<usize>,
+    }
+
+    fn log(batches: &[Written]) -> Log {
+        let mut log = Log::default();
+        let mut offset = 100;
+        let mut open: HashMap<i64, (Offset, Vec<usize>)> = HashMap::new();
+        let mut gone = HashSet::new();
+        for written in batches {
+            let bytes = match written {
+                Written::Records { producer, count, codec, headers } => {
+                    let mut builder = RecordBatchBuilder::new(*codec).leader_epoch(3);
+                    if let Some(producer) = producer {
+                        builder = builder.producer(*producer, 0, 0).transactional();
+                    }
+                    let base = offset;
+                    for _ in 0..*count {
+                        let value = format!("value {offset}");
+                        let list: Vec<(&str, Option<&[u8]>)> = match headers {
+                            true => vec![("a", Some(b"1")), ("b", None)],
+                            false => vec![],
+                        };
+                        builder.push(offset, Some(b"k"), Some(value.as_bytes()), list);
+                        let slot = log.all.len();
+                        log.all.push((offset, value, if *headers { 2 } else { 0 }));
+                        if let Some(producer) = producer {
+                            open.entry(*producer).or_insert((base, vec![])).1.push(slot);
+                        }
+                        offset += 1;
+                    }
+                    builder.finish(base).unwrap()
+                }
+                Written::Marker { producer, commit } => {
+                    if let Some((first, slots)) = open.remove(producer)
+                        && !commit
+                    {
+                        log.aborted.push((*producer, first));
+                        gone.extend(slots);
+                    }
+                    let mut builder = RecordBatchBuilder::new(Compression::None)
+                        .producer(*producer, 0, NO_SEQUENCE)
+                        .transactional()
+                        .control();
+                    let kind = u8::from(*commit);
+                    builder.push(offset, Some(&[0, 0, 0, kind]), Some(&[0; 6]), []);
+                    let base = offset;
+                    offset += 1;
+                    builder.finish(base).unwrap()
+                }
+            };
+            log.bytes.extend_from_slice(&bytes);
+            log.cuts.push(log.bytes.len());
+        }
+        log.aborted.sort_by_key(|(_, first)| *first);
+        // A broker serves up to the last stable offset: open transactions are not in the bytes.
+        let stable = open.values().map(|(first, _)| *first).min().unwrap_or(Offset::MAX);
+        log.committed = log
+            .all
+            .iter()
+            .enumerate()
+            .filter(|(slot, (offset, ..))| !gone.contains(slot) && *offset < stable)
+            .map(|(_, record)| record.clone())
+            .collect();
+        log
+    }
+
+    fn read(chunk: Chunk, records_max: usize, bytes_max: usize) -> Vec<(Offset, String, usize)> {
+        let mut open = OpenChunk::new(chunk);
+        let mut seen = Vec::new();
+        while let Some(batch) = open.next(records_max, bytes_max).unwrap() {
+            assert!(!batch.is_empty() && batch.len() <= records_max);
+            for record in batch.iter() {
+                let value = String::from_utf8(record.value().unwrap().to_vec()).unwrap();
+                assert_eq!((record.key(), record.leader_epoch()), (Some(&b"k"[..]), Some(3)));
+                assert_eq!(record.headers().iter().count(), record.headers().len());
+                seen.push((record.offset(), value, record.headers().len()));
+            }
+            assert!(open.position() > seen.last().unwrap().0);
+        }
+        seen
+    }
+
+    fn chunk(records: Vec<u8>, from: Offset, aborted: Vec<(i64, Offset)>) -> Chunk {
+        Chunk {
+            partition: TopicPartition::new("t", 0),
+            reading: 1,
+            records: records.into(),
+            from,
+            aborted,
+            check_crcs: true,
+        }
+    }
+
+    use std::collections::HashMap;
+
+    use millstream_protocol::{NO_SEQUENCE, RecordBatchBuilder};
+
+    proptest! {
+        /// Whatever the bounds and wherever the fetch began, what is handed out is what was
+        /// written, each record once and in order.
+        #[test]
+        fn what_was_written_is_handed_out(
+            batches in prop::collection::vec(written(), 1..12),
+            from in 95i64..130,
+            records_max in 1usize..9,
+            bytes_max in 1usize..200,
+        ) {
+            let log = log(&batches);
+            let seen = read(chunk(log.bytes.clone(), from, vec![]), records_max, bytes_max);
+            let all: Vec<_> = log.all.into_iter().filter(|(offset, ..)| *offset >= from).collect();
+            prop_assert_eq!(seen, all);
+        }
+
+        /// Aborted transactions do not show, also when transactions overlap.
+        #[test]
+        fn only_committed_transactions_show(
+            batches in prop::collection::vec(written(), 1..12),
+            records_max in 1usize..9,
+        ) {
+            let mut all = batches;
+            // Ends what is open, so that the whole log is stable.
+            all.extend((0..3).map(|producer| Written::Marker { producer, commit: producer == 1 }));
+            let log = log(&all);
+            let seen = read(chunk(log.bytes, 100, log.aborted), records_max, usize::MAX);
+            prop_assert_eq!(seen, log.committed);
+        }
+
+        /// A fetch that ends inside a batch gives the whole ones; the rest comes again.
+        #[test]
+        fn a_cut_off_batch_waits(batches in prop::collection::vec(written(), 1..6), at in any::<prop::sample::Index>()) {
+            let log = log(&batches);
+            let cut = at.index(log.bytes.len() + 1);
+            let whole = log.cuts.iter().filter(|end| **end <= cut).max().copied().unwrap_or(0);
+            let bytes = |end: usize| log.bytes[..end].to_vec();
+            prop_assert_eq!(
+                read(chunk(bytes(cut), 100, vec![]), 100, 1000),
+                read(chunk(bytes(whole), 100, vec![]), 100, 1000)
+            );
+        }
+
+        /// Whatever a broker sends: an error or records, never a panic, never an endless walk.
+        #[test]
+        fn damaged_bytes_are_refused(
+            batches in prop::collection::vec(written(), 1..4),
+            at in any::<prop::sample::Index>(),
+            byte in any::<u8>(),
+            check_crcs in any::<bool>(),
+        ) {
+            let mut bytes = log(&batches).bytes;
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            let mut open = OpenChunk::new(Chunk { check_crcs, ..chunk(bytes, 100, vec![]) });
+            for _ in 0..1000 {
+                match open.next(3, 50) {
+                    Ok(Some(_)) => {}
+                    Ok(None) | Err(_) => return Ok(()),
+                }
+            }
+            prop_assert!(false, "a walk without end");
+        }
+    }
+
+    #[test]
+    fn an_unreadable_batch_is_reported_after_what_comes_before_it() {
+        let written = |count| Written::Records {
+            producer: None,
+            count,
+            codec: Compression::None,
+            headers: false,
+        };
+        let mut log = log(&[written(3), written(2)]);
+        let last = log.bytes.len() - 1;
+        log.bytes[last] ^= 1;
+        let mut open = OpenChunk::new(chunk(log.bytes, 100, vec![]));
+        let mut seen = 0;
+        let error = loop {
+            match open.next(10, 1000) {
+                Ok(Some(batch)) => seen += batch.len(),
+                Ok(None) => panic!("the damage was not seen"),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!((seen, error.offset, open.position()), (3, 103, 103));
+    }
+
+    #[test]
+    fn a_header_without_a_kafka_value_is_null() {
+        let written =
+            Written::Records { producer: None, count: 1, codec: Compression::None, headers: true };
+        let mut open = OpenChunk::new(chunk(log(&[written]).bytes, 100, vec![]));
+        let batch = open.next(10, 1000).unwrap().unwrap();
+        let headers: Vec<_> = batch.get(0).headers().iter().collect();
+        assert_eq!(headers, [("a", Some(&b"1"[..])), ("b", None)]);
     }
 }
