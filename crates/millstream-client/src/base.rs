@@ -103,7 +103,25 @@ impl Base {
     /// The coordinator of a group or transactional id, if it is known and ready.
     pub(crate) fn coordinator(&mut self, key: &CoordinatorKey, now: Now) -> Option<NodeId> {
         let node = self.coordinators.node(key, &self.settings)?;
-        self.net.ready(node, now).then_some(node)
+        self.reach(key, node, now)
+    }
+
+    /// The same by a connection of its own, for requests that the coordinator holds back.
+    pub(crate) fn second_coordinator(&mut self, key: &CoordinatorKey, now: Now) -> Option<NodeId> {
+        let node = self.coordinators.node(key, &self.settings)?;
+        let node = self.net.second(node);
+        self.reach(key, node, now)
+    }
+
+    fn reach(&mut self, key: &CoordinatorKey, node: NodeId, now: Now) -> Option<NodeId> {
+        if self.net.ready(node, now) {
+            return Some(node);
+        }
+        // Nothing that is out would tell that it is gone.
+        if self.net.is_unreachable(node, now) {
+            self.coordinators.forget(key);
+        }
+        None
     }
 
     /// Asks any broker for a sign of life.

@@ -40,6 +40,8 @@ struct Entry {
     asking: bool,
     ask_at: Duration,
     backoff: Backoff,
+    /// How soon it is looked for again that was found.
+    pause: Duration,
     /// An error that no waiting mends, such as a missing right.
     refused: Option<KafkaError>,
 }
@@ -67,6 +69,7 @@ impl Coordinators {
                         asking: false,
                         ask_at: Duration::ZERO,
                         backoff: Backoff::new(settings.retry_backoff, settings.retry_backoff_max),
+                        pause: settings.retry_backoff,
                         refused: None,
                     },
                 );
@@ -146,6 +149,7 @@ impl Coordinators {
                 network.learn_node(node, &host, port);
                 entry.node = Some(node);
                 entry.backoff.succeeded();
+                entry.ask_at = now.after(entry.pause);
             }
             Err(error) => {
                 entry.ask_at = now.after(entry.backoff.failed(network.random()));

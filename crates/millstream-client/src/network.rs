@@ -33,6 +33,9 @@ use crate::wire::{Body, Malformed};
 /// A broker's id; those that are known by their address only (`bootstrap.servers`) are negative.
 pub(crate) type NodeId = i32;
 
+/// From here on ids name second connections to brokers: `NodeId::MAX` less the broker's id.
+const SECOND: NodeId = 1 << 30;
+
 /// Names a connection for the driver. Never used twice by one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub u64);
@@ -198,7 +201,7 @@ impl Network {
             .nodes
             .iter()
             .filter(|(id, node)| {
-                **id >= 0
+                (0..SECOND).contains(*id)
                     && !brokers.iter().any(|(other, host, port)| {
                         other == *id && **host == *node.host && *port == node.port
                     })
@@ -233,6 +236,9 @@ impl Network {
             self.end(connection, Some(moved), Now::default());
         }
         self.nodes.remove(&id);
+        if (0..SECOND).contains(&id) {
+            self.drop_node(NodeId::MAX - id);
+        }
     }
 
     /// Adds or moves one broker (new leaders named in error responses, KIP-951).
@@ -244,6 +250,34 @@ impl Network {
                 self.add_node(id, host, port);
             }
         }
+    }
+
+    /// Names a second connection to a broker, for requests that it holds back: it answers the
+    /// requests of a connection one after the other, so that what is behind a JoinGroup would wait
+    /// for all members. What any broker can answer never goes there.
+    pub(crate) fn second(&mut self, node: NodeId) -> NodeId {
+        let Some(known) = self.nodes.get(&node).filter(|_| (0..SECOND).contains(&node)) else {
+            return node;
+        };
+        let (host, port) = (known.host.clone(), known.port);
+        let id = NodeId::MAX - node;
+        if !self.nodes.contains_key(&id) {
+            self.add_node(id, &host, port);
+        }
+        id
+    }
+
+    /// The broker behind a connection, which may be a [`second`](Self::second) one.
+    pub(crate) fn broker_of(node: NodeId) -> NodeId {
+        if node >= SECOND { NodeId::MAX - node } else { node }
+    }
+
+    /// Whether `node` is gone, or the last attempt to connect has failed and the next may not be
+    /// made yet.
+    pub(crate) fn is_unreachable(&self, node: NodeId, now: Now) -> bool {
+        self.nodes
+            .get(&node)
+            .is_none_or(|node| node.connection.is_none() && node.retry_at > now.mono)
     }
 
     /// Whether a request can be sent to `node` now. If there is no connection, opens one, unless
@@ -296,7 +330,7 @@ impl Network {
         let ready = self
             .connections
             .values()
-            .filter(|connection| connection.is_ready(now))
+            .filter(|connection| connection.node < SECOND && connection.is_ready(now))
             .min_by_key(|connection| (connection.node < 0, connection.in_flight()));
         if let Some(connection) = ready {
             return Some(connection.node);
@@ -304,6 +338,7 @@ impl Network {
         if self
             .connections
             .values()
+            .filter(|connection| connection.node < SECOND)
             .any(|connection| connection.in_flight() > 0 || connection.deadline().is_some())
         {
             return None;
@@ -312,7 +347,10 @@ impl Network {
             nodes
                 .iter()
                 .filter(|(id, node)| {
-                    (**id >= 0) == known && node.connection.is_none() && node.retry_at <= now.mono
+                    **id < SECOND
+                        && (**id >= 0) == known
+                        && node.connection.is_none()
+                        && node.retry_at <= now.mono
                 })
                 .map(|(id, _)| *id)
                 .collect::<Vec<_>>()
@@ -433,7 +471,8 @@ impl Network {
         if self.connections.values().any(|connection| connection.is_ready(now)) {
             return Health::Up;
         }
-        let mut failures = self.nodes.values().map(|node| &node.failure);
+        let first = self.nodes.iter().filter(|(id, _)| **id < SECOND);
+        let mut failures = first.map(|(_, node)| &node.failure);
         match failures.clone().all(Option::is_some) {
             true => failures.find_map(Clone::clone).map_or(Health::Unknown, Health::Down),
             false => Health::Unknown,
