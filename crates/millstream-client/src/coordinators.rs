@@ -13,9 +13,6 @@ use crate::settings::ConnectionSettings;
 use crate::tag::Tag;
 use crate::time::{Now, earlier};
 
-/// The connection to broker n in its role as a coordinator has the node id `COORDINATOR` - n.
-const COORDINATOR: NodeId = NodeId::MAX;
-
 /// What is coordinated.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum CoordinatorKey {
@@ -43,6 +40,8 @@ struct Entry {
     asking: bool,
     ask_at: Duration,
     backoff: Backoff,
+    /// How soon it is looked for again that was found.
+    pause: Duration,
     /// An error that no waiting mends, such as a missing right.
     refused: Option<KafkaError>,
 }
@@ -70,6 +69,7 @@ impl Coordinators {
                         asking: false,
                         ask_at: Duration::ZERO,
                         backoff: Backoff::new(settings.retry_backoff, settings.retry_backoff_max),
+                        pause: settings.retry_backoff,
                         refused: None,
                     },
                 );
@@ -146,12 +146,10 @@ impl Coordinators {
         });
         match answer {
             Ok((node, host, port)) => {
-                // A connection of its own: a fetch that waits at the broker holds up all that comes
-                // behind it on the same connection.
-                let node = COORDINATOR - node;
                 network.learn_node(node, &host, port);
                 entry.node = Some(node);
                 entry.backoff.succeeded();
+                entry.ask_at = now.after(entry.pause);
             }
             Err(error) => {
                 entry.ask_at = now.after(entry.backoff.failed(network.random()));

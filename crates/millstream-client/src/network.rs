@@ -33,9 +33,21 @@ use crate::wire::{Body, Malformed};
 /// A broker's id; those that are known by their address only (`bootstrap.servers`) are negative.
 pub(crate) type NodeId = i32;
 
-/// Ids from here on are not those of brokers: they stand for second connections to them, and
-/// whoever makes them up looks after them.
-const NOT_BROKERS: NodeId = NodeId::MAX / 2;
+/// From here on ids name further connections to brokers: the line, then the broker's id in the
+/// bits below. A broker whose own id does not fit has one connection for all.
+const LINE_BITS: u32 = 28;
+const LINES: NodeId = 1 << LINE_BITS;
+
+/// What a further connection to a broker is for. Brokers answer the requests of one connection in
+/// their order, so what may be held back must not stand before what may not wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Line {
+    /// What is for a coordinator: it must not wait behind a fetch.
+    Coordinator = 1,
+    /// What is for a coordinator while it holds a JoinGroup back on the first line, until all
+    /// members have joined.
+    Aside = 2,
+}
 
 /// Names a connection for the driver. Never used twice by one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -127,6 +139,12 @@ pub(crate) enum Health {
     Down(Failure),
 }
 
+impl Line {
+    fn of(self, node: NodeId) -> NodeId {
+        (self as NodeId) << LINE_BITS | node
+    }
+}
+
 struct Node {
     host: Arc<str>,
     port: u16,
@@ -202,7 +220,7 @@ impl Network {
             .nodes
             .iter()
             .filter(|(id, node)| {
-                (0..NOT_BROKERS).contains(*id)
+                (0..LINES).contains(*id)
                     && !brokers.iter().any(|(other, host, port)| {
                         other == *id && **host == *node.host && *port == node.port
                     })
@@ -237,6 +255,11 @@ impl Network {
             self.end(connection, Some(moved), Now::default());
         }
         self.nodes.remove(&id);
+        if (0..LINES).contains(&id) {
+            for line in [Line::Coordinator, Line::Aside] {
+                self.drop_node(line.of(id));
+            }
+        }
     }
 
     /// Adds or moves one broker (new leaders named in error responses, KIP-951).
@@ -248,6 +271,32 @@ impl Network {
                 self.add_node(id, host, port);
             }
         }
+    }
+
+    /// A further connection to a broker; opened when it is first asked for.
+    pub(crate) fn line(&mut self, node: NodeId, line: Line) -> NodeId {
+        let Some(known) = self.nodes.get(&node).filter(|_| (0..LINES).contains(&node)) else {
+            return node;
+        };
+        let (host, port) = (known.host.clone(), known.port);
+        let id = line.of(node);
+        if !self.nodes.contains_key(&id) {
+            self.add_node(id, &host, port);
+        }
+        id
+    }
+
+    /// The broker behind a connection, which may be a further [`line`](Self::line) to it.
+    pub(crate) fn broker_of(node: NodeId) -> NodeId {
+        if node >= LINES { node & (LINES - 1) } else { node }
+    }
+
+    /// Whether `node` is gone, or the last attempt to connect has failed and the next may not be
+    /// made yet.
+    pub(crate) fn is_unreachable(&self, node: NodeId, now: Now) -> bool {
+        self.nodes
+            .get(&node)
+            .is_none_or(|node| node.connection.is_none() && node.retry_at > now.mono)
     }
 
     /// Whether a request can be sent to `node` now. If there is no connection, opens one, unless
@@ -300,7 +349,7 @@ impl Network {
         let ready = self
             .connections
             .values()
-            .filter(|connection| connection.is_ready(now))
+            .filter(|connection| connection.node < LINES && connection.is_ready(now))
             .min_by_key(|connection| (connection.node < 0, connection.in_flight()));
         if let Some(connection) = ready {
             return Some(connection.node);
@@ -308,6 +357,7 @@ impl Network {
         if self
             .connections
             .values()
+            .filter(|connection| connection.node < LINES)
             .any(|connection| connection.in_flight() > 0 || connection.deadline().is_some())
         {
             return None;
@@ -316,7 +366,10 @@ impl Network {
             nodes
                 .iter()
                 .filter(|(id, node)| {
-                    (**id >= 0) == known && node.connection.is_none() && node.retry_at <= now.mono
+                    **id < LINES
+                        && (**id >= 0) == known
+                        && node.connection.is_none()
+                        && node.retry_at <= now.mono
                 })
                 .map(|(id, _)| *id)
                 .collect::<Vec<_>>()
@@ -437,7 +490,8 @@ impl Network {
         if self.connections.values().any(|connection| connection.is_ready(now)) {
             return Health::Up;
         }
-        let mut failures = self.nodes.values().map(|node| &node.failure);
+        let first = self.nodes.iter().filter(|(id, _)| **id < LINES);
+        let mut failures = first.map(|(_, node)| &node.failure);
         match failures.clone().all(Option::is_some) {
             true => failures.find_map(Clone::clone).map_or(Health::Unknown, Health::Down),
             false => Health::Unknown,

@@ -1,0 +1,1 @@
+//! Assignors: what must hold, and what the Java client gives.
