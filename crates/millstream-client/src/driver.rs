@@ -18,6 +18,7 @@ use millstream_types::{Clock, SystemClock};
 
 pub use signal::{Signal, Wake};
 pub use system::SystemRandom;
+pub(crate) use system::system_nonce;
 
 use crate::base::Machine;
 use crate::settings::ConnectionSettings;
