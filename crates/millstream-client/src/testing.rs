@@ -224,13 +224,16 @@ impl Cluster {
             .with_topics(topics.collect())
     }
 
-    fn coordinator(&self, request: FindCoordinatorRequest, version: i16) -> FindCoordinatorResponse {
+    fn coordinator(
+        &self,
+        request: FindCoordinatorRequest,
+        version: i16,
+    ) -> FindCoordinatorResponse {
         let name = match version {
             0..=3 => request.key,
             _ => request.coordinator_keys.into_iter().next().expect("a key"),
         };
-        let (code, node) =
-            self.coordinators.get(name.as_str()).map_or((15, -1), |node| (0, *node));
+        let (code, node) = self.coordinators.get(name.as_str()).map_or((15, -1), |node| (0, *node));
         let (host, port) = (StrBytes::from_static_str("broker"), i32::from(PORT) + node);
         if version <= 3 {
             return FindCoordinatorResponse::default()
@@ -344,9 +347,29 @@ impl Random for Seeded {
 /// The versions of a broker of Kafka 2.4, for the requests of the admin client.
 pub(crate) fn versions_of_2_4() -> BTreeMap<i16, Option<i16>> {
     let known = [
-        (3, 9), (2, 5), (8, 8), (9, 6), (10, 3), (15, 5), (16, 3), (18, 3), (19, 5), (20, 4),
-        (21, 1), (22, 2), (27, 0), (29, 1), (30, 1), (31, 1), (32, 2), (33, 1), (35, 1), (37, 1),
-        (42, 2), (44, 1), (47, 0),
+        (3, 9),
+        (2, 5),
+        (8, 8),
+        (9, 6),
+        (10, 3),
+        (15, 5),
+        (16, 3),
+        (18, 3),
+        (19, 5),
+        (20, 4),
+        (21, 1),
+        (22, 2),
+        (27, 0),
+        (29, 1),
+        (30, 1),
+        (31, 1),
+        (32, 2),
+        (33, 1),
+        (35, 1),
+        (37, 1),
+        (42, 2),
+        (44, 1),
+        (47, 0),
     ];
     let known: BTreeMap<i16, i16> = known.into();
     let all: BTreeSet<i16> = (0..100).filter(|key| ApiKey::try_from(*key).is_ok()).collect();

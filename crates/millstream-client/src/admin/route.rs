@@ -75,7 +75,8 @@ impl Route {
         let node = match self {
             Self::Any => return base.net.least_loaded(now).map_or(Leads::NotYet, Leads::To),
             Self::Coordinator(key) => {
-                if let Some(refusal) = base.coordinators.take_refusal(key) {
+                let refusal = base.coordinators.take_refusal(key);
+                if let Some(refusal) = refusal.filter(|error| !self.tries_again(error.code)) {
                     return Leads::Never(refusal);
                 }
                 return base.coordinator(key, now).map_or(Leads::NotYet, Leads::To);

@@ -170,8 +170,7 @@ fn credentials_are_set_and_shown() {
     let answers = admin.alter_scram_credentials(&changes, LIMIT).unwrap();
     assert_eq!(answers[0], Ok(()));
     assert_eq!(code(answers[1].as_ref().unwrap_err()), 91);
-    let credential =
-        ScramCredential { mechanism: Some(ScramMechanism::Sha512), iterations: 4096 };
+    let credential = ScramCredential { mechanism: Some(ScramMechanism::Sha512), iterations: 4096 };
     let found = admin.describe_scram_credentials(&["bob", "alice"], LIMIT).unwrap();
     assert_eq!(code(found[0].as_ref().unwrap_err()), 91);
     assert_eq!(found[1], Ok(vec![credential]));

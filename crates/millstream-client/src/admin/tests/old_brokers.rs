@@ -123,7 +123,7 @@ fn a_broker_of_kafka_2_4_is_spoken_to_in_its_own_versions() {
         cluster.topics.insert("a".into(), vec![1]);
         cluster.coordinators.insert("g".into(), 1);
         cluster.on::<DeleteTopicsRequest>(|_, version, request| {
-            assert_eq!(version, 3);
+            assert_eq!(version, 4);
             let result = |name: &TopicName| {
                 DeletableTopicResult::default().with_name(Some(name.clone())).with_error_code(3)
             };
@@ -146,7 +146,9 @@ fn a_broker_of_kafka_2_4_is_spoken_to_in_its_own_versions() {
             assert_eq!(version, 5);
             let member = DescribedGroupMember::default()
                 .with_member_id("m".to_owned().into())
-                .with_member_assignment((&b"\0\x01\0\0\0\x01\0\x01a\0\0\0\x01\0\0\0\x02"[..]).into());
+                .with_member_assignment(
+                    (&b"\0\x01\0\0\0\x01\0\x01a\0\0\0\x01\0\0\0\x02"[..]).into(),
+                );
             let groups = request.groups.iter().map(|id| {
                 DescribedGroup::default()
                     .with_group_id(id.clone())
