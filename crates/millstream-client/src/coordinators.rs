@@ -85,6 +85,13 @@ impl Coordinators {
         }
     }
 
+    /// Nobody needs it any more: one that was not found yet is not looked for further.
+    pub(crate) fn stop_looking(&mut self, key: &CoordinatorKey) {
+        if self.entries.get(key).is_some_and(|entry| entry.node.is_none()) {
+            self.entries.remove(key);
+        }
+    }
+
     /// Why looking fails for good (a missing right), once per failure. Looking goes on.
     pub(crate) fn take_refusal(&mut self, key: &CoordinatorKey) -> Option<KafkaError> {
         self.entries.get_mut(key)?.refused.take()
