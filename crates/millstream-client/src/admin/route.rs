@@ -5,7 +5,7 @@ use millstream_types::TopicPartition;
 use crate::base::Base;
 use crate::coordinators::CoordinatorKey;
 use crate::error::{KafkaError, code};
-use crate::network::NodeId;
+use crate::network::{Line, NodeId};
 use crate::time::Now;
 
 /// Kafka's numbers that decide about where to go next.
@@ -79,7 +79,9 @@ impl Route {
                 if let Some(refusal) = refusal.filter(|error| !self.tries_again(error.code)) {
                     return Leads::Never(refusal);
                 }
-                return base.coordinator(key, now).map_or(Leads::NotYet, Leads::To);
+                return base
+                    .coordinator(key, Line::Coordinator, now)
+                    .map_or(Leads::NotYet, Leads::To);
             }
             Self::Controller => base
                 .metadata
