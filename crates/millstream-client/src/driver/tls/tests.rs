@@ -48,9 +48,16 @@ fn server_config(
     issued: &Issued,
     clients: Option<&CertifiedIssuer<'static, KeyPair>>,
 ) -> ServerConfig {
-    let builder = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .unwrap();
+    server_config_of(issued, clients, rustls::DEFAULT_VERSIONS)
+}
+
+fn server_config_of(
+    issued: &Issued,
+    clients: Option<&CertifiedIssuer<'static, KeyPair>>,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> ServerConfig {
+    let builder =
+        ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions).unwrap();
     let builder = match clients {
         None => builder.with_no_client_auth(),
         Some(authority) => {
@@ -211,6 +218,21 @@ fn a_client_certificate_is_shown_or_missed() {
     assert!(tls && reason.contains("requires a client certificate"), "{reason}");
     let (reason, tls) = last(client_of(&issue(&ours, &["client"], |_| {})));
     assert!(tls && reason.contains("refused the client's certificate"), "{reason}");
+}
+
+#[test]
+fn tls_1_2_is_spoken_too() {
+    let ours = authority("ours");
+    let broker = issue(&ours, &["127.0.0.1"], |_| {});
+    let config = |clients: Option<&CertifiedIssuer<'static, KeyPair>>| {
+        server_config_of(&broker, clients, &[&rustls::version::TLS12])
+    };
+    let client = start(trusting(&ours));
+    client.connect(1, "127.0.0.1", echo_server(config(None)));
+    exchange(&client);
+    // Here the client's certificate is missed within the handshake.
+    let reason = refused(trusting(&ours), echo_server(config(Some(&ours))));
+    assert!(reason.contains("client certificate"), "{reason}");
 }
 
 #[test]
