@@ -17,6 +17,9 @@ use crate::settings::{Secret, SecurityProtocol};
 
 const NODE: i32 = -1;
 
+/// What a broker answers to a token of SASL: code, message and bytes.
+type Answer = (i16, &'static str, Vec<u8>);
+
 struct Test {
     net: Network,
     now: Now,
@@ -38,11 +41,8 @@ impl Test {
         Self { net, now: Now { mono: Duration::ZERO, wall: 1_000_000 }, tokens: 0 }
     }
 
-    /// Connects, and lets `broker` answer the tokens of SASL: with a code, a message and bytes.
-    fn connect(
-        &mut self,
-        mut broker: impl FnMut(&[u8]) -> (i16, &'static str, Vec<u8>),
-    ) -> Result<(), String> {
+    /// Connects, and lets `broker` answer the tokens of SASL.
+    fn connect(&mut self, mut broker: impl FnMut(&[u8]) -> Answer) -> Result<(), String> {
         self.net.ready(NODE, self.now);
         while let Some(action) = self.net.action() {
             match action {
@@ -63,11 +63,7 @@ impl Test {
         }
     }
 
-    fn answer(
-        &mut self,
-        mut request: Bytes,
-        broker: &mut dyn FnMut(&[u8]) -> (i16, &'static str, Vec<u8>),
-    ) -> Bytes {
+    fn answer(&mut self, mut request: Bytes, broker: &mut dyn FnMut(&[u8]) -> Answer) -> Bytes {
         request.advance(4);
         let key = ApiKey::try_from(i16::from_be_bytes([request[0], request[1]])).unwrap();
         let version = i16::from_be_bytes([request[2], request[3]]);
