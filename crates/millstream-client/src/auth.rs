@@ -3,6 +3,8 @@
 mod oauth;
 mod plain;
 mod scram;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

@@ -111,6 +111,7 @@ fn an_unknown_name_offers_the_nearest() {
         ("bootstrap.server", "did you mean bootstrap.servers?"),
         ("lingerms", "did you mean linger.ms?"),
         ("completely.else", "there is no such setting"),
+        ("max.request.size", "is a setting of the Java client; here it is message.max.bytes"),
     ];
     for (name, expected) in cases {
         let error = consumer_error(&[(name, "1")]);

@@ -184,7 +184,27 @@ fn spelled(values: &[&'static str], given: &str) -> Option<&'static str> {
     values.iter().copied().find(|value| value.eq_ignore_ascii_case(given))
 }
 
+/// Names of the Java client that people bring along, and what stands for them.
+const OF_JAVA: [(&str, &str); 12] = [
+    ("sasl.jaas.config", "sasl.mechanism, sasl.username and sasl.password"),
+    ("sasl.login.callback.handler.class", "a token that is handed in"),
+    ("sasl.client.callback.handler.class", "a token that is handed in"),
+    ("ssl.truststore.location", "ssl.ca.location, a PEM file"),
+    ("ssl.truststore.certificates", "ssl.ca.pem"),
+    ("ssl.truststore.password", "ssl.ca.location, a PEM file without a password"),
+    ("ssl.truststore.type", "ssl.ca.location, a PEM file"),
+    ("ssl.keystore.certificate.chain", "ssl.certificate.pem"),
+    ("ssl.keystore.key", "ssl.key.pem"),
+    ("ssl.keystore.type", "ssl.certificate.location and ssl.key.location, PEM files"),
+    ("max.request.size", "message.max.bytes"),
+    ("buffer.memory", "queue.buffering.max.kbytes"),
+];
+
 fn unknown(name: &str) -> SettingError {
+    if let Some((_, instead)) = OF_JAVA.iter().find(|(java, _)| *java == name) {
+        let reason = format!("is a setting of the Java client; here it is {instead}");
+        return SettingError::new(name, reason);
+    }
     let names = SETTINGS
         .iter()
         .flat_map(|setting| [setting.name].into_iter().chain(setting.aliases.iter().copied()));
