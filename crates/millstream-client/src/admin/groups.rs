@@ -20,6 +20,7 @@ use super::route::Route;
 use super::topics::owned;
 use crate::coordinators::CoordinatorKey;
 use crate::error::{Error, code};
+use crate::network::Network;
 
 const UNSUPPORTED_VERSION: i32 = 35;
 const GROUP_ID_NOT_FOUND: i32 = 69;
