@@ -102,12 +102,30 @@ impl Compression {
     /// # Errors
     /// [`BatchError::Build`] if the library refuses.
     pub fn pack(self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), BatchError> {
+        self.pack_at(None, plain, out)
+    }
+
+    /// [`pack`](Self::pack) at a level: 0 to 9 for gzip, up to 22 for zstd (`compression.level`).
+    /// `None` is the codec's own; the others have no levels.
+    ///
+    /// # Errors
+    /// As [`pack`](Self::pack).
+    pub fn pack_at(
+        self,
+        level: Option<i32>,
+        plain: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), BatchError> {
         let failed = |reason: String| BatchError::Build(reason);
         match self {
             Self::None => out.extend_from_slice(plain),
             Self::Gzip => {
-                let mut encoder =
-                    flate2::write::GzEncoder::new(out, flate2::Compression::default());
+                let level = level
+                    .and_then(|level| u32::try_from(level).ok())
+                    .map_or_else(flate2::Compression::default, |level| {
+                        flate2::Compression::new(level.min(9))
+                    });
+                let mut encoder = flate2::write::GzEncoder::new(out, level);
                 encoder
                     .write_all(plain)
                     .and_then(|()| encoder.finish().map(drop))
@@ -124,7 +142,8 @@ impl Compression {
                 encoder.finish().map_err(|error| failed(error.to_string()))?;
             }
             Self::Zstd => {
-                zstd::stream::copy_encode(plain, out, zstd::DEFAULT_COMPRESSION_LEVEL)
+                let level = level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL);
+                zstd::stream::copy_encode(plain, out, level)
                     .map_err(|error| failed(error.to_string()))?;
             }
         }
