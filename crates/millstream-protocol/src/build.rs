@@ -164,6 +164,11 @@ impl RecordBatchBuilder {
         if self.count == 0 { HEADER_LEN } else { self.records.len() }
     }
 
+    /// The buffer alone; what was in it is of no more use.
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.records
+    }
+
     /// The finished batch, its first record at `base_offset` (a producer says 0).
     ///
     /// # Errors
