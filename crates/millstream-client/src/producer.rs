@@ -39,8 +39,8 @@ use millstream_types::{HeadersView, Offset, Timestamp};
 use crate::error::{KafkaError, Remedy};
 use crate::settings::Secret;
 
-pub(crate) use machine::ProducerTag;
 pub use front::Producer;
+pub(crate) use machine::ProducerTag;
 pub use transaction::{GroupMetadata, TransactionOffset};
 
 /// A topic of one producer, by which records are produced without looking the name up. Belongs to

@@ -6,9 +6,9 @@ use kafka_protocol::messages::produce_response::PartitionProduceResponse;
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 use millstream_types::TopicPartition;
 
+use super::NO_OFFSET;
 use super::batch::Batch;
 use super::machine::{InFlight, ProducerCore};
-use super::NO_OFFSET;
 use crate::error::{KafkaError, Remedy, code};
 use crate::network::{Completion, Failure};
 use crate::settings::Acks;
@@ -22,7 +22,9 @@ const UNKNOWN_PRODUCER_ID: i16 = 59;
 /// What became of a batch.
 enum Outcome {
     /// Written; the offset of its first record, or -1.
-    Written { base_offset: i64 },
+    Written {
+        base_offset: i64,
+    },
     /// Another try may succeed.
     Retry {
         error: KafkaError,
@@ -36,7 +38,10 @@ enum Outcome {
     /// The sequence number is not the one that the broker waits for.
     OutOfOrder(KafkaError),
     /// The broker knows nothing of the producer (any more).
-    Forgotten { error: KafkaError, log_start: i64 },
+    Forgotten {
+        error: KafkaError,
+        log_start: i64,
+    },
     Refused(KafkaError),
 }
 
@@ -45,8 +50,7 @@ fn outcome(response: &PartitionProduceResponse) -> Outcome {
     let code = response.error_code;
     let said = response.error_message.as_deref();
     let error = || KafkaError::with(code, said);
-    let retry =
-        |maybe_written, refresh| Outcome::Retry { error: error(), maybe_written, refresh };
+    let retry = |maybe_written, refresh| Outcome::Retry { error: error(), maybe_written, refresh };
     match code {
         0 => Outcome::Written { base_offset: response.base_offset },
         DUPLICATE_SEQUENCE_NUMBER => Outcome::Written { base_offset: NO_OFFSET },
@@ -188,6 +192,7 @@ impl ProducerCore {
                 // Whatever happened before: this batch is not in the log.
                 batch.maybe_written = false;
                 let lane = self.lane(topic, partition);
+                lane.misses(&batch);
                 if lane.is_expected(&batch) {
                     lane.lost_track();
                     if self.transaction.is_some() {
@@ -277,9 +282,5 @@ impl ProducerCore {
 
 /// The connection has ended before the answer came.
 fn lost(failure: &Failure) -> Outcome {
-    Outcome::Retry {
-        error: KafkaError::from(failure.clone()),
-        maybe_written: true,
-        refresh: true,
-    }
+    Outcome::Retry { error: KafkaError::from(failure.clone()), maybe_written: true, refresh: true }
 }

@@ -159,8 +159,7 @@ fn halves(
     };
     let (mut first, mut second) = (new()?, new()?);
     let mut scratch = Vec::new();
-    // We packed it ourselves: what comes out is no larger than what the queue let in.
-    for record in batch.records(&mut scratch, usize::MAX)? {
+    for record in batch.records(&mut scratch, i32::MAX as usize)? {
         let record = record?;
         let half = if first.len() < count as usize { &mut first } else { &mut second };
         half.push(record.timestamp, record.key, record.value, record.headers.iter());

@@ -83,9 +83,7 @@ impl ProducerCore {
         let net = &mut self.base.net;
         let answer = completion
             .result
-            .and_then(|body| {
-                body.decode_from::<InitProducerIdRequest>(completion.node, net, now)
-            })
+            .and_then(|body| body.decode_from::<InitProducerIdRequest>(completion.node, net, now))
             .map_err(KafkaError::from);
         let error = match answer {
             Ok(response) => {

@@ -3,8 +3,9 @@
 //!
 //! *Order.* Up to five requests may be out with batches of one partition, all to the same broker.
 //! Once one has failed, those behind it fail too (the broker takes no sequence number before its
-//! turn) and come back to their places; from there they go out one at a time until the last of
-//! them is through.
+//! turn) and come back to their places; from there they go out one at a time, and nothing new with
+//! them, until the last of them is through. So no batch of unknown fate ever has more than four
+//! behind it that the broker has taken: it remembers five, and would not know an older one again.
 //!
 //! *Sequences.* A batch keeps its numbers over all attempts, so a broker that has it already says
 //! so. When a batch is given up although it may have been written, or was refused, the numbers
@@ -38,7 +39,9 @@ pub(super) struct Lane {
     pub(super) pending: VecDeque<Batch>,
     /// Batches in requests that are out, and to whom.
     pub(super) out: usize,
-    out_node: NodeId,
+    out_to: Option<(NodeId, i32)>,
+    /// What is out is another try.
+    retrying: bool,
     next_order: u64,
     retry_at: Duration,
     backoff: Backoff,
@@ -60,7 +63,8 @@ impl Lane {
             leader: None,
             pending: VecDeque::new(),
             out: 0,
-            out_node: -1,
+            out_to: None,
+            retrying: false,
             next_order: 0,
             retry_at: Duration::ZERO,
             backoff,
@@ -92,7 +96,7 @@ impl Lane {
         if self.retry_at <= now {
             self.retry_at = now + self.backoff.failed(random);
         }
-        self.failed_at = self.leader;
+        self.failed_at = self.out_to;
     }
 
     fn may_retry(&self, now: Duration) -> bool {
@@ -109,7 +113,9 @@ impl Lane {
     pub(super) fn node(&self, now: Duration) -> Option<NodeId> {
         let (node, _) = self.leader?;
         let front = self.pending.front()?;
-        let in_order = self.out == 0 || (self.out_node == node && front.attempts == 0);
+        let out_node = self.out_to.map(|(node, _)| node);
+        let in_order =
+            self.out == 0 || (out_node == Some(node) && front.attempts == 0 && !self.retrying);
         (in_order && self.may_retry(now)).then_some(node)
     }
 
@@ -150,15 +156,16 @@ impl Lane {
     }
 
     /// Takes the next batch out for sending. With `sequenced`, it gets its number.
-    pub(super) fn take(&mut self, node: NodeId, sequenced: bool) -> Option<Batch> {
+    pub(super) fn take(&mut self, sequenced: bool) -> Option<Batch> {
         let mut batch = self.pending.pop_front()?;
         if sequenced && batch.sequence.is_none() {
             let producer = self.producer?;
             batch.sequence = Some(Sequence { producer, base: self.next });
             self.next = add_sequence(self.next, batch.records as i32);
         }
+        self.retrying = batch.attempts > 0;
         self.out += 1;
-        self.out_node = node;
+        self.out_to = self.leader;
         Some(batch)
     }
 
@@ -179,13 +186,19 @@ impl Lane {
         if let Some(sequence) = batch.sequence
             && Some(sequence.producer) == self.producer
         {
-            self.expected = add_sequence(sequence.base, batch.records as i32);
+            let next = add_sequence(sequence.base, batch.records as i32);
+            // An older one may be acknowledged behind a younger one, when it was written at an
+            // attempt before.
+            if self.expected < 0 || (next.wrapping_sub(self.expected) & i32::MAX) < i32::MAX / 2 {
+                self.expected = next;
+            }
         }
     }
 
     /// A batch is given up. If it had a number, the broker may wait for that in vain.
     pub(super) fn gave_up(&mut self, batch: &Batch) {
-        self.unresolved |= batch.sequence.is_some() && batch.sequence.map(|s| s.producer) == self.producer;
+        self.unresolved |=
+            batch.sequence.is_some() && batch.sequence.map(|s| s.producer) == self.producer;
     }
 
     /// Whether the batch is the one that the broker should have been waiting for.
@@ -193,6 +206,16 @@ impl Lane {
         batch.sequence.is_some_and(|sequence| {
             Some(sequence.producer) == self.producer && sequence.base == self.expected
         })
+    }
+
+    /// The broker has refused this batch, which was alone, as out of order. What comes behind it
+    /// cannot be there either.
+    pub(super) fn misses(&mut self, batch: &Batch) {
+        if self.out == 0 {
+            for other in self.pending.iter_mut().filter(|other| other.order > batch.order) {
+                other.maybe_written = false;
+            }
+        }
     }
 
     /// The broker does not know the numbers before this one.

@@ -75,6 +75,8 @@ pub(crate) struct ProducerCore {
     pub(super) next_request: u64,
     /// Requests that are out, by node.
     pub(super) out: BTreeMap<NodeId, usize>,
+    /// Nodes that batches wait for, and since when.
+    pub(super) unready: BTreeMap<NodeId, Duration>,
     /// Buffer for the next batch to pack.
     pub(super) spare: Vec<u8>,
     pub(super) ids: Ids,
@@ -97,10 +99,8 @@ impl ProducerCore {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let shared = Arc::new(Shared::new(settings.clone(), random.next_u64()));
-        let transaction = settings
-            .transactional_id
-            .as_ref()
-            .map(|id| Transaction::new(id.clone(), &connection));
+        let transaction =
+            settings.transactional_id.as_ref().map(|id| Transaction::new(id.clone(), &connection));
         Self {
             ids: Ids::new(&connection),
             base: Base::new(connection, authenticator, random),
@@ -113,6 +113,7 @@ impl ProducerCore {
             requests: HashMap::new(),
             next_request: 0,
             out: BTreeMap::new(),
+            unready: BTreeMap::new(),
             spare: Vec::new(),
             transaction,
             reports: Reports::default(),

@@ -75,7 +75,10 @@ mod tests {
         assert_eq!(fnv1a(b""), 0x811c_9dc5u32.wrapping_neg());
         assert_eq!(fnv1a(b"a"), 0xe40c_292cu32.wrapping_neg());
         assert_eq!(fnv1a(b"foobar"), 0xbf9c_f968u32.wrapping_neg());
-        assert_eq!(by_key(Partitioner::Consistent, Some(b"123456789"), u32::MAX), Some(0xcbf4_3926));
+        assert_eq!(
+            by_key(Partitioner::Consistent, Some(b"123456789"), u32::MAX),
+            Some(0xcbf4_3926)
+        );
     }
 
     #[test]

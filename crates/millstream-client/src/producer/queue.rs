@@ -274,9 +274,7 @@ impl Queue {
             let stays = match open {
                 Some(open) if !linger.is_zero() => self.has_room(open, size),
                 Some(_) => false,
-                None => {
-                    clock.monotonic() < chosen + linger && topic.available.contains(&partition)
-                }
+                None => clock.monotonic() < chosen + linger && topic.available.contains(&partition),
             };
             if stays {
                 return partition;
@@ -313,7 +311,10 @@ impl Queue {
     }
 
     /// Appends to the open batch of a partition. Returns whether the driver has to be woken.
-    #[expect(clippy::too_many_arguments, reason = "a record, taken apart so that nothing is copied")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a record, taken apart so that nothing is copied"
+    )]
     #[inline]
     fn put(
         &mut self,

@@ -42,7 +42,11 @@ impl ProducerCore {
         if leaderless {
             self.base.metadata.refresh();
         }
+        self.unready.retain(|node, _| by_node.contains_key(node));
         for (node, mut lanes) in by_node {
+            if !self.is_ready(node, now) {
+                continue;
+            }
             while !lanes.is_empty()
                 && self.base.net.ready(node, now)
                 && self.out.get(&node).is_none_or(|out| *out < self.in_flight_max())
@@ -59,6 +63,21 @@ impl ProducerCore {
             let lane = &self.topics[*topic as usize].lanes[*partition as usize];
             !lane.pending.is_empty()
         });
+    }
+
+    /// Whether a node can be sent to. One that cannot be reached for a while may have lost what it
+    /// led to others.
+    fn is_ready(&mut self, node: NodeId, now: Now) -> bool {
+        if self.base.net.ready(node, now) {
+            self.unready.remove(&node);
+            return true;
+        }
+        let since = *self.unready.entry(node).or_insert(now.mono);
+        let connected = self.base.net.version::<ProduceRequest>(node, (3, 13)).is_some();
+        if !connected && since + self.base.settings.reconnect_backoff <= now.mono {
+            self.base.metadata.refresh();
+        }
+        false
     }
 
     /// The node that the next batch of a lane can go to now.
@@ -114,7 +133,7 @@ impl ProducerCore {
                 self.cursor = (topic, partition);
                 break;
             }
-            if let Some((in_flight, bytes)) = self.take(node, topic, partition) {
+            if let Some((in_flight, bytes)) = self.take(topic, partition) {
                 size += bytes.len();
                 batches.push(in_flight);
                 let data = PartitionProduceData::default().with_index(partition as i32);
@@ -130,9 +149,9 @@ impl ProducerCore {
     }
 
     /// Takes the next batch of a lane, packed. One that cannot be packed is given up.
-    fn take(&mut self, node: NodeId, topic: u32, partition: u32) -> Option<(InFlight, Bytes)> {
+    fn take(&mut self, topic: u32, partition: u32) -> Option<(InFlight, Bytes)> {
         let (sequenced, level) = (self.settings.idempotent, self.settings.compression_level);
-        let mut batch = self.lane(topic, partition).take(node, sequenced)?;
+        let mut batch = self.lane(topic, partition).take(sequenced)?;
         match batch.encode(std::mem::take(&mut self.spare), level) {
             Ok((bytes, spare)) => {
                 self.spare = spare;

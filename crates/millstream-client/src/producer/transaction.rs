@@ -98,9 +98,9 @@ impl Phase {
                 state("init_transactions is not done yet; wait for TransactionDone, then begin")
             }
             Self::Ready => state("call begin_transaction before producing"),
-            Self::Ending => {
-                state("the transaction is being ended; wait for TransactionDone, then begin another")
-            }
+            Self::Ending => state(
+                "the transaction is being ended; wait for TransactionDone, then begin another",
+            ),
             Self::Failed(error) => Some(KafkaError {
                 code: code::STATE,
                 text: format!("the transaction has failed and must be aborted: {error}"),
@@ -148,9 +148,14 @@ struct Offsets {
 
 /// What to do about an answer of a coordinator.
 enum Verdict {
-    Retry { find: bool, concurrent: bool },
+    Retry {
+        find: bool,
+        concurrent: bool,
+    },
     /// `renew`: what the broker knows of the producer is in doubt; a new epoch is needed.
-    Abort { renew: bool },
+    Abort {
+        renew: bool,
+    },
     Fatal,
 }
 

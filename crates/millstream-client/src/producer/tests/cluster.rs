@@ -49,7 +49,7 @@ pub(super) enum Fate {
     Lost,
     /// The broker does it; the connection ends before the answer.
     AnswerLost,
-    /// Nothing comes, and the connection stays.
+    /// It is done, and nothing comes from there on; the connection stays.
     Silence,
     /// Each partition is refused with this code.
     Refused(i16),
@@ -89,6 +89,8 @@ struct Connection {
     node: i32,
     /// When each answer arrives, in order.
     answers: VecDeque<(Duration, Bytes)>,
+    /// It reads nothing any more.
+    stuck: bool,
 }
 
 /// What a transaction coordinator was told.
@@ -287,7 +289,8 @@ impl Cluster {
             }
             Action::Connect { connection, port, .. } => {
                 let node = i32::from(port) - 9000;
-                self.connections.insert(connection, Connection { node, answers: VecDeque::new() });
+                let state = Connection { node, answers: VecDeque::new(), stuck: false };
+                self.connections.insert(connection, state);
                 inputs.push(Input::Connected { connection });
             }
             Action::Close { connection } => {
@@ -329,12 +332,16 @@ impl Cluster {
     /// Takes a request in. Returns whether the connection lives on.
     fn receive(&mut self, id: ConnectionId, mut bytes: Bytes) -> bool {
         let Some(connection) = self.connections.get(&id) else { return true };
+        if connection.stuck {
+            return true;
+        }
         let node = connection.node;
         let length = bytes.get_i32() as usize;
         assert_eq!(length, bytes.len(), "one frame per action");
         let key = ApiKey::try_from(i16::from_be_bytes(bytes[..2].try_into().unwrap())).unwrap();
         let version = i16::from_be_bytes(bytes[2..4].try_into().unwrap());
-        let header = RequestHeader::decode(&mut bytes, key.request_header_version(version)).unwrap();
+        let header =
+            RequestHeader::decode(&mut bytes, key.request_header_version(version)).unwrap();
         let (partitions, records) = match key {
             ApiKey::Produce => contents(&mut bytes.clone(), version),
             _ => (Vec::new(), 0),
@@ -343,8 +350,7 @@ impl Cluster {
         let asked = Asked { key, version, nth: *count, partitions, records };
         *count += 1;
         let setup = key == ApiKey::ApiVersions;
-        let fate =
-            if setup { Fate::Answered(0) } else { (self.rule)(&asked, &mut self.random) };
+        let fate = if setup { Fate::Answered(0) } else { (self.rule)(&asked, &mut self.random) };
         let delay = match fate {
             Fate::Answered(ms) => ms,
             _ => 1,
@@ -355,7 +361,10 @@ impl Cluster {
         let body = self.handle(key, version, bytes, node, &fate);
         match fate {
             Fate::AnswerLost => return false,
-            Fate::Silence => return true,
+            Fate::Silence => {
+                self.connections.get_mut(&id).unwrap().stuck = true;
+                return true;
+            }
             _ => {}
         }
         let Some(body) = body else { return true };
@@ -380,7 +389,9 @@ impl Cluster {
         fate: &Fate,
     ) -> Option<Bytes> {
         match key {
-            ApiKey::ApiVersions => Some(body::<ApiVersionsRequest>(&self.api_versions(version), version)),
+            ApiKey::ApiVersions => {
+                Some(body::<ApiVersionsRequest>(&self.api_versions(version), version))
+            }
             ApiKey::Metadata => {
                 let request = MetadataRequest::decode(&mut bytes, version).unwrap();
                 Some(body::<MetadataRequest>(&self.metadata(&request, version), version))
@@ -408,7 +419,10 @@ impl Cluster {
         ];
         let keys = keys.into_iter().map(|(key, (min, max))| {
             let max = self.versions.get(&(key as i16)).copied().unwrap_or(max);
-            ApiVersion::default().with_api_key(key as i16).with_min_version(min).with_max_version(max)
+            ApiVersion::default()
+                .with_api_key(key as i16)
+                .with_min_version(min)
+                .with_max_version(max)
         });
         let response = ApiVersionsResponse::default().with_api_keys(keys.collect());
         if version < 3 || self.transaction_version == 0 {
@@ -464,7 +478,9 @@ impl Cluster {
             let topic = self
                 .topics
                 .iter_mut()
-                .find(|t| if version >= 13 { t.id == data.topic_id } else { t.name == &*data.name.0 })
+                .find(
+                    |t| if version >= 13 { t.id == data.topic_id } else { t.name == &*data.name.0 },
+                )
                 .expect("a topic that is there");
             let mut partitions = Vec::new();
             for sent in &data.partition_data {

@@ -261,8 +261,7 @@ fn keyless_records_avoid_partitions_without_a_leader() {
         cluster.producer.produce(&record(topic, None, b"v")).unwrap();
     }
     cluster.settle();
-    let used: BTreeSet<usize> =
-        (0..6).filter(|p| !cluster.log(*p).records.is_empty()).collect();
+    let used: BTreeSet<usize> = (0..6).filter(|p| !cluster.log(*p).records.is_empty()).collect();
     assert_eq!(used, BTreeSet::from([1, 3, 4]));
 }
 
@@ -298,7 +297,8 @@ fn settings_that_contradict_each_other_are_refused() {
         ),
         (ProducerSettings { retries: 0, ..good }, "retries"),
     ] {
-        let made = crate::producer::Producer::start(&super::cluster::connection_settings(), &settings);
+        let made =
+            crate::producer::Producer::start(&super::cluster::connection_settings(), &settings);
         match made.map(drop) {
             Err(Error::Setting(error)) => assert_eq!(error.name, name),
             other => panic!("{other:?}"),

@@ -9,7 +9,8 @@ use kafka_protocol::messages::txn_offset_commit_request::{
 };
 use kafka_protocol::messages::{
     AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, EndTxnRequest, GroupId,
-    InitProducerIdRequest, ProducerId as WireId, TopicName, TransactionalId, TxnOffsetCommitRequest,
+    InitProducerIdRequest, ProducerId as WireId, TopicName, TransactionalId,
+    TxnOffsetCommitRequest,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
 
@@ -90,18 +91,21 @@ impl ProducerCore {
         let timeout = self.base.settings.request_timeout;
         let mut send = Sender { net, node, timeout, step, now };
         let asked = match step {
-            Step::Init => send.request(|version| {
-                let ms = i32::try_from(self.settings.transaction_timeout.as_millis());
-                let request = InitProducerIdRequest::default()
-                    .with_transactional_id(Some(id.clone()))
-                    .with_transaction_timeout_ms(ms.unwrap_or(i32::MAX));
-                // Without them the coordinator raises the epoch as well, only without noticing
-                // that someone else has done so.
-                if version < 3 {
-                    return request;
-                }
-                request.with_producer_id(producer).with_producer_epoch(epoch)
-            }, 5),
+            Step::Init => send.request(
+                |version| {
+                    let ms = i32::try_from(self.settings.transaction_timeout.as_millis());
+                    let request = InitProducerIdRequest::default()
+                        .with_transactional_id(Some(id.clone()))
+                        .with_transaction_timeout_ms(ms.unwrap_or(i32::MAX));
+                    // Without them the coordinator raises the epoch as well, only without noticing
+                    // that someone else has done so.
+                    if version < 3 {
+                        return request;
+                    }
+                    request.with_producer_id(producer).with_producer_epoch(epoch)
+                },
+                5,
+            ),
             Step::AddPartitions => {
                 transaction.started = true;
                 transaction.announcing = std::mem::take(&mut transaction.pending);
