@@ -57,12 +57,12 @@ pub use transactions::{
 
 use self::call::{Deadline, Operation, Outcome};
 use self::core::AdminCore;
-use crate::auth::Authenticator;
+use crate::auth::{self, OAuthToken};
 use crate::base::Machine;
-use crate::driver::{Driven, Signal, SystemRandom, Wake};
+use crate::driver::{self, Driven, Signal, SystemRandom, Wake};
 use crate::error::Error;
 use crate::random::Random;
-use crate::settings::{ConnectionSettings, SettingError};
+use crate::settings::ConnectionSettings;
 
 /// How much later than its deadline a call stops to believe in its driver.
 const GRACE: Duration = Duration::from_secs(2);
@@ -90,7 +90,11 @@ impl Await for Signal {
 pub struct Admin {
     driven: Driven<AdminCore>,
     awaits: Arc<dyn Await>,
+    tokens: Option<TokenSource>,
 }
+
+/// Makes an OAuth token, or says why there is none.
+pub type TokenSource = Box<dyn FnMut() -> Result<OAuthToken, String> + Send>;
 
 impl fmt::Debug for Admin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -108,15 +112,13 @@ impl Admin {
         let signal = Arc::new(Signal::default());
         let core = AdminCore::new(
             settings,
-            authenticator_of(settings)?,
+            auth::authenticator(settings),
             Box::new(SystemRandom::default()),
             signal.clone(),
         );
-        let driven = Driven::start(core, settings, "millstream-admin").map_err(|error| {
-            let reason = format!("the client's thread cannot be started: {error}");
-            SettingError { name: String::new(), reason }
-        })?;
-        Ok(Self { driven, awaits: signal })
+        let driven =
+            Driven::start(core, settings, "millstream-admin").map_err(driver::start_error)?;
+        Ok(Self { driven, awaits: signal, tokens: None })
     }
 
     /// An admin client that somebody else drives, through [`machine`](Self::machine), by `clock`.
@@ -131,8 +133,30 @@ impl Admin {
         awaits: Arc<dyn Await>,
     ) -> Result<Self, Error> {
         let waker = Arc::new(Awaiting(awaits.clone()));
-        let core = AdminCore::new(settings, authenticator_of(settings)?, random, waker);
-        Ok(Self { driven: Driven::by_hand(core, clock), awaits })
+        let core = AdminCore::new(settings, auth::authenticator(settings), random, waker);
+        Ok(Self { driven: Driven::by_hand(core, clock), awaits, tokens: None })
+    }
+
+    /// Where OAuth tokens come from. Called on the thread that makes a call, when a connection
+    /// needs one; without it a connection that needs a token is refused.
+    pub fn set_token_source(&mut self, tokens: TokenSource) {
+        self.tokens = Some(tokens);
+    }
+
+    /// Fetches a token if a connection needs one.
+    fn serve_tokens(&mut self) {
+        if !self.driven.lock().take_token_needed() {
+            return;
+        }
+        let Some(tokens) = &mut self.tokens else { return };
+        let token = tokens();
+        let now = self.driven.now();
+        let token = token.as_ref().map(Clone::clone).map_err(String::as_str);
+        let done = auth::hand_over(token, |token| self.driven.lock().set_token(token, now));
+        if let Err(error) = done {
+            tracing::warn!(target: "millstream::kafka", "{error}");
+        }
+        self.driven.wake();
     }
 
     /// The machine, for who drives it.
@@ -165,6 +189,7 @@ impl Admin {
                 self.driven.lock().abandon(id);
                 return Err(Error::TimedOut { action, after: deadline.timeout });
             }
+            self.serve_tokens();
             self.awaits.wait(left);
         }
     }
@@ -199,20 +224,4 @@ impl Wake for Awaiting {
     fn wake(&self) {
         self.0.wake();
     }
-}
-
-/// Who authenticates the connections, by the settings.
-///
-/// # Errors
-/// [`Error::Setting`] for a protocol that this client does not speak.
-fn authenticator_of(
-    settings: &ConnectionSettings,
-) -> Result<Option<Box<dyn Authenticator>>, Error> {
-    if settings.protocol.has_tls() || settings.protocol.has_sasl() {
-        return Err(Error::Setting(SettingError {
-            name: "security.protocol".into(),
-            reason: "this admin client speaks PLAINTEXT only".into(),
-        }));
-    }
-    Ok(None)
 }

@@ -8,6 +8,7 @@ mod tests;
 
 use std::time::Duration;
 
+use crate::error::{Error, KafkaError, code};
 use crate::random::Random;
 use crate::settings::{ConnectionSettings, SaslSettings};
 use crate::time::Now;
@@ -101,4 +102,24 @@ pub(crate) fn authenticator_with(
         }
         SaslSettings::OAuthBearer { .. } => Box::<oauth::OAuth>::default(),
     })
+}
+
+/// What the user answered when a token was needed: a token, which goes to `set`, or why there is
+/// none, which is logged; it is asked for again after a while.
+///
+/// # Errors
+/// [`Error::Kafka`] if the token cannot be used.
+pub(crate) fn hand_over(
+    token: Result<OAuthToken, &str>,
+    set: impl FnOnce(OAuthToken) -> Result<(), String>,
+) -> Result<(), Error> {
+    match token {
+        Ok(token) => set(token).map_err(|text| {
+            Error::kafka("set the OAuth token", KafkaError::with(code::AUTHENTICATION, Some(&text)))
+        }),
+        Err(text) => {
+            tracing::warn!(target: "millstream::kafka", "no OAuth token: {text}");
+            Ok(())
+        }
+    }
 }

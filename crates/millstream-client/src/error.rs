@@ -152,12 +152,6 @@ pub enum Error {
 }
 
 impl Error {
-    /// The operating system has no thread or no descriptor to give.
-    pub(crate) fn no_thread(error: std::io::Error) -> Self {
-        let text = format!("the operating system refused: {error}; see the limits of this process");
-        Self::kafka("start a Kafka client", KafkaError::with(code::TRANSPORT, Some(&text)))
-    }
-
     /// `error` of what was tried.
     pub fn kafka(action: impl Into<String>, error: KafkaError) -> Self {
         Self::Kafka { action: action.into(), error }

@@ -475,6 +475,11 @@ impl Network {
         self.completions.pop_front()
     }
 
+    /// Whether a token is wanted, without taking notice.
+    pub(crate) fn is_token_needed(&self) -> bool {
+        self.token_needed
+    }
+
     /// Whether a token is wanted (once per want): there is none, or four fifths of its life are
     /// over. [`set_token`](Self::set_token) hands it in.
     pub(crate) fn take_token_needed(&mut self) -> bool {

@@ -47,7 +47,7 @@ pub use consumer::{
 pub use error::{Error, KafkaError, code};
 #[cfg(feature = "librdkafka")]
 pub use librdkafka::{Librdkafka, ReportingProducer};
-pub use native::NativeAdmin;
+pub use native::{Native, NativeAdmin};
 pub use partitioner::{murmur2, partition_of};
 pub use producer::{
     DeliveryFailure, FlushId, Partition, ProduceError, ProduceRecord, Producer, ProducerEvent,

@@ -230,6 +230,8 @@ impl<'a> Iterator for HeadersIter<'a> {
     }
 }
 
+impl ExactSizeIterator for HeadersIter<'_> {}
+
 impl<'a> HeadersIter<'a> {
     fn take_prefixed(&mut self) -> Option<&'a [u8]> {
         let len = read_length(&mut self.rest);

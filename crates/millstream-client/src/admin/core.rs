@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::AdminTag;
 use super::call::{Call, Deadline, Operation, Running, Slot};
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, OAuthToken};
 use crate::base::{Base, Machine};
 use crate::coordinators::CoordinatorKey;
 use crate::driver::Wake;
@@ -64,6 +64,16 @@ impl AdminCore {
         (id, slot)
     }
 
+    /// Whether a connection needs an OAuth token that was not asked for yet.
+    pub(super) fn take_token_needed(&mut self) -> bool {
+        self.base.net.take_token_needed()
+    }
+
+    /// Hands a new token to who makes the SASL exchanges.
+    pub(super) fn set_token(&mut self, token: OAuthToken, now: Now) -> Result<(), String> {
+        self.base.net.set_token(token, now)
+    }
+
     /// Forgets a call that nobody waits for any more.
     pub(super) fn abandon(&mut self, id: u64) {
         if let Some(call) = self.calls.remove(&id) {
@@ -110,7 +120,7 @@ impl Machine for AdminCore {
         for id in &over {
             self.abandon(*id);
         }
-        if !over.is_empty() {
+        if !over.is_empty() || self.base.net.is_token_needed() {
             self.waker.wake();
         }
         if !self.calls.is_empty() {

@@ -10,9 +10,9 @@ use super::core::{Call, ConsumerCore};
 use super::open::OpenChunk;
 use super::slot::Delivery;
 use super::{ConsumerEvent, PartitionStart, StartOffset, Watermarks};
-use crate::auth;
+use crate::auth::{self, OAuthToken};
 use crate::base::Machine;
-use crate::driver::{Driven, Signal, SystemRandom, Wake};
+use crate::driver::{self, Driven, Signal, SystemRandom, Wake};
 use crate::error::{Error, KafkaError};
 use crate::random::Random;
 use crate::settings::{ConnectionSettings, ConsumerSettings};
@@ -89,7 +89,7 @@ impl Consumer {
             signal.clone(),
         );
         let driven =
-            Driven::start(core, &connection, "millstream-consumer").map_err(Error::no_thread)?;
+            Driven::start(core, &connection, "millstream-consumer").map_err(driver::start_error)?;
         Ok(Self::over(driven, signal, settings, bounds))
     }
 
@@ -589,6 +589,18 @@ impl Consumer {
     pub fn probe(&mut self) {
         self.driven.lock().base.probe();
         self.driven.wake();
+    }
+
+    /// Answers `OAuthTokenNeeded`. An error text is logged, and the token is asked for again later.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`] if the token cannot be used.
+    pub fn set_oauth_token(&mut self, token: Result<OAuthToken, &str>) -> Result<(), Error> {
+        let now = self.driven.now();
+        let done =
+            auth::hand_over(token, |token| self.driven.lock().base.net.set_token(token, now));
+        self.driven.wake();
+        done
     }
 
     /// Begins to leave the group. Polling goes on: a `Revoked` may come and wants its answer; at

@@ -32,7 +32,15 @@ impl NativeAdmin {
     /// [`Error::Config`] if a setting is refused.
     pub fn new(config: &ClientConfig) -> Result<Self, Error> {
         let settings = settings::of_admin(&config.properties)?;
-        Ok(Self(own::Admin::start(&settings).map_err(error)?))
+        let mut admin = own::Admin::start(&settings).map_err(error)?;
+        if let Some(tokens) = config.token_source.clone() {
+            let for_whom = settings::token_config(&config.properties);
+            admin.set_token_source(Box::new(move || {
+                let token = tokens.token(&for_whom)?;
+                settings::token(Ok(&token)).map_err(str::to_owned)
+            }));
+        }
+        Ok(Self(admin))
     }
 }
 

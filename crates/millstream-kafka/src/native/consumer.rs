@@ -59,9 +59,7 @@ impl NativeConsumer {
             own::ConsumerEvent::Error { error, fatal } => {
                 ConsumerEvent::Error(kafka_error(error, fatal))
             }
-            own::ConsumerEvent::BrokersDown(e) => {
-                ConsumerEvent::BrokersDown(kafka_error(e, false))
-            }
+            own::ConsumerEvent::BrokersDown(e) => ConsumerEvent::BrokersDown(kafka_error(e, false)),
             own::ConsumerEvent::BrokersUp => ConsumerEvent::BrokersUp,
             own::ConsumerEvent::OAuthTokenNeeded => match self.tokens.clone() {
                 Some(tokens) => {
