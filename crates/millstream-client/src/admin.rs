@@ -149,10 +149,12 @@ impl Admin {
             return;
         }
         let Some(tokens) = &mut self.tokens else { return };
-        let token = tokens();
         let now = self.driven.now();
-        let token = token.as_ref().map(Clone::clone).map_err(String::as_str);
-        let done = auth::hand_over(token, |token| self.driven.lock().set_token(token, now));
+        let done = match tokens() {
+            Ok(token) => self.driven.lock().set_token(token, now),
+            Err(text) => Err(Error::kafka("fetch a token", auth::no_token(&text))),
+        };
+        // The call that waits for the connection fails by its own deadline.
         if let Err(error) = done {
             tracing::warn!(target: "millstream::kafka", "{error}");
         }

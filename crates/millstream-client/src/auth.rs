@@ -9,6 +9,7 @@ mod tests;
 use std::time::Duration;
 
 use crate::error::{Error, KafkaError, code};
+use crate::network::Network;
 use crate::random::Random;
 use crate::settings::{ConnectionSettings, SaslSettings};
 use crate::time::Now;
@@ -104,22 +105,17 @@ pub(crate) fn authenticator_with(
     })
 }
 
-/// What the user answered when a token was needed: a token, which goes to `set`, or why there is
-/// none, which is logged; it is asked for again after a while.
+/// Hands a token to who makes the exchanges.
 ///
 /// # Errors
 /// [`Error::Kafka`] if the token cannot be used.
-pub(crate) fn hand_over(
-    token: Result<OAuthToken, &str>,
-    set: impl FnOnce(OAuthToken) -> Result<(), String>,
-) -> Result<(), Error> {
-    match token {
-        Ok(token) => set(token).map_err(|text| {
-            Error::kafka("set the OAuth token", KafkaError::with(code::AUTHENTICATION, Some(&text)))
-        }),
-        Err(text) => {
-            tracing::warn!(target: "millstream::kafka", "no OAuth token: {text}");
-            Ok(())
-        }
-    }
+pub(crate) fn set_token(network: &mut Network, token: OAuthToken, now: Now) -> Result<(), Error> {
+    network.set_token(token, now).map_err(|text| {
+        Error::kafka("set the OAuth token", KafkaError::with(code::AUTHENTICATION, Some(&text)))
+    })
+}
+
+/// The error to report when the user has no token to give; it is asked for again after a while.
+pub(crate) fn no_token(why: &str) -> KafkaError {
+    KafkaError::with(code::AUTHENTICATION, Some(&format!("no OAuth token: {why}")))
 }

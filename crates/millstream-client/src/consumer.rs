@@ -15,7 +15,7 @@ mod slot;
 
 use millstream_types::{Offset, RecordBatch, TopicPartition};
 
-pub(crate) use self::core::{ConsumerCore, ConsumerTag};
+pub(crate) use self::core::ConsumerTag;
 pub use front::{Bounds, Consumer};
 
 use crate::error::KafkaError;

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::AdminTag;
 use super::call::{Call, Deadline, Operation, Running, Slot};
-use crate::auth::{Authenticator, OAuthToken};
+use crate::auth::{self, Authenticator, OAuthToken};
 use crate::base::{Base, Machine};
 use crate::coordinators::CoordinatorKey;
 use crate::driver::Wake;
+use crate::error::Error;
 use crate::network::{Action, Input};
 use crate::random::Random;
 use crate::settings::ConnectionSettings;
@@ -70,8 +71,8 @@ impl AdminCore {
     }
 
     /// Hands a new token to who makes the SASL exchanges.
-    pub(super) fn set_token(&mut self, token: OAuthToken, now: Now) -> Result<(), String> {
-        self.base.net.set_token(token, now)
+    pub(super) fn set_token(&mut self, token: OAuthToken, now: Now) -> Result<(), Error> {
+        auth::set_token(&mut self.base.net, token, now)
     }
 
     /// Forgets a call that nobody waits for any more.

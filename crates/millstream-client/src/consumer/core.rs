@@ -304,6 +304,12 @@ impl ConsumerCore {
         self.turn = if count == 0 { 0 } else { (self.turn + 1) % count };
     }
 
+    /// Whether a poll would find something.
+    pub(super) fn has_something(&self) -> bool {
+        let ready = |slot: &Slot| !slot.paused && !slot.revoking && !slot.deliveries.is_empty();
+        !self.events.is_empty() || self.slots.iter().any(ready)
+    }
+
     pub(super) fn watermarks(&self, partition: &TopicPartition) -> Option<Watermarks> {
         let slot = self.slot(partition)?;
         let high = slot.end(self.settings.read_committed);

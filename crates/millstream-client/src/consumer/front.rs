@@ -281,9 +281,14 @@ impl Consumer {
             _ => true,
         });
         let revoked = events.iter().any(|event| matches!(event, ConsumerEvent::Revoked(_)));
-        if now.mono < auto.due && !revoked {
-            return;
+        if now.mono >= auto.due || revoked {
+            self.commit_moved(now);
         }
+    }
+
+    /// Commits the positions that have moved since the last time, with `enable.auto.commit`.
+    fn commit_moved(&mut self, now: Now) {
+        let Some(auto) = &mut self.auto_commit else { return };
         auto.due = now.after(auto.interval);
         let moved: Vec<_> = self
             .positions
@@ -386,7 +391,10 @@ impl Consumer {
         match partitions.iter().find(|partition| core.slot(partition).is_none_or(|s| s.revoking)) {
             Some(partition) => Err(Error::kafka(
                 format!("{action} {partition}"),
-                KafkaError::with(crate::code::STATE, Some("the partition is not assigned")),
+                KafkaError::with(
+                    crate::code::UNKNOWN_PARTITION,
+                    Some("the partition is not assigned"),
+                ),
             )),
             None => Ok(()),
         }
@@ -563,7 +571,9 @@ impl Consumer {
                 if found.is_some() || self.driven.now().mono >= deadline {
                     core.take_call(call);
                     // The wake-up may have been meant for the next poll.
-                    self.signal.wake();
+                    if core.has_something() {
+                        self.signal.wake();
+                    }
                     return found
                         .ok_or_else(|| Error::TimedOut { action: action(), after: timeout });
                 }
@@ -591,14 +601,24 @@ impl Consumer {
         self.driven.wake();
     }
 
-    /// Answers `OAuthTokenNeeded`. An error text is logged, and the token is asked for again later.
+    /// Answers `OAuthTokenNeeded`. An error text is reported, and the token is asked for again later.
     ///
     /// # Errors
     /// [`Error::Kafka`] if the token cannot be used.
     pub fn set_oauth_token(&mut self, token: Result<OAuthToken, &str>) -> Result<(), Error> {
         let now = self.driven.now();
-        let done =
-            auth::hand_over(token, |token| self.driven.lock().base.net.set_token(token, now));
+        let done = {
+            let mut core = self.driven.lock();
+            match token {
+                Ok(token) => auth::set_token(&mut core.base.net, token, now),
+                Err(text) => {
+                    let error = auth::no_token(text);
+                    core.report(ConsumerEvent::Error { error, fatal: false });
+                    self.signal.wake();
+                    Ok(())
+                }
+            }
+        };
         self.driven.wake();
         done
     }
@@ -607,6 +627,7 @@ impl Consumer {
     /// last comes `Closed`.
     pub fn begin_close(&mut self) {
         let now = self.driven.now();
+        self.commit_moved(now);
         self.driven.lock().begin_close(now);
         self.signal.wake();
         self.driven.wake();

@@ -205,13 +205,13 @@ impl Producer {
         self.command(Command::Probe);
     }
 
-    /// Answers `OAuthTokenNeeded`. An error text is logged, and the token is asked for again later.
+    /// Answers `OAuthTokenNeeded`. An error text is reported, and the token is asked for again later.
     ///
     /// # Errors
     /// [`Error::Kafka`] if the token cannot be used.
     pub fn set_oauth_token(&mut self, token: Result<OAuthToken, &str>) -> Result<(), Error> {
         let now = self.driven.now();
-        let done = auth::hand_over(token, |token| self.driven.lock().set_token(token, now));
+        let done = self.driven.lock().set_token(token, now);
         self.driven.wake();
         done
     }

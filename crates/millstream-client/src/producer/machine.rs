@@ -14,10 +14,10 @@ use super::queue::{Closed, Shared};
 use super::reports::Reports;
 use super::transaction::{Command, Phase, Step, Transaction};
 use super::{ProducerEvent, TransactionRequest};
-use crate::auth::{Authenticator, OAuthToken};
+use crate::auth::{self, Authenticator, OAuthToken};
 use crate::base::{Base, Machine};
 use crate::driver::Wake;
-use crate::error::{KafkaError, code};
+use crate::error::{Error, KafkaError, code};
 use crate::network::{Action, Completion, Failure, Health, Input, NodeId};
 use crate::random::{Backoff, Random};
 use crate::settings::{ConnectionSettings, ProducerSettings, SaslSettings};
@@ -129,9 +129,19 @@ impl ProducerCore {
         self.shared.clone()
     }
 
-    /// Hands a new token to who makes the SASL exchanges.
-    pub(super) fn set_token(&mut self, token: OAuthToken, now: Now) -> Result<(), String> {
-        self.base.net.set_token(token, now)
+    /// Takes the answer to a need for a token over: a token, or why there is none.
+    pub(super) fn set_token(
+        &mut self,
+        token: Result<OAuthToken, &str>,
+        now: Now,
+    ) -> Result<(), Error> {
+        match token {
+            Ok(token) => auth::set_token(&mut self.base.net, token, now),
+            Err(text) => {
+                self.reports.event(ProducerEvent::Error(auth::no_token(text)));
+                Ok(())
+            }
+        }
     }
 
     /// Requests that may be out to one node at a time.
