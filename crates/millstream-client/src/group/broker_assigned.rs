@@ -130,7 +130,8 @@ impl BrokerAssigned {
             // A broker that knows no patterns gets the names that they mean at the moment.
             Some(subscription) if !regex => (subscription.resolve(&base.metadata), None),
             Some(subscription) => (subscription.topics.clone(), subscription.broker_pattern()),
-            None => (BTreeSet::new(), None),
+            // Whoever is leaving does not say anything new.
+            None => self.told.clone().map(|told| (told.names, told.pattern)).unwrap_or_default(),
         };
         let mut owned: BTreeMap<Uuid, Vec<i32>> = BTreeMap::new();
         for partition in shared.talk.owned() {
@@ -193,7 +194,11 @@ impl BrokerAssigned {
         self.telling = Some(tell);
         self.serial += 1;
         self.out = Some(self.serial);
-        self.heartbeat_at = now.after(self.interval.max(shared.settings.heartbeat_interval));
+        // The coordinator says how often; until it has, the setting does.
+        self.heartbeat_at = now.after(match self.interval {
+            Duration::ZERO => shared.settings.heartbeat_interval,
+            interval => interval,
+        });
         let timeout = base.settings.request_timeout;
         let timeout = match self.interval * 3 {
             Duration::ZERO => timeout,
