@@ -31,6 +31,8 @@ pub mod producer;
 mod random;
 pub mod settings;
 mod tag;
+#[cfg(test)]
+mod testing;
 mod time;
 mod wire;
 
