@@ -30,6 +30,8 @@ enum Event {
 struct Line {
     waiting: VecDeque<Arrived>,
     busy: bool,
+    /// Something was lost on it, so nothing comes through any more.
+    hangs: bool,
     /// Nothing overtakes on a connection.
     last_up: Duration,
     last_down: Duration,
@@ -145,6 +147,16 @@ impl World {
         self.now + Duration::from_micros(self.random.below(self.delay * 1000 + 1))
     }
 
+    fn comes_through(&mut self, index: usize, input: &Input) -> bool {
+        let parted = self.is_parted(index);
+        let (Input::Connected { connection } | Input::Frame { connection, .. }) = input else {
+            return true;
+        };
+        let Some(line) = self.lines.get_mut(&(index, *connection)) else { return false };
+        line.hangs |= parted;
+        !line.hangs
+    }
+
     fn is_parted(&self, index: usize) -> bool {
         self.parted.get(&index).is_some_and(|until| *until > self.now)
     }
@@ -207,7 +219,8 @@ impl World {
             let Some(line) = self.lines.get_mut(&(index, connection)) else { continue };
             line.busy = false;
             served.push((index, connection));
-            if parted {
+            line.hangs |= parted;
+            if line.hangs {
                 continue;
             }
             line.last_down = line.last_down.max(at);
@@ -231,14 +244,17 @@ impl World {
             match event {
                 Event::Input(index, input) => {
                     // What is lost on a parted line is lost; the line hangs.
-                    if !self.is_parted(index) || matches!(input, Input::Closed { .. }) {
+                    if matches!(input, Input::Closed { .. }) || self.comes_through(index, &input) {
                         self.step(index, vec![input]);
                     }
                 }
                 Event::Request(index, connection, bytes) => {
-                    if !self.is_parted(index)
-                        && let Some(line) = self.lines.get_mut(&(index, connection))
-                    {
+                    let parted = self.is_parted(index);
+                    if let Some(line) = self.lines.get_mut(&(index, connection)) {
+                        line.hangs |= parted;
+                        if line.hangs {
+                            continue;
+                        }
                         line.waiting.push_back(Arrived::read(bytes));
                         self.serve(index, connection);
                     }
@@ -255,16 +271,17 @@ impl World {
                         program.poll(now);
                         self.note_takeovers(index);
                         self.step(index, Vec::new());
-                        self.at(self.now + Duration::from_millis(20), Event::Poll(index));
+                        self.at(self.now + Duration::from_millis(50), Event::Poll(index));
+                        self.check_owners();
                     }
                 }
                 Event::Cluster => {
                     self.cluster.tick(self.now);
                     self.deliver();
                     self.at(self.now + Duration::from_millis(50), Event::Cluster);
+                    self.check_owners();
                 }
             }
-            self.check_owners();
         }
         self.now = end;
     }
