@@ -263,6 +263,13 @@ impl BrokerAssigned {
             shared.talk.revoke(revoked);
             return;
         }
+        // A report of what we have lets the coordinator give away what is not in it. Until it is
+        // answered nothing more is taken over.
+        let reported = self.told.as_ref().map(|told| &told.owned);
+        let reporting = self.telling.as_ref().map(|telling| &telling.owned);
+        if reported.is_none() || (self.out.is_some() && reporting != reported) {
+            return;
+        }
         let added: BTreeSet<TopicPartition> = wanted.difference(&owned).cloned().collect();
         self.ids = names;
         if !added.is_empty() || (!self.reported && !unknown) {
@@ -356,7 +363,7 @@ impl Membership for BrokerAssigned {
                 self.heartbeat(shared, base, now);
             }
             State::Member => {
-                // Twice: what was given up is told before more is taken over.
+                // First: what was given up is told before more is taken over.
                 self.heartbeat(shared, base, now);
                 self.reconcile(shared, base);
             }
