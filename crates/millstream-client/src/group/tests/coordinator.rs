@@ -74,10 +74,6 @@ impl Coordinator {
         self.members.contains_key(member_id)
     }
 
-    pub(super) fn member_count(&self) -> usize {
-        self.members.len()
-    }
-
     /// Throws a member out, as an expired session does.
     pub(super) fn evict(&mut self, member_id: &str, now: Duration) {
         if self.members.remove(member_id).is_some() {

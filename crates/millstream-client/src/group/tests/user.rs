@@ -41,6 +41,8 @@ pub(super) struct Program {
     pub(super) left: bool,
     /// Longest time that it takes to answer, in milliseconds.
     pub(super) slowness: u64,
+    /// Whether a fatal error is part of the story.
+    pub(super) may_fail: bool,
     /// What it is given at the moment of the event: for whoever watches.
     pub(super) taken_over: Vec<TopicPartition>,
 }
@@ -65,6 +67,7 @@ impl Program {
             log: Vec::new(),
             left: false,
             slowness: 30,
+            may_fail: false,
             taken_over: Vec::new(),
         }
     }
@@ -170,7 +173,7 @@ impl Program {
                 }
             }
             GroupEvent::Error(KafkaError { code, .. }, fatal) => {
-                assert!(!fatal, "error {code} ends the program");
+                assert!(!fatal || self.may_fail, "error {code} ends the program");
             }
             GroupEvent::Left => self.left = true,
         }
