@@ -58,8 +58,10 @@ fn brokers_of_kafka_2_4_will_do() {
     .into();
     let first = world.start(settings(&[CO]), &["a"]);
     let second = world.start(settings(&[CO]), &["a"]);
+    assert!(world.program(first).group.is_eager());
     world.run(seconds(10));
     world.check_settled(&["a"]);
+    assert!(!world.program(first).group.is_eager());
     assert_eq!(world.shares()[&first].len(), 2);
     let now = world.clock();
     world.program(first).group.close(now);
