@@ -188,6 +188,9 @@ pub(crate) struct Group {
     shared: Shared,
     membership: Box<dyn Membership>,
     poll_by: Duration,
+    /// When what is wanted back must have been given up. The group waits for it, and in a
+    /// cooperative one nobody but us knows.
+    give_up_by: Option<Duration>,
     left: bool,
 }
 
@@ -213,6 +216,7 @@ impl Group {
             },
             membership,
             poll_by: Duration::ZERO,
+            give_up_by: None,
             left: false,
         }
     }
@@ -288,17 +292,7 @@ impl Group {
 
     /// Does what can be done now. After all completions of the step.
     pub(crate) fn advance(&mut self, base: &mut Base, now: Now) {
-        if self.membership.is_member() && self.poll_by <= now.mono {
-            let seconds = self.shared.settings.max_poll_interval.as_secs();
-            let text = format!(
-                "the application has not polled for max.poll.interval.ms ({seconds} s); its partitions go to others"
-            );
-            self.membership.poll_exceeded(&mut self.shared, base, now);
-            let error = KafkaError::with(code::MAX_POLL_EXCEEDED, Some(&text));
-            self.shared.events.push_back(GroupEvent::Error(error, false));
-            // Once; leaving may still be under way.
-            self.poll_by = Duration::MAX;
-        }
+        self.watch_owner(base, now);
         if let Some(error) = self.shared.link.refusal(base) {
             self.shared.offsets.refuse(&error, &mut self.shared.events);
             self.shared.report(error);
@@ -313,6 +307,34 @@ impl Group {
             self.left = true;
             self.shared.events.push_back(GroupEvent::Left);
         }
+    }
+
+    /// Leaves if the owner has not polled, or not given up what is wanted back, for
+    /// `max.poll.interval.ms`.
+    fn watch_owner(&mut self, base: &mut Base, now: Now) {
+        let patience = self.shared.settings.max_poll_interval;
+        self.give_up_by = match self.shared.talk.is_revoking() {
+            true => self.give_up_by.or(Some(now.after(patience))),
+            false => None,
+        };
+        let what = if !self.membership.is_member() {
+            return;
+        } else if self.poll_by <= now.mono {
+            // Once; leaving may still be under way.
+            self.poll_by = Duration::MAX;
+            "polled"
+        } else if self.give_up_by.is_some_and(|by| by <= now.mono) {
+            "given up the partitions that are wanted back"
+        } else {
+            return;
+        };
+        let text = format!(
+            "the application has not {what} within max.poll.interval.ms ({} s); its partitions go to others",
+            patience.as_secs_f64()
+        );
+        self.membership.poll_exceeded(&mut self.shared, base, now);
+        let error = KafkaError::with(code::MAX_POLL_EXCEEDED, Some(&text));
+        self.shared.events.push_back(GroupEvent::Error(error, false));
     }
 
     fn advance_offsets(&mut self, base: &mut Base, now: Now) {
@@ -382,6 +404,7 @@ impl Group {
     pub(crate) fn next_deadline(&self, now: Now) -> Option<Duration> {
         let poll = self.membership.is_member().then_some(self.poll_by);
         let poll = poll.filter(|at| *at > now.mono && *at < Duration::MAX);
+        let poll = earlier(poll, self.give_up_by.filter(|at| *at > now.mono));
         let membership = earlier(poll, self.membership.next_deadline(now));
         earlier(membership, self.shared.offsets.next_deadline(now))
     }

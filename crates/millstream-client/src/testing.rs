@@ -1,6 +1,8 @@
 //! A cluster for tests: brokers that answer frames by script, and a clock that moves when there is
 //! nothing else to do. No thread, no socket, no waiting.
 
+pub(crate) mod frames;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -339,8 +341,11 @@ pub(crate) struct Seeded(pub(crate) u64);
 
 impl Random for Seeded {
     fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        self.0 ^ (self.0 >> 29)
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
     }
 }
 

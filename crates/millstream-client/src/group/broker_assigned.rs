@@ -130,7 +130,8 @@ impl BrokerAssigned {
             // A broker that knows no patterns gets the names that they mean at the moment.
             Some(subscription) if !regex => (subscription.resolve(&base.metadata), None),
             Some(subscription) => (subscription.topics.clone(), subscription.broker_pattern()),
-            None => (BTreeSet::new(), None),
+            // Whoever is leaving does not say anything new.
+            None => self.told.clone().map(|told| (told.names, told.pattern)).unwrap_or_default(),
         };
         let mut owned: BTreeMap<Uuid, Vec<i32>> = BTreeMap::new();
         for partition in shared.talk.owned() {
@@ -193,7 +194,11 @@ impl BrokerAssigned {
         self.telling = Some(tell);
         self.serial += 1;
         self.out = Some(self.serial);
-        self.heartbeat_at = now.after(self.interval.max(shared.settings.heartbeat_interval));
+        // The coordinator says how often; until it has, the setting does.
+        self.heartbeat_at = now.after(match self.interval {
+            Duration::ZERO => shared.settings.heartbeat_interval,
+            interval => interval,
+        });
         let timeout = base.settings.request_timeout;
         let timeout = match self.interval * 3 {
             Duration::ZERO => timeout,
@@ -256,6 +261,13 @@ impl BrokerAssigned {
             .collect();
         if !revoked.is_empty() {
             shared.talk.revoke(revoked);
+            return;
+        }
+        // A report of what we have lets the coordinator give away what is not in it. Until it is
+        // answered nothing more is taken over.
+        let reported = self.told.as_ref().map(|told| &told.owned);
+        let reporting = self.telling.as_ref().map(|telling| &telling.owned);
+        if reported.is_none() || (self.out.is_some() && reporting != reported) {
             return;
         }
         let added: BTreeSet<TopicPartition> = wanted.difference(&owned).cloned().collect();
@@ -351,7 +363,7 @@ impl Membership for BrokerAssigned {
                 self.heartbeat(shared, base, now);
             }
             State::Member => {
-                // Twice: what was given up is told before more is taken over.
+                // First: what was given up is told before more is taken over.
                 self.heartbeat(shared, base, now);
                 self.reconcile(shared, base);
             }

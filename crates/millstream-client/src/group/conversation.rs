@@ -79,6 +79,11 @@ impl Conversation {
         self.open == Some(Open::Lost) || self.next == Some(Next::Lost)
     }
 
+    /// Whether partitions are wanted back and not given up yet.
+    pub(super) fn is_revoking(&self) -> bool {
+        matches!(self.open, Some(Open::Revoked(_))) || matches!(self.next, Some(Next::Revoked(_)))
+    }
+
     pub(super) fn event(&mut self) -> Option<GroupEvent> {
         if self.open.is_some() && self.next != Some(Next::Lost) {
             return None;

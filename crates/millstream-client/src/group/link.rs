@@ -1,5 +1,6 @@
 //! The way to the coordinator: which connection takes what, and when to look for another one.
 
+use super::codes::coordinator_has_moved;
 use crate::base::Base;
 use crate::coordinators::CoordinatorKey;
 use crate::error::KafkaError;
@@ -35,6 +36,8 @@ impl Link {
 
     /// Why the coordinator cannot be asked for, once.
     pub(super) fn refusal(&self, base: &mut Base) -> Option<KafkaError> {
-        base.coordinators.take_refusal(&self.key)
+        let refusal = base.coordinators.take_refusal(&self.key)?;
+        // Of a broker that has gone away another one knows better.
+        (!coordinator_has_moved(refusal.code)).then_some(refusal)
     }
 }
