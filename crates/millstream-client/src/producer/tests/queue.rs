@@ -245,7 +245,7 @@ fn keys_go_where_the_partitioner_says_and_the_rest_sticks() {
     let counts: Vec<usize> = (0..12).map(|p| cluster.log(p).records.len()).collect();
     let used = counts.iter().filter(|count| **count >= 10).count();
     assert!(used >= 6, "{counts:?}");
-    let tens = (0..12).all(|p| p == expected || counts[p] % 10 == 0);
+    let tens = (0..12).all(|p| p == expected || counts[p].is_multiple_of(10));
     assert!(tens, "keyless records fill a batch before they move on: {counts:?}");
 }
 
