@@ -34,6 +34,7 @@ mod tag;
 mod time;
 mod wire;
 
+pub use auth::OAuthToken;
 pub use base::Machine;
 pub use error::{Error, KafkaError, Remedy, code};
 pub use network::{Action, ConnectionId, Input};

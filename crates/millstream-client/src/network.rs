@@ -23,7 +23,7 @@ use bytes::Bytes;
 use kafka_protocol::protocol::{Request, StrBytes};
 
 use self::connection::{Arrived, Broken, Connection};
-use crate::auth::{Authenticator, NotYet};
+use crate::auth::{Authenticator, NotYet, OAuthToken};
 use crate::random::{Backoff, Random};
 use crate::settings::ConnectionSettings;
 use crate::tag::Tag;
@@ -418,14 +418,31 @@ impl Network {
         self.completions.pop_front()
     }
 
-    /// Whether a token is wanted that was not there (once per want).
+    /// Whether a token is wanted (once per want): there is none, or four fifths of its life are
+    /// over. [`set_token`](Self::set_token) hands it in.
     pub(crate) fn take_token_needed(&mut self) -> bool {
         std::mem::take(&mut self.token_needed)
     }
 
-    /// Who makes the SASL exchanges, to hand a new token to.
-    pub(crate) fn authenticator(&mut self) -> Option<&mut (dyn Authenticator + 'static)> {
-        self.authenticator.as_deref_mut()
+    /// Hands a token in, for the connections from here on. Brokers that could not be reached for
+    /// want of one are tried again at once.
+    ///
+    /// # Errors
+    /// Text for the user, if the mechanism has no tokens or this one cannot be used.
+    pub(crate) fn set_token(&mut self, token: OAuthToken, now: Now) -> Result<(), String> {
+        let Some(authenticator) = &mut self.authenticator else {
+            return Err("security.protocol asks for no SASL, so there is no use for a token".into());
+        };
+        authenticator.set_token(token, now)?;
+        self.token_needed = false;
+        for node in self.nodes.values_mut() {
+            if matches!(node.failure, Some(Failure::Authentication(_))) {
+                node.retry_at = now.mono;
+                node.failure = None;
+                node.backoff.succeeded();
+            }
+        }
+        Ok(())
     }
 
     /// What is known about the brokers being reachable.
@@ -512,7 +529,7 @@ impl Network {
                 return;
             }
             Err(NotYet::TokenNeeded) => {
-                self.token_needed = true;
+                self.token_needed |= authenticator.take_token_wanted(now);
                 Failure::Authentication("there is no valid OAuth token yet".into())
             }
             Err(NotYet::Refused(text)) => Failure::Authentication(text),
@@ -548,8 +565,12 @@ impl Network {
         }));
     }
 
-    /// Lets time pass: gives up what has waited too long, renews sessions, closes what is idle.
+    /// Lets time pass: gives up what has waited too long, renews sessions, closes what is idle,
+    /// wants the next token.
     pub(crate) fn tick(&mut self, now: Now) {
+        if let Some(authenticator) = &mut self.authenticator {
+            self.token_needed |= authenticator.take_token_wanted(now);
+        }
         let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
         for id in ids {
             let Some(connection) = self.connections.get(&id) else { continue };
@@ -577,7 +598,9 @@ impl Network {
             .values()
             .filter(|node| node.connection.is_none() && node.retry_at > now.mono)
             .map(|node| Some(node.retry_at));
-        connections.chain(retries).fold(None, earlier)
+        let token =
+            self.authenticator.as_ref().map(|authenticator| authenticator.token_wanted_at(now));
+        connections.chain(retries).chain(token).fold(None, earlier)
     }
 }
 

@@ -12,9 +12,9 @@ use super::transaction::{Command, GroupMetadata, Phase, TransactionOffset};
 use super::{
     FlushId, Partition, ProduceError, ProduceRecord, ProducerEvent, TopicHandle, TransactionRequest,
 };
-use crate::auth::Authenticator;
+use crate::auth::{self, OAuthToken};
 use crate::base::Machine;
-use crate::driver::{Driven, SystemRandom, Wake};
+use crate::driver::{Driven, SystemRandom, Wake, start_error};
 use crate::error::{Error, KafkaError, code};
 use crate::random::Random;
 use crate::settings::{Acks, ConnectionSettings, ProducerSettings, SettingError};
@@ -48,10 +48,7 @@ impl Producer {
         let random = Box::new(SystemRandom::default());
         let core = Self::core(connection, settings, random, clock.clone())?;
         let shared = core.shared();
-        let driven = Driven::start(core, connection, "millstream-producer").map_err(|error| {
-            let reason = format!("the client's thread cannot be started: {error}");
-            SettingError { name: String::new(), reason }
-        })?;
+        let driven = Driven::start(core, connection, "millstream-producer").map_err(start_error)?;
         Ok(Self::new(driven, shared, clock))
     }
 
@@ -77,7 +74,7 @@ impl Producer {
         clock: Arc<dyn Clock>,
     ) -> Result<ProducerCore, Error> {
         check_settings(settings)?;
-        let authenticator = authenticator_of(connection)?;
+        let authenticator = auth::authenticator(connection);
         let (connection, settings) = (Arc::new(connection.clone()), Arc::new(settings.clone()));
         Ok(ProducerCore::new(connection, settings, authenticator, random, clock))
     }
@@ -207,17 +204,26 @@ impl Producer {
         self.command(Command::Probe);
     }
 
-    /// Reaches who makes the SASL exchanges, to answer [`ProducerEvent::OAuthTokenNeeded`]; `None`
-    /// without SASL.
-    pub(crate) fn with_authenticator<R>(
-        &mut self,
-        answer: impl FnOnce(&mut (dyn Authenticator + 'static)) -> R,
-    ) -> Option<R> {
-        let mut machine = self.driven.lock();
-        let done = machine.authenticator().map(answer);
-        drop(machine);
+    /// Answers [`ProducerEvent::OAuthTokenNeeded`]; with an error text the client asks again
+    /// later.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`] if there is no use for a token, or this one cannot be sent.
+    pub fn set_oauth_token(&mut self, token: Result<OAuthToken, &str>) -> Result<(), Error> {
+        let token = match token {
+            Ok(token) => token,
+            Err(error) => {
+                tracing::warn!(target: "millstream::kafka", %error, "no OAuth token; asking again later");
+                return Ok(());
+            }
+        };
+        let now = self.driven.now();
+        let taken = self.driven.lock().set_token(token, now);
         self.driven.wake();
-        done
+        taken.map_err(|text| {
+            let error = KafkaError::with(code::INVALID_ARGUMENT, Some(&text));
+            Error::kafka("set the OAuth token", error)
+        })
     }
 
     /// Waits up to `timeout` until nothing is in flight and returns what still is. For tools; a
@@ -388,17 +394,4 @@ fn check_settings(settings: &ProducerSettings) -> Result<(), Error> {
         return refused("retries", "must be above 0 with enable.idempotence=true");
     }
     Ok(())
-}
-
-/// Who makes the SASL exchanges of these settings.
-fn authenticator_of(
-    connection: &ConnectionSettings,
-) -> Result<Option<Box<dyn Authenticator>>, Error> {
-    if connection.protocol.has_tls() || connection.protocol.has_sasl() {
-        return Err(Error::Setting(SettingError {
-            name: "security.protocol".into(),
-            reason: "this producer speaks PLAINTEXT only".into(),
-        }));
-    }
-    Ok(None)
 }

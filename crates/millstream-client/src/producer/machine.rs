@@ -16,7 +16,7 @@ use super::queue::{Closed, Shared};
 use super::reports::Reports;
 use super::transaction::{Command, Step, Transaction};
 use super::{ProducerEvent, TransactionRequest};
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, OAuthToken};
 use crate::base::{Base, Machine};
 use crate::driver::Wake;
 use crate::error::{KafkaError, code};
@@ -131,9 +131,9 @@ impl ProducerCore {
         self.shared.clone()
     }
 
-    /// Who makes the SASL exchanges, to hand a new token to.
-    pub(super) fn authenticator(&mut self) -> Option<&mut (dyn Authenticator + 'static)> {
-        self.base.net.authenticator()
+    /// Hands a token to who makes the SASL exchanges.
+    pub(super) fn set_token(&mut self, token: OAuthToken, now: Now) -> Result<(), String> {
+        self.base.net.set_token(token, now)
     }
 
     /// Requests that may be out to one node at a time.
