@@ -258,7 +258,7 @@ impl ProducerCore {
                 lane.put_back(first);
                 self.busy.insert((topic, partition));
             }
-            Err(batch) => self.refused(topic, partition, batch, error, false),
+            Err(batch) => self.refused(topic, partition, *batch, error, false),
         }
     }
 

@@ -114,12 +114,14 @@ impl Batch {
     ///
     /// # Errors
     /// The batch as it was.
-    pub(super) fn split(self) -> Result<(Self, Self), Self> {
-        let Contents::Bytes(bytes, _) = &self.contents else { return Err(self) };
+    pub(super) fn split(self) -> Result<(Self, Self), Box<Self>> {
+        let Contents::Bytes(bytes, _) = &self.contents else { return Err(Box::new(self)) };
         if self.records < 2 {
-            return Err(self);
+            return Err(Box::new(self));
         }
-        let Ok((first, second)) = halves(bytes, self.records / 2) else { return Err(self) };
+        let Ok((first, second)) = halves(bytes, self.records / 2) else {
+            return Err(Box::new(self));
+        };
         let part = |builder: RecordBatchBuilder, size, from: u32| {
             let mut part = Self::new(builder, size, self.created, self.flush);
             part.order = (self.order.0, self.order.1 + from);

@@ -7,6 +7,9 @@
 //! them, until the last of them is through. So no batch of unknown fate ever has more than four
 //! behind it that the broker has taken: it remembers five, and would not know an older one again.
 //!
+//! Without idempotence the broker takes what comes: a batch that was refused is written behind
+//! those that were out with it, unless `max.in.flight.requests.per.connection` is 1.
+//!
 //! *Sequences.* A batch keeps its numbers over all attempts, so a broker that has it already says
 //! so. When a batch is given up although it may have been written, or was refused, the numbers
 //! behind it may have a gap in front of them. What was sent already is tried under its old

@@ -6,6 +6,9 @@
 //! back what is done; neither packs, sends or waits under it. A lock per partition would cost a
 //! record the same one atomic exchange, and a second for the counts.
 
+mod done;
+mod topics;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,15 +19,11 @@ use millstream_types::{Clock, Offset, Timestamp};
 use super::batch::Batch;
 use super::transaction::{Command, Phase};
 use super::waiting::Waiting;
-use super::{
-    DeliveryFailure, FlushId, NO_OFFSET, Partition, ProduceRecord, ProducerEvent, partitioner,
-};
+use super::{Partition, ProduceRecord, ProducerEvent, partitioner};
 use crate::driver::{Signal, Wake};
 use crate::error::{KafkaError, code};
 use crate::settings::ProducerSettings;
 
-/// Idle buffers that are kept for the next batches, together.
-const POOL_BYTES_MAX: usize = 16 << 20;
 /// Code of a record that is too large, a broker's and ours.
 const MESSAGE_TOO_LARGE: i32 = 10;
 
@@ -163,18 +162,6 @@ impl Queue {
         self.phase = phase;
     }
 
-    pub(super) fn add_topic(&mut self, name: Arc<str>) -> u32 {
-        self.topics.push(Topic {
-            name,
-            slots: Vec::new(),
-            available: Vec::new(),
-            sticky: None,
-            waiting: Waiting::default(),
-            refusal: None,
-        });
-        self.topics.len() as u32 - 1
-    }
-
     /// Takes a record. Returns whether the driver has to be woken for it.
     #[inline]
     pub(super) fn append(
@@ -226,31 +213,6 @@ impl Queue {
         self.bytes += size;
         self.flush.open += 1;
         Ok(wake)
-    }
-
-    /// Keeps a record of a topic whose partitions are not known.
-    #[cold]
-    fn wait(
-        &mut self,
-        record: &ProduceRecord<'_>,
-        size: usize,
-        clock: &dyn Clock,
-    ) -> Result<bool, NotTaken> {
-        let topic = &mut self.topics[record.topic.0 as usize];
-        if let Some(error) = &topic.refusal {
-            return Err(NotTaken::Refused(error.clone()));
-        }
-        if matches!(record.partition, Partition::At(partition) if partition < 0) {
-            return Err(no_such_partition());
-        }
-        let first = topic.waiting.is_empty();
-        let timestamp = record.timestamp.unwrap_or_else(|| clock.wall());
-        topic.waiting.push(record, timestamp, clock.monotonic(), self.flush.number, size);
-        self.records += 1;
-        self.bytes += size;
-        self.flush.open += 1;
-        // The driver has a time limit to watch.
-        Ok(first)
     }
 
     /// The partition that the partitioner says.
@@ -389,215 +351,6 @@ impl Queue {
         open.filter(|open| open.serial == serial)
     }
 
-    /// Sends everything without lingering. Returns the flush, and whether there is anything.
-    pub(super) fn begin_flush(&mut self) -> (FlushId, bool) {
-        let id = FlushId(self.flush.number);
-        self.close_all();
-        let next = Flush { number: self.flush.number + 1, open: 0, failed: 0 };
-        self.flushes.push_back(std::mem::replace(&mut self.flush, next));
-        self.finish_flushes();
-        (id, self.records > 0)
-    }
-
-    /// Sends everything without lingering. Returns how many records there are.
-    pub(super) fn nudge(&mut self) -> u64 {
-        self.close_all();
-        self.records
-    }
-
-    /// Gives up everything that the machine has not taken over.
-    pub(super) fn purge(&mut self) {
-        self.close_all();
-        let purged = KafkaError::of(code::PURGED_FROM_QUEUE);
-        for closed in std::mem::take(&mut self.closed) {
-            let Closed { topic, partition, batch } = closed;
-            let (flush, size) = (batch.flush, batch.size);
-            self.fail(topic, Some(partition), u64::from(batch.records), flush, size, &purged);
-            self.recycle(batch.into_buffer());
-        }
-        for index in 0..self.topics.len() {
-            self.fail_waiting(index, |_| Some(purged.clone()));
-        }
-        self.finish_flushes();
-    }
-
-    /// Fails waiting records from the front for as long as `why` has a reason.
-    fn fail_waiting(&mut self, index: usize, why: impl Fn(Duration) -> Option<KafkaError>) {
-        while let Some(error) = self.topics[index].waiting.oldest().and_then(&why) {
-            let about = self.topics[index].waiting.pop(|waited| {
-                let partition = match waited.record.partition {
-                    Partition::At(partition) => u32::try_from(partition).ok(),
-                    Partition::ByKey => None,
-                };
-                (partition, waited.flush, waited.size)
-            });
-            let Some((partition, flush, size)) = about else { return };
-            self.fail(index as u32, partition, 1, flush, size, &error);
-        }
-    }
-
-    /// Reports records as given up. [`finish_flushes`](Self::finish_flushes) comes after it.
-    pub(super) fn fail(
-        &mut self,
-        topic: u32,
-        partition: Option<u32>,
-        count: u64,
-        flush: u64,
-        size: usize,
-        error: &KafkaError,
-    ) {
-        self.release(count, flush, size, true);
-        self.lost.get_or_insert_with(|| error.clone());
-        let name = &self.topics[topic as usize].name;
-        let partition = partition.map(|partition| partition as i32);
-        // Those of another flush are told apart.
-        let since = |event: &&mut ProducerEvent| !matches!(event, ProducerEvent::FlushDone { .. });
-        let same = self.events.iter_mut().rev().take_while(since).find_map(|event| match event {
-            ProducerEvent::DeliveryFailed(failure)
-                if failure.partition == partition
-                    && failure.error.code == error.code
-                    && failure.topic == *name =>
-            {
-                Some(failure)
-            }
-            _ => None,
-        });
-        match same {
-            Some(failure) => failure.count += count,
-            None => self.events.push(ProducerEvent::DeliveryFailed(DeliveryFailure {
-                topic: name.clone(),
-                partition,
-                count,
-                error: error.clone(),
-            })),
-        }
-    }
-
-    /// Records are done: there is room for others.
-    pub(super) fn release(&mut self, count: u64, flush: u64, size: usize, failed: bool) {
-        self.records -= count;
-        self.bytes -= size;
-        let first = self.flushes.front().map_or(self.flush.number, |flush| flush.number);
-        let flush = match self.flushes.get_mut((flush - first) as usize) {
-            Some(flush) => flush,
-            None => &mut self.flush,
-        };
-        flush.open -= count;
-        flush.failed += if failed { count } else { 0 };
-    }
-
-    pub(super) fn finish_flushes(&mut self) {
-        while let Some(flush) = self.flushes.front()
-            && flush.open == 0
-        {
-            let (id, failed) = (FlushId(flush.number), flush.failed);
-            self.events.push(ProducerEvent::FlushDone { id, failed });
-            self.flushes.pop_front();
-        }
-    }
-
-    pub(super) fn delivered(&mut self, topic: u32, partition: u32, last: Offset) {
-        let slot = self.topics[topic as usize].slots.get_mut(partition as usize);
-        if let Some(slot) = slot
-            && last > slot.last_delivered.unwrap_or(NO_OFFSET)
-        {
-            slot.last_delivered = Some(last);
-        }
-    }
-
-    pub(super) fn last_delivered(&self, topic: u32, partition: i32) -> Option<Offset> {
-        let slot = self.topics[topic as usize].slots.get(usize::try_from(partition).ok()?)?;
-        slot.last_delivered
-    }
-
-    pub(super) fn recycle(&mut self, buffer: Vec<u8>) {
-        if buffer.capacity() > 0 && self.pool_bytes + buffer.capacity() <= POOL_BYTES_MAX {
-            self.pool_bytes += buffer.capacity();
-            self.pool.push(buffer);
-        }
-    }
-
-    pub(super) fn records(&self) -> u64 {
-        self.records
-    }
-
-    /// Takes over what metadata says about a topic. Its waiting records find their partitions.
-    pub(super) fn set_partitions(
-        &mut self,
-        index: u32,
-        count: usize,
-        available: Vec<u32>,
-        clock: &dyn Clock,
-    ) {
-        let topic = &mut self.topics[index as usize];
-        topic.available = available;
-        topic.refusal = None;
-        // A topic that was made anew with fewer partitions: those that are gone keep their slot,
-        // what is in it runs into its time limit.
-        if count > topic.slots.len() {
-            topic.slots.resize_with(count, Slot::default);
-        }
-        if count == 0 {
-            return;
-        }
-        let mut waiting = std::mem::take(&mut topic.waiting);
-        while waiting
-            .pop(|waited| {
-                let (record, size) = (&waited.record, waited.size);
-                let partition = match record.partition {
-                    Partition::At(at) if (at as usize) < count => at as u32,
-                    Partition::At(at) => {
-                        let error = KafkaError::of(code::UNKNOWN_PARTITION);
-                        self.fail(index, Some(at as u32), 1, waited.flush, size, &error);
-                        return;
-                    }
-                    Partition::ByKey => self.choose(index, record.key, size, clock),
-                };
-                let (flush, created) = (waited.flush, Some(waited.created));
-                self.put(index, partition, record, waited.timestamp, size, flush, created, clock);
-            })
-            .is_some()
-        {}
-        // A flush that was begun before is not to linger now.
-        let before = self.flush.number;
-        for (topic, partition, serial) in std::mem::take(&mut self.opened) {
-            match self.is_open(topic, partition, serial) {
-                Some(open) if open.flush < before => {
-                    self.close(topic, partition);
-                }
-                Some(_) => self.opened.push_back((topic, partition, serial)),
-                None => {}
-            }
-        }
-    }
-
-    /// The brokers will not have this topic: what waits for it is given up.
-    pub(super) fn refuse_topic(&mut self, index: u32, error: &KafkaError) {
-        self.topics[index as usize].refusal = Some(error.clone());
-        self.fail_waiting(index as usize, |_| Some(error.clone()));
-    }
-
-    /// Gives up records that have waited for their topic for too long.
-    pub(super) fn expire_waiting(&mut self, now: Duration, timeout: Duration) -> Option<Duration> {
-        let mut next: Option<Duration> = None;
-        for index in 0..self.topics.len() {
-            self.fail_waiting(index, |created| {
-                (created + timeout <= now).then(|| KafkaError::of(code::UNKNOWN_TOPIC))
-            });
-            if let Some(oldest) = self.topics[index].waiting.oldest() {
-                next = crate::time::earlier(next, Some(oldest + timeout));
-            }
-        }
-        next
-    }
-
-    /// Fails all records that wait for their topic.
-    pub(super) fn fail_all_waiting(&mut self, error: &KafkaError) {
-        for index in 0..self.topics.len() {
-            self.fail_waiting(index, |_| Some(error.clone()));
-        }
-    }
-
     /// What is closed, and what has lingered for long enough and `may` be sent now. Also when the
     /// next one will have.
     pub(super) fn collect(
@@ -626,38 +379,6 @@ impl Queue {
         }
         self.armed = lingering;
         (std::mem::take(&mut self.closed), next)
-    }
-
-    pub(super) fn take_lost(&mut self) -> Option<KafkaError> {
-        self.lost.take()
-    }
-
-    pub(super) fn push_event(&mut self, event: ProducerEvent) {
-        self.events.push(event);
-    }
-
-    pub(super) fn take_events(&mut self, events: &mut Vec<ProducerEvent>) {
-        self.told = false;
-        events.append(&mut self.events);
-    }
-
-    pub(super) fn set_waker(&mut self, waker: Arc<dyn Wake>) {
-        self.waker = Some(waker);
-        self.told = false;
-    }
-
-    /// Who is to be woken: once per news, not once per step.
-    pub(super) fn to_wake(&mut self) -> Option<Arc<dyn Wake>> {
-        let room = self.full
-            && self.records < self.settings.queue_max_records as u64
-            && self.bytes < self.settings.queue_max_bytes;
-        let news = !self.events.is_empty() && !self.told;
-        if !room && !news {
-            return None;
-        }
-        self.full &= !room;
-        self.told |= news;
-        self.waker.clone()
     }
 }
 

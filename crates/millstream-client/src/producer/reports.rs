@@ -4,7 +4,7 @@ use millstream_types::Offset;
 
 use super::batch::Batch;
 use super::queue::Queue;
-use super::transaction::Phase;
+use super::transaction::{Command, Phase};
 use super::{NO_OFFSET, ProducerEvent};
 use crate::error::KafkaError;
 
@@ -86,8 +86,13 @@ impl Reports {
         }
         // Failures come before the flush that they belong to.
         queue.finish_flushes();
-        if let Some(phase) = self.phase.take() {
-            queue.set_phase(phase);
+        // The front end may have ended the transaction in the moment that it failed: then the
+        // machine's answer to that decides.
+        let ending = queue.commands.iter().any(Command::is_end);
+        match self.phase.take() {
+            Some(Phase::Failed(_)) if ending => {}
+            Some(phase) => queue.set_phase(phase),
+            None => {}
         }
         for event in self.events.drain(..) {
             queue.push_event(event);

@@ -66,6 +66,24 @@ pub(super) enum Command {
     Abort(TransactionRequest),
 }
 
+impl Command {
+    /// The request that is answered by an event, if it is one.
+    fn request(&self) -> Option<TransactionRequest> {
+        match self {
+            Self::Probe | Self::Purge | Self::Begin => None,
+            Self::Init(request)
+            | Self::Offsets(request, ..)
+            | Self::Commit(request)
+            | Self::Abort(request) => Some(*request),
+        }
+    }
+
+    /// Whether it ends a transaction.
+    pub(super) fn is_end(&self) -> bool {
+        matches!(self, Self::Commit(_) | Self::Abort(_))
+    }
+}
+
 /// Where a transaction stands, as the front end needs to know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -253,6 +271,14 @@ impl Transaction {
 
 impl ProducerCore {
     pub(super) fn obey_transaction(&mut self, command: Command, now: Now) {
+        if let Some(error) = &self.fatal {
+            // The front end has set a phase of its own since.
+            self.reports.phase(Phase::Fatal(error.clone()));
+            if let Some(request) = command.request() {
+                self.refuse(request);
+            }
+            return;
+        }
         let Some(transaction) = &mut self.transaction else { return };
         transaction.retry_at = now.mono.min(transaction.retry_at);
         match command {
@@ -284,10 +310,6 @@ impl ProducerCore {
                 }
             }
             Command::Abort(request) => {
-                if self.fatal.is_some() {
-                    self.refuse(request);
-                    return;
-                }
                 transaction.stage = Stage::Aborting;
                 transaction.request = Some(request);
                 let error = KafkaError {
@@ -306,7 +328,9 @@ impl ProducerCore {
             Some(error) => (error.clone(), Remedy::Fatal),
             None => {
                 let text = "the transaction has failed before; abort it".into();
-                (KafkaError { code: code::STATE, text }, Remedy::Abort)
+                let error = KafkaError { code: code::STATE, text };
+                self.reports.phase(Phase::Failed(error.clone()));
+                (error, Remedy::Abort)
             }
         };
         self.done(request, Err(TransactionError { error, remedy }));

@@ -135,10 +135,19 @@ pub(super) fn connection_settings() -> ConnectionSettings {
 impl Cluster {
     /// Three brokers; topic `t` with so many partitions.
     pub(super) fn new(settings: &ProducerSettings, partitions: i32, seed: u64) -> Self {
+        Self::with(&connection_settings(), settings, partitions, seed)
+    }
+
+    /// [`new`](Self::new) with other settings of the connection.
+    pub(super) fn with(
+        connection: &ConnectionSettings,
+        settings: &ProducerSettings,
+        partitions: i32,
+        seed: u64,
+    ) -> Self {
         let clock = Arc::new(ManualClock::new(1_000_000));
         let random = Box::new(Seeded(seed ^ 0xabcd));
-        let producer =
-            Producer::by_hand(&connection_settings(), settings, clock.clone(), random).unwrap();
+        let producer = Producer::by_hand(connection, settings, clock.clone(), random).unwrap();
         let machine = producer.machine();
         let partition = |n| FakePartition { leader: 1 + n % 3, epoch: 0, log: Log::default() };
         Self {

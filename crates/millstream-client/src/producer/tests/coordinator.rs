@@ -54,7 +54,11 @@ impl Cluster {
                 let request = InitProducerIdRequest::decode(&mut bytes, version).unwrap();
                 let mut response = InitProducerIdResponse::default().with_error_code(code);
                 if code == 0 {
-                    self.producer_id.1 += 1;
+                    // After the last epoch comes another id.
+                    self.producer_id = match self.producer_id {
+                        (id, i16::MAX) => (id + 1, 0),
+                        (id, epoch) => (id, epoch + 1),
+                    };
                     if request.transactional_id.is_some() {
                         self.told.push(Told::Init { epoch: request.producer_epoch });
                     }

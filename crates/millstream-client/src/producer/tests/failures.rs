@@ -176,6 +176,24 @@ fn a_gap_raises_the_epoch_and_numbers_begin_anew() {
 }
 
 #[test]
+fn after_the_last_epoch_a_new_id_is_asked_for() {
+    let mut cluster = Cluster::new(&small(), 2, 20);
+    cluster.producer_id.1 = i16::MAX - 1;
+    cluster.produce(0, 0).unwrap();
+    cluster.settle();
+    cluster.topics[0].partitions[0].log.forget_writers();
+    for number in 1..20 {
+        cluster.produce((number % 2) as i32, number).unwrap();
+    }
+    cluster.settle();
+    assert_eq!(failed(&cluster), 0);
+    assert_eq!(cluster.log(0).numbers(), (0..20).step_by(2).collect::<Vec<_>>());
+    assert_eq!(cluster.log(1).numbers(), (1..20).step_by(2).collect::<Vec<_>>());
+    assert_eq!(cluster.log(0).epochs, [(4000, i16::MAX), (4001, 0)]);
+    assert_eq!(cluster.count(ApiKey::InitProducerId), 2);
+}
+
+#[test]
 fn a_refused_batch_does_not_hold_up_those_behind_it() {
     let mut cluster = Cluster::new(&small(), 1, 3);
     cluster.rule = Box::new(|asked, _| match asked.key {

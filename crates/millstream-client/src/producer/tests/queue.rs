@@ -9,10 +9,13 @@ use kafka_protocol::messages::ApiKey;
 use millstream_types::{HeadersView, encode_header};
 
 use super::cluster::{Cluster, Fate};
+use crate::OAuthToken;
 use crate::driver::Wake;
 use crate::error::{Error, code};
 use crate::producer::{Partition, ProduceError, ProduceRecord, ProducerEvent, TopicHandle};
-use crate::settings::{Partitioner, ProducerSettings};
+use crate::settings::{
+    ConnectionSettings, Partitioner, ProducerSettings, SaslSettings, Secret, SecurityProtocol,
+};
 
 fn record<'a>(topic: TopicHandle, key: Option<&'a [u8]>, value: &'a [u8]) -> ProduceRecord<'a> {
     ProduceRecord {
@@ -245,7 +248,7 @@ fn keys_go_where_the_partitioner_says_and_the_rest_sticks() {
     let counts: Vec<usize> = (0..12).map(|p| cluster.log(p).records.len()).collect();
     let used = counts.iter().filter(|count| **count >= 10).count();
     assert!(used >= 6, "{counts:?}");
-    let tens = (0..12).all(|p| p == expected || counts[p] % 10 == 0);
+    let tens = (0..12).all(|p| p == expected || counts[p].is_multiple_of(10));
     assert!(tens, "keyless records fill a batch before they move on: {counts:?}");
 }
 
@@ -304,4 +307,34 @@ fn settings_that_contradict_each_other_are_refused() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+#[test]
+fn tokens_are_asked_for_and_taken_where_there_is_a_use_for_them() {
+    let token = || OAuthToken {
+        token: Secret::new("abc.def.ghi"),
+        expires_at_ms: 10_000_000,
+        principal: "p".into(),
+        extensions: Default::default(),
+    };
+    let config = Secret::new("principal=p");
+    let connection = ConnectionSettings {
+        protocol: SecurityProtocol::SaslPlaintext,
+        sasl: Some(SaslSettings::OAuthBearer { config: config.clone() }),
+        ..super::cluster::connection_settings()
+    };
+    let mut cluster = Cluster::with(&connection, &ProducerSettings::default(), 1, 11);
+    cluster.topic();
+    cluster.run_for(Duration::from_secs(1));
+    let needed = ProducerEvent::OAuthTokenNeeded { config };
+    assert!(cluster.events.contains(&needed), "{:?}", cluster.events);
+    assert!(!format!("{needed:?}").contains("principal"));
+    cluster.producer.set_oauth_token(Err("the server of the tokens is away")).unwrap();
+    cluster.producer.set_oauth_token(Ok(token())).unwrap();
+
+    let mut cluster = Cluster::new(&ProducerSettings::default(), 1, 11);
+    let Err(Error::Kafka { error, .. }) = cluster.producer.set_oauth_token(Ok(token())) else {
+        panic!("there is no use for it")
+    };
+    assert_eq!(error.code, code::INVALID_ARGUMENT);
 }

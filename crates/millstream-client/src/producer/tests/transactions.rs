@@ -232,6 +232,43 @@ fn a_lost_record_means_abort_and_a_new_epoch() {
 }
 
 #[test]
+fn a_call_that_crosses_with_the_failure_is_answered() {
+    // The answer that fails the transaction is there, and not seen yet when the call is made.
+    let failing = || {
+        let mut cluster = Cluster::started(1, 0);
+        cluster.producer.begin_transaction().unwrap();
+        cluster.produce(0, 0).unwrap();
+        cluster.settle();
+        cluster.rule = Box::new(|asked, _| match asked.key {
+            ApiKey::Produce => Fate::Refused(87),
+            _ => Fate::Answered(1),
+        });
+        cluster.produce(0, 1).unwrap();
+        cluster
+    };
+    for wait in 0..12 {
+        let mut cluster = failing();
+        cluster.run_for(Duration::from_millis(wait));
+        let sent = cluster.producer.send_offsets(offset(1), group());
+        if let Ok(request) = sent {
+            let _ = cluster.finish(request);
+        }
+        if let Ok(commit) = cluster.producer.commit_transaction() {
+            assert_eq!(cluster.finish(commit).unwrap_err().remedy, Remedy::Abort);
+        }
+        let abort = cluster.producer.abort_transaction().unwrap();
+        cluster.finish(abort).unwrap();
+        cluster.producer.begin_transaction().unwrap();
+
+        let mut cluster = failing();
+        cluster.run_for(Duration::from_millis(wait));
+        let abort = cluster.producer.abort_transaction().unwrap();
+        cluster.finish(abort).unwrap();
+        cluster.producer.begin_transaction().unwrap();
+    }
+}
+
+#[test]
 fn a_fenced_producer_has_failed_for_good() {
     for code in [47, 90] {
         for key in [ApiKey::AddPartitionsToTxn, ApiKey::TxnOffsetCommit, ApiKey::EndTxn] {
