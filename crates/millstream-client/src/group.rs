@@ -38,6 +38,7 @@ pub(crate) use self::subscription::Subscription;
 use crate::base::Base;
 use crate::error::{KafkaError, code};
 use crate::network::Completion;
+use crate::producer::GroupMetadata;
 use crate::settings::GroupSettings;
 use crate::time::{Now, earlier};
 
@@ -70,17 +71,6 @@ pub(crate) struct Committed {
     pub(crate) leader_epoch: Option<i32>,
     /// What the committer added; empty if nothing.
     pub(crate) metadata: String,
-}
-
-/// What the producer sends with the offsets of a transaction (KIP-447).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct GroupMetadata {
-    pub(crate) group_id: String,
-    /// -1 if not a member.
-    pub(crate) generation: i32,
-    /// Empty if not a member.
-    pub(crate) member_id: String,
-    pub(crate) instance_id: Option<String>,
 }
 
 /// What [`Group::event`] reports.
@@ -421,6 +411,7 @@ impl Group {
         (!member_id.is_empty()).then_some(member_id)
     }
 
+    #[cfg(test)]
     /// What is ours, in order; what is being given up counts until that is answered.
     pub(crate) fn owned(&self) -> &[TopicPartition] {
         self.shared.talk.owned()
@@ -431,10 +422,10 @@ impl Group {
         let (generation, member_id) = self.membership.identity();
         GroupMetadata {
             group_id: self.shared.settings.group_id.clone(),
-            generation,
+            generation_id: generation,
             // An id without a generation is no member yet.
             member_id: if generation >= 0 { member_id.to_owned() } else { String::new() },
-            instance_id: self.shared.settings.instance_id.clone(),
+            group_instance_id: self.shared.settings.instance_id.clone(),
         }
     }
 }

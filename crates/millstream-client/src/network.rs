@@ -448,11 +448,6 @@ impl Network {
         }
     }
 
-    /// Requests that are out to `node`.
-    pub(crate) fn in_flight(&self, node: NodeId) -> usize {
-        self.connection(node).map_or(0, Connection::in_flight)
-    }
-
     /// Sends nothing to `node` for that long (`throttle_time_ms`, KIP-219).
     pub(crate) fn throttle(&mut self, node: NodeId, throttle_time_ms: i32, now: Now) {
         if let (Ok(ms @ 1..), Some(connection)) =

@@ -18,7 +18,7 @@ use kafka_protocol::messages::{
     FindCoordinatorResponse, MetadataRequest, MetadataResponse, RequestHeader, ResponseHeader,
     find_coordinator_response,
 };
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use kafka_protocol::protocol::{Decodable, Encodable, Request, StrBytes};
 use millstream_types::{Clock, ManualClock};
 
 use crate::admin::Await;

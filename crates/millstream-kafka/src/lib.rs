@@ -21,6 +21,7 @@
 //! target `millstream::kafka`, on the thread that polls.
 
 mod admin;
+mod clients;
 pub mod config;
 mod consumer;
 mod error;
@@ -37,6 +38,7 @@ pub use admin::{
     Admin, Broker, Cluster, ConfigEntries, ConfigEntry, GroupDescription, GroupListing,
     GroupMember, NewTopic, OffsetSpec, PartitionDescription, TOPIC_NAME_MAX, TopicDescription,
 };
+pub use clients::{CLIENT, Clients};
 pub use config::{
     Assignor, ClientConfig, ConsumerSettings, OAuthToken, OffsetReset, Properties, TokenSource,
     admin_properties, consumer_properties, is_secret, producer_properties,

@@ -151,10 +151,6 @@ impl ConsumerCore {
         self.subscribed = false;
     }
 
-    pub(super) fn is_subscribed(&self) -> bool {
-        self.subscribed
-    }
-
     /// Takes the partitions of a rebalance over.
     pub(super) fn ack_assigned(
         &mut self,

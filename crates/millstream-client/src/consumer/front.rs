@@ -14,6 +14,7 @@ use crate::auth::{self, OAuthToken};
 use crate::base::Machine;
 use crate::driver::{self, Driven, Signal, SystemRandom, Wake};
 use crate::error::{Error, KafkaError};
+use crate::producer::GroupMetadata;
 use crate::random::Random;
 use crate::settings::{ConnectionSettings, ConsumerSettings};
 use crate::time::Now;
@@ -592,6 +593,18 @@ impl Consumer {
     pub fn member_id(&self) -> Option<String> {
         let core = self.driven.lock();
         core.group.as_ref().and_then(|group| group.member_id().map(str::to_owned))
+    }
+
+    /// The place in the group, for a producer that commits offsets with its transaction (KIP-447).
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] without a group.
+    pub fn group_metadata(&self) -> Result<GroupMetadata, Error> {
+        let core = self.driven.lock();
+        let group = core.group.as_ref();
+        group
+            .map(crate::group::Group::metadata_for_transactions)
+            .ok_or(Error::Misuse("a consumer without a group.id has no place in a group"))
     }
 
     /// Asks any broker for a sign of life; `BrokersUp` follows if one answers and `BrokersDown` was

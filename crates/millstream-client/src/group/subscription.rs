@@ -67,6 +67,7 @@ impl Subscription {
         topics
     }
 
+    #[cfg(test)]
     /// Whether a topic of this name would be meant.
     pub(super) fn covers(&self, topic: &str) -> bool {
         self.topics.contains(topic) || self.matches(topic)

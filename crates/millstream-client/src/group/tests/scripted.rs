@@ -105,7 +105,7 @@ fn offsets_are_kept_for_who_assigns_by_hand() {
             },
         ];
         assert_eq!(world.program(index).log, expected);
-        assert_eq!(world.program(index).group.metadata_for_transactions().generation, -1);
+        assert_eq!(world.program(index).group.metadata_for_transactions().generation_id, -1);
         // Nothing to leave.
         let now = world.clock();
         world.program(index).group.close(now);
