@@ -111,7 +111,7 @@ pub(crate) fn authenticator_with(
 /// [`Error::Kafka`] if the token cannot be used.
 pub(crate) fn set_token(network: &mut Network, token: OAuthToken, now: Now) -> Result<(), Error> {
     network.set_token(token, now).map_err(|text| {
-        Error::kafka("set the OAuth token", KafkaError::with(code::AUTHENTICATION, Some(&text)))
+        Error::kafka("set the OAuth token", KafkaError::with(code::INVALID_ARGUMENT, Some(&text)))
     })
 }
 

@@ -120,6 +120,14 @@ impl ApplicationBuilder {
         self
     }
 
+    /// The Kafka client underneath: `librdkafka`, or `millstream`, our own. Default: the environment
+    /// variable `MILLSTREAM_CLIENT`, else librdkafka. Another name is refused when a client is made.
+    #[must_use]
+    pub fn client(self, name: &str) -> Self {
+        self.consumer_setting(millstream_kafka::CLIENT, name)
+            .producer_setting(millstream_kafka::CLIENT, name)
+    }
+
     /// The application. Finds or starts the embedded broker, if that is to be used; in the
     /// process that was started to be that broker, this does not return.
     ///

@@ -41,6 +41,8 @@ impl ReportingProducer {
     /// [`Error::Config`] if a setting is refused.
     pub fn new(config: &ClientConfig) -> Result<Self, Error> {
         let mut properties = config.properties.clone();
+        // Whatever else the program uses: reports one by one come from librdkafka only.
+        properties.remove(crate::CLIENT);
         properties.set("delivery.report.only.error", "false");
         let conf = Conf::new(&properties, sys::RD_KAFKA_EVENT_DR)?;
         let zero_timestamp = Arc::new(AtomicBool::new(false));
