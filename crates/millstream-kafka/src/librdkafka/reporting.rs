@@ -11,15 +11,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use millstream_types::{HeadersView, Offset, Timestamp};
-
 use super::client::{Common, CommonEvent, Conf, Event, Instance, Queue};
 use super::delivery::{STAND_IN, write_zero_timestamp};
 use super::errors::{c_string, check, kafka_error};
 use super::list::millis;
 use super::producer::{native_headers, raw};
 use super::sys::{self, Message, rd_kafka_vtype_t as vtype};
-use crate::{ClientConfig, DeliveryReport, Error, ProduceError, ReportedRecord};
+use crate::{
+    ClientConfig, DeliveryReport, Error, KafkaError, Partition, ProduceError, ReportedRecord,
+};
 
 /// Writes records and reports each. Used from one thread at a time.
 pub struct ReportingProducer {
