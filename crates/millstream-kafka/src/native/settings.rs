@@ -14,13 +14,20 @@ pub(super) fn of_admin(properties: &Properties) -> Result<ConnectionSettings, Er
 pub(super) fn of_consumer(
     properties: &Properties,
 ) -> Result<(ConnectionSettings, ConsumerSettings), Error> {
-    read(own::consumer(properties.iter()))
+    read(own::consumer(of_users(properties)))
 }
 
 pub(super) fn of_producer(
     properties: &Properties,
 ) -> Result<(ConnectionSettings, ProducerSettings), Error> {
-    read(own::producer(properties.iter()))
+    read(own::producer(of_users(properties)))
+}
+
+/// The settings without those that `config` adds for librdkafka's sake alone: a warning that they do
+/// nothing would be about nothing that a user wrote.
+fn of_users(properties: &Properties) -> impl Iterator<Item = (&str, &str)> {
+    let for_librdkafka = ["fetch.queue.backoff.ms", "delivery.report.only.error"];
+    properties.iter().filter(move |(name, _)| !for_librdkafka.contains(name))
 }
 
 fn read<T>(done: Result<own::Read<T>, SettingError>) -> Result<(ConnectionSettings, T), Error> {
