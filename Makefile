@@ -29,6 +29,12 @@ WITH_NATIVE := . $(NATIVE_ENV) &&
 # Directories count too: a deleted file changes the time of its folder. The Python layer is not here, for it is
 # installed as a link into the clone.
 RUST_SOURCES := $(shell find crates -name target -prune -o \( -name '*.rs' -o -name '*.tsv' -o -name Cargo.toml -o -type d \) -print)
+# Cargo knows a package of the workspace by its path inside the clone, and what is new by the times of files. Two clones
+# with different sources would take each other's builds, so what another clone has built of ours is forgotten.
+FORGET_OTHER_CLONES = built_by="$(CARGO_TARGET_DIR)/last-clone"; \
+  if [ "$$(cat "$$built_by" 2>/dev/null || true)" != "$(CURDIR)" ]; then \
+    rm -rf "$(CARGO_TARGET_DIR)"/*/.fingerprint/{millstream,xtask}*; \
+    mkdir -p "$(CARGO_TARGET_DIR)" && echo "$(CURDIR)" > "$$built_by"; fi
 MODULE := $(wildcard python/millstream/_millstream*.so)
 
 .PHONY: help
@@ -100,6 +106,7 @@ $(STAMPS)/test-tools: tools/requirements/test.txt $(STAMPS)/venv
 native: $(STAMPS)/venv
 	@command -v cargo >/dev/null || { echo 'make: there is no `cargo` here; Rust comes with rustup or your system' >&2; exit 1; }
 	@$(VENV)/bin/python tools/native/prepare.py --env-file $(NATIVE_ENV)
+	@$(FORGET_OTHER_CLONES)
 $(NATIVE_ENV): native ;
 
 $(STAMPS)/built: $(STAMPS)/build-tools $(NATIVE_ENV) $(RUST_SOURCES) Cargo.toml Cargo.lock pyproject.toml rust-toolchain.toml .cargo/config.toml $(if $(MODULE),,module-is-missing)

@@ -41,8 +41,10 @@ class Suite:
     command: list
     fast: list | None = None
     """The command of `--fast`; None: not part of it."""
+    client: str = ""
+    """Runs the client's tests with this client."""
     on_embedded: bool = False
-    """Runs the client's tests against an embedded broker of its own."""
+    """Runs them against an embedded broker of its own."""
 
 
 @dataclasses.dataclass
@@ -66,9 +68,12 @@ def suites():
     quick = ["-m", "not slow and not kafka"]
     # Cargo hides what a test that passed has printed, and with it that it was skipped.
     yield Suite("rust", [*cargo_test(), "--", "--show-output"], [*cargo_test(), "--lib", "--bins"])
-    # The embedded broker has no TLS; both groups of tests have run in the suite before, on a real Kafka.
+    # One suite of tests, each client on each broker. Ours on a real Kafka has run in the suite before. The embedded
+    # broker of these has no TLS and is not taken down.
     others = ["--skip", "secure::", "--skip", "outage::"]
-    yield Suite("client-embedded", ["--show-output", *others], on_embedded=True)
+    yield Suite("client-embedded", ["--show-output", *others], client="millstream", on_embedded=True)
+    yield Suite("librdkafka-embedded", ["--show-output", *others], client="librdkafka", on_embedded=True)
+    yield Suite("librdkafka-kafka", ["--show-output"], client="librdkafka")
     yield Suite("python", [*pytest, "tests/python"], [*pytest, *quick, "tests/python"])
     yield Suite("lint", [sys.executable, "tools/lint.py"])
     yield Suite("docstrings", [*pytest, "--doctest-modules", "python/millstream"])
@@ -318,8 +323,8 @@ def main():
             command = suite.fast if options.fast else suite.command
             if not command or (options.suites and suite.name not in options.suites):
                 continue
-            if suite.on_embedded:
-                outcomes.append(run_on_embedded(suite, clean, deadline))
+            if suite.client:
+                outcomes.append(run_client_tests(suite, clean, variables, deadline))
             else:
                 outcomes.append(run(suite, command, clean | variables, deadline))
 
@@ -337,12 +342,16 @@ def main():
     sys.exit(1 if failed else 0)
 
 
-def run_on_embedded(suite, environment, deadline):
+def run_client_tests(suite, environment, variables, deadline):
     program = client_tests()
     if not program:
         return Outcome(suite.name, problem="its tests could not be built")
+    command = [program, *suite.command]
+    environment = environment | {"MILLSTREAM_TEST_CLIENT": suite.client}
+    if not suite.on_embedded:
+        return run(suite, command, environment | variables, deadline)
     with embedded_broker() as address:
-        return run(suite, [program, *suite.command], environment | {"MILLSTREAM_TEST_BROKERS": address}, deadline)
+        return run(suite, command, environment | {"MILLSTREAM_TEST_BROKERS": address}, deadline)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from millstream.state.rocksdb.options import RocksDBOptions
 __all__ = ("ApplicationConfig", "ProcessingGuarantee", "StateRecoveryOffsetReset")
 
 ProcessingGuarantee = Literal["at-least-once", "exactly-once"]
+ClientName = Literal["librdkafka", "millstream"]
 StateRecoveryOffsetReset = Literal["earliest", "latest", "match"]
 
 # librdkafka's default.

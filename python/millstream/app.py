@@ -13,6 +13,7 @@ from typing import Any, Literal, NoReturn
 from millstream import _embedded
 from millstream._application_config import (
     ApplicationConfig,
+    ClientName,
     ProcessingGuarantee,
     StateRecoveryOffsetReset,
 )
@@ -97,6 +98,8 @@ class Application:
         data_dir: directory of the embedded broker. Default: the environment variable `MILLSTREAM_DATA_DIR`, else
             `.millstream`.
         workers: number of worker threads; only 1 is supported yet.
+        client: the Kafka client underneath: `"librdkafka"`, or `"millstream"`, our own. Default: the environment
+            variable `MILLSTREAM_CLIENT`, else `"librdkafka"`.
 
     Raises:
         ValueError: a setting has a value that it cannot have, or no broker is named under Kubernetes.
@@ -149,12 +152,16 @@ class Application:
         broker_availability_timeout: float = 120.0,
         data_dir: str | Path | None = None,
         workers: int = 1,
+        client: ClientName | None = None,
     ) -> None:
         configure_logging(loglevel)
         if broker_availability_timeout < 0:
             raise ValueError(f"broker_availability_timeout must not be negative, got {broker_availability_timeout}")
         if workers != 1:
             raise NotSupportedYet(f"workers={workers}", "start the program several times; its processes share the work")
+        if client not in (None, "librdkafka", "millstream"):
+            raise ValueError(f'client must be "librdkafka" or "millstream", got {client!r}')
+        chosen = {} if client is None else {"millstream.client": client}
         environment = Environment.read()
         connection, embedded_dir = self._connection(
             broker_address, quix_sdk_token, quix_config_builder, data_dir, environment
@@ -168,8 +175,8 @@ class Application:
             auto_offset_reset=auto_offset_reset,
             commit_interval=commit_interval,
             commit_every=commit_every,
-            producer_extra_config={**_PRODUCER_DEFAULTS, **(producer_extra_config or {})},
-            consumer_extra_config={**_CONSUMER_DEFAULTS, **(consumer_extra_config or {})},
+            producer_extra_config={**_PRODUCER_DEFAULTS, **(producer_extra_config or {}), **chosen},
+            consumer_extra_config={**_CONSUMER_DEFAULTS, **(consumer_extra_config or {}), **chosen},
             processing_guarantee=processing_guarantee,
             consumer_poll_timeout=consumer_poll_timeout,
             producer_poll_timeout=producer_poll_timeout,
@@ -240,7 +247,7 @@ class Application:
 
     def _admin_settings(self) -> dict[str, Any]:
         # Settings that only a producer has would make the admin client complain.
-        kept = ("client.", "socket.", "broker.", "security.", "sasl.", "ssl.", "metadata.", "debug")
+        kept = ("client.", "millstream.", "socket.", "broker.", "security.", "sasl.", "ssl.", "metadata.", "debug")
         return {
             name: value for name, value in self._config.producer_extra_config.items() if name.startswith(kept)
         }

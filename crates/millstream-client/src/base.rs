@@ -9,7 +9,7 @@ use kafka_protocol::messages::ApiVersionsRequest;
 use crate::auth::Authenticator;
 use crate::coordinators::{CoordinatorKey, Coordinators};
 use crate::metadata::Metadata;
-use crate::network::{Action, Completion, Health, Input, Network, NodeId};
+use crate::network::{Action, Completion, Health, Input, Line, Network, NodeId};
 use crate::random::Random;
 use crate::settings::ConnectionSettings;
 use crate::tag::Tag;
@@ -100,10 +100,27 @@ impl Base {
         }
     }
 
-    /// The coordinator of a group or transactional id, if it is known and ready.
-    pub(crate) fn coordinator(&mut self, key: &CoordinatorKey, now: Now) -> Option<NodeId> {
+    /// The coordinator of a group or transactional id, if it is known and ready on that line.
+    pub(crate) fn coordinator(
+        &mut self,
+        key: &CoordinatorKey,
+        line: Line,
+        now: Now,
+    ) -> Option<NodeId> {
         let node = self.coordinators.node(key, &self.settings)?;
-        self.net.ready(node, now).then_some(node)
+        let node = self.net.line(node, line);
+        self.reach(key, node, now)
+    }
+
+    fn reach(&mut self, key: &CoordinatorKey, node: NodeId, now: Now) -> Option<NodeId> {
+        if self.net.ready(node, now) {
+            return Some(node);
+        }
+        // Nothing that is out would tell that it is gone.
+        if self.net.is_unreachable(node, now) {
+            self.coordinators.forget(key);
+        }
+        None
     }
 
     /// Asks any broker for a sign of life.

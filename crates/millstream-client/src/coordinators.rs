@@ -40,6 +40,8 @@ struct Entry {
     asking: bool,
     ask_at: Duration,
     backoff: Backoff,
+    /// How soon it is looked for again that was found.
+    pause: Duration,
     /// An error that no waiting mends, such as a missing right.
     refused: Option<KafkaError>,
 }
@@ -68,6 +70,7 @@ impl Coordinators {
                         asking: false,
                         ask_at: Duration::ZERO,
                         backoff: Backoff::new(settings.retry_backoff, settings.retry_backoff_max),
+                        pause: settings.retry_backoff,
                         refused: None,
                     },
                 );
@@ -80,6 +83,13 @@ impl Coordinators {
     pub(crate) fn forget(&mut self, key: &CoordinatorKey) {
         if let Some(entry) = self.entries.get_mut(key) {
             entry.node = None;
+        }
+    }
+
+    /// Nobody needs it any more: one that was not found yet is not looked for further.
+    pub(crate) fn stop_looking(&mut self, key: &CoordinatorKey) {
+        if self.entries.get(key).is_some_and(|entry| entry.node.is_none()) {
+            self.entries.remove(key);
         }
     }
 
@@ -147,6 +157,7 @@ impl Coordinators {
                 network.learn_node(node, &host, port);
                 entry.node = Some(node);
                 entry.backoff.succeeded();
+                entry.ask_at = now.after(entry.pause);
             }
             Err(error) => {
                 entry.ask_at = now.after(entry.backoff.failed(network.random()));

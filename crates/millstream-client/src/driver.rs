@@ -4,11 +4,15 @@
 //! each holds for microseconds: the thread while it takes what has arrived, the front end while it
 //! takes what is ready. Bytes are read and written, batches packed and unpacked, outside of it.
 
+mod connection;
 mod names;
+#[cfg(test)]
+mod script;
 mod signal;
 mod sockets;
 mod stream;
 mod system;
+mod tls;
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,9 +22,11 @@ use millstream_types::{Clock, SystemClock};
 
 pub use signal::{Signal, Wake};
 pub use system::SystemRandom;
+pub(crate) use system::system_nonce;
 
 use crate::base::Machine;
-use crate::settings::ConnectionSettings;
+use crate::error::{KafkaError, code};
+use crate::settings::{ConnectionSettings, SettingError};
 use crate::time::Now;
 
 /// A machine that something drives, and the way to reach both. Dropping it ends the thread.
@@ -34,7 +40,9 @@ impl<M: Machine + 'static> Driven<M> {
     /// Runs `machine` on a thread of that name, on real sockets, by the system's clock.
     ///
     /// # Errors
-    /// What the operating system says if it has no thread or no descriptor to give.
+    /// What the operating system says if it has no thread or no descriptor to give; a
+    /// [`SettingError`] if the files of TLS are not what they should
+    /// be. [`start_error`] makes an error for the user of both.
     pub(crate) fn start(machine: M, settings: &ConnectionSettings, name: &str) -> io::Result<Self> {
         let machine = Arc::new(Mutex::new(machine));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -81,6 +89,17 @@ impl<M> Drop for Driven<M> {
             // A panic of the thread was printed when it happened.
             let _ = thread.join();
         }
+    }
+}
+
+/// What [`Driven::start`] says, for the user: a setting that cannot be, or the system's refusal.
+pub(crate) fn start_error(error: io::Error) -> crate::Error {
+    match error.downcast::<SettingError>() {
+        Ok(error) => error.into(),
+        Err(error) => crate::Error::kafka(
+            "start the client's thread",
+            KafkaError::with(code::STATE, Some(&error.to_string())),
+        ),
     }
 }
 

@@ -31,10 +31,13 @@ pub mod producer;
 mod random;
 pub mod settings;
 mod tag;
+#[cfg(test)]
+mod testing;
 mod time;
 mod watcher;
 mod wire;
 
+pub use auth::OAuthToken;
 pub use base::Machine;
 pub use error::{Error, KafkaError, Remedy, code};
 pub use network::{Action, ConnectionId, Input};

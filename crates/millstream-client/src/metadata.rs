@@ -153,11 +153,6 @@ impl Metadata {
         self.errors.get(topic)
     }
 
-    /// Everything that was said against wanted topics.
-    pub(crate) fn errors(&self) -> impl Iterator<Item = (&Arc<str>, &KafkaError)> {
-        self.errors.iter()
-    }
-
     pub(crate) fn name_of(&self, id: &Uuid) -> Option<&Arc<str>> {
         self.names_by_id.get(id)
     }
@@ -175,10 +170,6 @@ impl Metadata {
 
     pub(crate) fn brokers(&self) -> &[BrokerInfo] {
         &self.brokers
-    }
-
-    pub(crate) fn cluster_id(&self) -> Option<&str> {
-        self.cluster_id.as_deref()
     }
 
     pub(crate) fn controller(&self) -> Option<NodeId> {

@@ -23,7 +23,7 @@ use bytes::Bytes;
 use kafka_protocol::protocol::{Request, StrBytes};
 
 use self::connection::{Arrived, Broken, Connection};
-use crate::auth::{Authenticator, NotYet};
+use crate::auth::{Authenticator, NotYet, OAuthToken};
 use crate::random::{Backoff, Random};
 use crate::settings::ConnectionSettings;
 use crate::tag::Tag;
@@ -32,6 +32,22 @@ use crate::wire::{Body, Malformed};
 
 /// A broker's id; those that are known by their address only (`bootstrap.servers`) are negative.
 pub(crate) type NodeId = i32;
+
+/// From here on ids name further connections to brokers: the line, then the broker's id in the
+/// bits below. A broker whose own id does not fit has one connection for all.
+const LINE_BITS: u32 = 28;
+const LINES: NodeId = 1 << LINE_BITS;
+
+/// What a further connection to a broker is for. Brokers answer the requests of one connection in
+/// their order, so what may be held back must not stand before what may not wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Line {
+    /// What is for a coordinator: it must not wait behind a fetch.
+    Coordinator = 1,
+    /// What is for a coordinator while it holds a JoinGroup back on the first line, until all
+    /// members have joined.
+    Aside = 2,
+}
 
 /// Names a connection for the driver. Never used twice by one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -123,6 +139,12 @@ pub(crate) enum Health {
     Down(Failure),
 }
 
+impl Line {
+    fn of(self, node: NodeId) -> NodeId {
+        (self as NodeId) << LINE_BITS | node
+    }
+}
+
 struct Node {
     host: Arc<str>,
     port: u16,
@@ -198,7 +220,7 @@ impl Network {
             .nodes
             .iter()
             .filter(|(id, node)| {
-                **id >= 0
+                (0..LINES).contains(*id)
                     && !brokers.iter().any(|(other, host, port)| {
                         other == *id && **host == *node.host && *port == node.port
                     })
@@ -233,6 +255,11 @@ impl Network {
             self.end(connection, Some(moved), Now::default());
         }
         self.nodes.remove(&id);
+        if (0..LINES).contains(&id) {
+            for line in [Line::Coordinator, Line::Aside] {
+                self.drop_node(line.of(id));
+            }
+        }
     }
 
     /// Adds or moves one broker (new leaders named in error responses, KIP-951).
@@ -244,6 +271,32 @@ impl Network {
                 self.add_node(id, host, port);
             }
         }
+    }
+
+    /// A further connection to a broker; opened when it is first asked for.
+    pub(crate) fn line(&mut self, node: NodeId, line: Line) -> NodeId {
+        let Some(known) = self.nodes.get(&node).filter(|_| (0..LINES).contains(&node)) else {
+            return node;
+        };
+        let (host, port) = (known.host.clone(), known.port);
+        let id = line.of(node);
+        if !self.nodes.contains_key(&id) {
+            self.add_node(id, &host, port);
+        }
+        id
+    }
+
+    /// The broker behind a connection, which may be a further [`line`](Self::line) to it.
+    pub(crate) fn broker_of(node: NodeId) -> NodeId {
+        if node >= LINES { node & (LINES - 1) } else { node }
+    }
+
+    /// Whether `node` is gone, or the last attempt to connect has failed and the next may not be
+    /// made yet.
+    pub(crate) fn is_unreachable(&self, node: NodeId, now: Now) -> bool {
+        self.nodes
+            .get(&node)
+            .is_none_or(|node| node.connection.is_none() && node.retry_at > now.mono)
     }
 
     /// Whether a request can be sent to `node` now. If there is no connection, opens one, unless
@@ -296,7 +349,7 @@ impl Network {
         let ready = self
             .connections
             .values()
-            .filter(|connection| connection.is_ready(now))
+            .filter(|connection| connection.node < LINES && connection.is_ready(now))
             .min_by_key(|connection| (connection.node < 0, connection.in_flight()));
         if let Some(connection) = ready {
             return Some(connection.node);
@@ -304,6 +357,7 @@ impl Network {
         if self
             .connections
             .values()
+            .filter(|connection| connection.node < LINES)
             .any(|connection| connection.in_flight() > 0 || connection.deadline().is_some())
         {
             return None;
@@ -312,7 +366,10 @@ impl Network {
             nodes
                 .iter()
                 .filter(|(id, node)| {
-                    (**id >= 0) == known && node.connection.is_none() && node.retry_at <= now.mono
+                    **id < LINES
+                        && (**id >= 0) == known
+                        && node.connection.is_none()
+                        && node.retry_at <= now.mono
                 })
                 .map(|(id, _)| *id)
                 .collect::<Vec<_>>()
@@ -391,11 +448,6 @@ impl Network {
         }
     }
 
-    /// Requests that are out to `node`.
-    pub(crate) fn in_flight(&self, node: NodeId) -> usize {
-        self.connection(node).map_or(0, Connection::in_flight)
-    }
-
     /// Sends nothing to `node` for that long (`throttle_time_ms`, KIP-219).
     pub(crate) fn throttle(&mut self, node: NodeId, throttle_time_ms: i32, now: Now) {
         if let (Ok(ms @ 1..), Some(connection)) =
@@ -418,14 +470,36 @@ impl Network {
         self.completions.pop_front()
     }
 
-    /// Whether a token is wanted that was not there (once per want).
+    /// Whether a token is wanted, without taking notice.
+    pub(crate) fn is_token_needed(&self) -> bool {
+        self.token_needed
+    }
+
+    /// Whether a token is wanted (once per want): there is none, or four fifths of its life are
+    /// over. [`set_token`](Self::set_token) hands it in.
     pub(crate) fn take_token_needed(&mut self) -> bool {
         std::mem::take(&mut self.token_needed)
     }
 
-    /// Who makes the SASL exchanges, to hand a new token to.
-    pub(crate) fn authenticator(&mut self) -> Option<&mut (dyn Authenticator + 'static)> {
-        self.authenticator.as_deref_mut()
+    /// Hands a token in, for the connections from here on. Brokers that could not be reached for
+    /// want of one are tried again at once.
+    ///
+    /// # Errors
+    /// Text for the user, if the mechanism has no tokens or this one cannot be used.
+    pub(crate) fn set_token(&mut self, token: OAuthToken, now: Now) -> Result<(), String> {
+        let Some(authenticator) = &mut self.authenticator else {
+            return Err("security.protocol asks for no SASL, so there is no use for a token".into());
+        };
+        authenticator.set_token(token, now)?;
+        self.token_needed = false;
+        for node in self.nodes.values_mut() {
+            if matches!(node.failure, Some(Failure::Authentication(_))) {
+                node.retry_at = now.mono;
+                node.failure = None;
+                node.backoff.succeeded();
+            }
+        }
+        Ok(())
     }
 
     /// What is known about the brokers being reachable.
@@ -433,7 +507,8 @@ impl Network {
         if self.connections.values().any(|connection| connection.is_ready(now)) {
             return Health::Up;
         }
-        let mut failures = self.nodes.values().map(|node| &node.failure);
+        let first = self.nodes.iter().filter(|(id, _)| **id < LINES);
+        let mut failures = first.map(|(_, node)| &node.failure);
         match failures.clone().all(Option::is_some) {
             true => failures.find_map(Clone::clone).map_or(Health::Unknown, Health::Down),
             false => Health::Unknown,
@@ -512,7 +587,7 @@ impl Network {
                 return;
             }
             Err(NotYet::TokenNeeded) => {
-                self.token_needed = true;
+                self.token_needed |= authenticator.take_token_wanted(now);
                 Failure::Authentication("there is no valid OAuth token yet".into())
             }
             Err(NotYet::Refused(text)) => Failure::Authentication(text),
@@ -548,8 +623,12 @@ impl Network {
         }));
     }
 
-    /// Lets time pass: gives up what has waited too long, renews sessions, closes what is idle.
+    /// Lets time pass: gives up what has waited too long, renews sessions, closes what is idle,
+    /// wants the next token.
     pub(crate) fn tick(&mut self, now: Now) {
+        if let Some(authenticator) = &mut self.authenticator {
+            self.token_needed |= authenticator.take_token_wanted(now);
+        }
         let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
         for id in ids {
             let Some(connection) = self.connections.get(&id) else { continue };
@@ -577,7 +656,9 @@ impl Network {
             .values()
             .filter(|node| node.connection.is_none() && node.retry_at > now.mono)
             .map(|node| Some(node.retry_at));
-        connections.chain(retries).fold(None, earlier)
+        let token =
+            self.authenticator.as_ref().map(|authenticator| authenticator.token_wanted_at(now));
+        connections.chain(retries).chain(token).fold(None, earlier)
     }
 }
 

@@ -1,16 +1,21 @@
-//! What a client is made from, typed. How librdkafka's names become these structures is in
-//! [`names`].
+//! What a client is made from, typed, and how librdkafka's names become these structures:
+//! [`consumer`], [`producer`], [`admin`]. [`SETTINGS`] lists the names.
 
 mod names;
+mod read;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::fmt;
 use std::time::Duration;
 
-pub use names::{SETTINGS, Setting, SettingError, Support};
+pub use names::{ClientKind, Kind, SETTINGS, Scope, Setting, SettingError, Support};
+pub use read::{Read, admin, consumer, producer};
+pub use values::SettingWarning;
 
 use millstream_protocol::Compression;
+use zeroize::Zeroize;
 
 /// `security.protocol`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,9 +41,19 @@ impl SecurityProtocol {
     pub fn has_sasl(self) -> bool {
         matches!(self, Self::SaslPlaintext | Self::SaslSsl)
     }
+
+    /// The value of `security.protocol`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plaintext => "plaintext",
+            Self::Ssl => "ssl",
+            Self::SaslPlaintext => "sasl_plaintext",
+            Self::SaslSsl => "sasl_ssl",
+        }
+    }
 }
 
-/// A text that is never printed.
+/// A text that is never printed, and overwritten when it is dropped.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -51,6 +66,12 @@ impl Secret {
     /// The text itself.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 
@@ -150,14 +171,16 @@ pub struct ConnectionSettings {
     pub retry_backoff: Duration,
     /// `retry.backoff.max.ms`. Default 1 s.
     pub retry_backoff_max: Duration,
-    /// `connections.max.idle.ms`. Default: never.
+    /// `connections.max.idle.ms`. Default: never; by names 230 s if a bootstrap address is of
+    /// Azure.
     pub max_idle: Option<Duration>,
     /// `metadata.max.age.ms`, or `topic.metadata.refresh.interval.ms` if that is lower. Default
     /// 5 minutes.
     pub metadata_max_age: Duration,
     /// `receive.message.max.bytes`. Default 100,000,000.
     pub receive_max: usize,
-    /// `allow.auto.create.topics`. Default false.
+    /// `allow.auto.create.topics`. Default false; of a producer that is made by names
+    /// ([`producer`]) true, as in librdkafka.
     pub allow_auto_create_topics: bool,
     /// `broker.address.family`. Default both.
     pub address_family: AddressFamily,
@@ -165,6 +188,10 @@ pub struct ConnectionSettings {
     pub no_delay: bool,
     /// `socket.keepalive.enable`. Default false.
     pub keep_alive: bool,
+    /// `socket.send.buffer.bytes`; `None` (0): the system's.
+    pub send_buffer: Option<usize>,
+    /// `socket.receive.buffer.bytes`; `None` (0): the system's.
+    pub receive_buffer: Option<usize>,
     /// `statistics.interval.ms`. Default: none.
     pub statistics_interval: Option<Duration>,
 }
@@ -191,6 +218,8 @@ impl Default for ConnectionSettings {
             address_family: AddressFamily::Any,
             no_delay: true,
             keep_alive: false,
+            send_buffer: None,
+            receive_buffer: None,
             statistics_interval: None,
         }
     }
@@ -233,6 +262,13 @@ pub enum Assignor {
     CoPartitioned,
 }
 
+impl Assignor {
+    /// Whether only the partitions that move are taken away (KIP-429).
+    pub fn is_cooperative(self) -> bool {
+        matches!(self, Self::CooperativeSticky | Self::CoPartitioned)
+    }
+}
+
 /// What a group member has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupSettings {
@@ -252,7 +288,8 @@ pub struct GroupSettings {
     pub broker_assigns: bool,
     /// `group.remote.assignor`.
     pub remote_assignor: Option<String>,
-    /// `auto.commit.interval.ms`, if `enable.auto.commit`.
+    /// `auto.commit.interval.ms` (by names 5 s; 0: `None`), if `enable.auto.commit` and
+    /// `enable.auto.offset.store`.
     pub auto_commit_interval: Option<Duration>,
 }
 
@@ -269,7 +306,8 @@ pub struct ConsumerSettings {
     pub fetch_wait: Duration,
     /// `fetch.min.bytes`. Default 1.
     pub fetch_min_bytes: i32,
-    /// `fetch.max.bytes`. Default 50 MiB.
+    /// `fetch.max.bytes`. Default 50 MiB; by names at most `queued_max_bytes` and at least
+    /// `message.max.bytes`, unless it is given.
     pub fetch_max_bytes: i32,
     /// `max.partition.fetch.bytes`. Default 1 MiB.
     pub partition_fetch_bytes: i32,
@@ -333,7 +371,7 @@ pub enum Partitioner {
 /// What a producer has beside its connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProducerSettings {
-    /// `enable.idempotence`. Default true.
+    /// `enable.idempotence`. Default true (librdkafka: false).
     pub idempotent: bool,
     /// `transactional.id`.
     pub transactional_id: Option<String>,
@@ -344,7 +382,7 @@ pub struct ProducerSettings {
     /// `request.timeout.ms`: how long the broker may wait for its replicas. Default 30 s.
     pub request_timeout: Duration,
     /// `message.timeout.ms`, `delivery.timeout.ms`: how long a record may take in all. Default
-    /// 5 min. `None` (0): for ever.
+    /// 5 min, with a transactional id by names `transaction.timeout.ms`. `None` (0): for ever.
     pub delivery_timeout: Option<Duration>,
     /// `linger.ms`. Default 5 ms.
     pub linger: Duration,
@@ -356,19 +394,20 @@ pub struct ProducerSettings {
     pub message_max_bytes: usize,
     /// `queue.buffering.max.kbytes`: most bytes that wait. Default 1 GiB.
     pub queue_max_bytes: usize,
-    /// `queue.buffering.max.messages`: most records that wait. Default 100,000.
+    /// `queue.buffering.max.messages` (0: no limit): most records that wait. Default 100,000.
     pub queue_max_records: usize,
     /// `compression.type`. Default none.
     pub compression: Compression,
-    /// `compression.level`; `None`: the codec's own.
+    /// `compression.level`, for [`Compression::pack_at`]; `None` (-1): the codec's own.
     pub compression_level: Option<i32>,
-    /// `max.in.flight.requests.per.connection`; at most 5 with idempotence. Default 5.
+    /// `max.in.flight.requests.per.connection`; at most 5 with idempotence. Default 5 (librdkafka
+    /// without idempotence: 1,000,000).
     pub in_flight_max: usize,
     /// `retries`. Default: until the delivery time-out.
     pub retries: u32,
     /// `partitioner`. Default `murmur2_random` (librdkafka: `consistent_random`).
     pub partitioner: Partitioner,
-    /// `sticky.partitioning.linger.ms`. Default 10 ms.
+    /// `sticky.partitioning.linger.ms`. Default twice `linger`.
     pub sticky_linger: Duration,
 }
 

@@ -1,6 +1,6 @@
 //! Frames: a request as bytes, and a response's bytes until someone who knows its type decodes it.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 
@@ -79,34 +79,6 @@ impl Body {
         let header_version = R::Response::header_version(self.version);
         ResponseHeader::decode(&mut self.frame, header_version).map_err(failed)?;
         R::Response::decode(&mut self.frame, self.version).map_err(failed)
-    }
-}
-
-/// Takes the frames out of a stream of bytes as they become whole. For drivers that do not read
-/// frame by frame themselves.
-#[derive(Debug, Default)]
-pub(crate) struct FrameReader {
-    buffer: BytesMut,
-}
-
-impl FrameReader {
-    /// Appends what arrived.
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
-        self.buffer.extend_from_slice(bytes);
-    }
-
-    /// The next whole frame, without its length.
-    ///
-    /// # Errors
-    /// [`Malformed`] for a length that is negative or above `max`.
-    pub(crate) fn next(&mut self, max: usize) -> Result<Option<Bytes>, Malformed> {
-        let Some(length) = self.buffer.get(..4) else { return Ok(None) };
-        let length = frame_length(length.try_into().expect("four bytes"), max)?;
-        if self.buffer.len() < 4 + length {
-            return Ok(None);
-        }
-        self.buffer.advance(4);
-        Ok(Some(self.buffer.split_to(length).freeze()))
     }
 }
 

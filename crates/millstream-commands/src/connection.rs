@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::Args;
 use millstream_broker::{embedded, ensure_running};
 use millstream_kafka::{
-    Admin, ClientConfig, ClientFactory, Consumer, ConsumerConfig, ConsumerSettings, Error,
-    KafkaError, Librdkafka, Producer, Properties, TopicDescription, admin_properties, code,
+    Admin, ClientConfig, ClientFactory, Clients, Consumer, ConsumerConfig, ConsumerSettings, Error,
+    KafkaError, Producer, Properties, TopicDescription, admin_properties, code,
     consumer_properties, producer_properties,
 };
 
@@ -141,19 +141,19 @@ impl Cluster {
 
     pub(crate) fn admin(&self) -> Result<Box<dyn Admin>, CommandError> {
         let config = ClientConfig::new(admin_properties(&self.extra, &self.connection()));
-        Librdkafka.admin(&config).map_err(|error| self.explain(&error))
+        Clients.admin(&config).map_err(|error| self.explain(&error))
     }
 
     pub(crate) fn producer(&self) -> Result<Box<dyn Producer>, CommandError> {
         let config = ClientConfig::new(producer_properties(&self.extra, &self.connection()));
-        Librdkafka.producer(&config).map_err(|error| self.explain(&error))
+        Clients.producer(&config).map_err(|error| self.explain(&error))
     }
 
     /// A consumer of no group: a look at a topic leaves no trace in the cluster.
     pub(crate) fn consumer(&self) -> Result<Box<dyn Consumer>, CommandError> {
         let settings = ConsumerSettings::default();
         let properties = consumer_properties(&self.extra, &self.connection(), &settings);
-        Librdkafka
+        Clients
             .consumer(&ConsumerConfig::new(ClientConfig::new(properties)))
             .map_err(|error| self.explain(&error))
     }

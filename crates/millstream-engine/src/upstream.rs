@@ -25,8 +25,8 @@ const VERSION: u8 = 1;
 const IDLE: u8 = 1;
 /// Version, flags, partition (4), stream time (8).
 const LENGTH: usize = 14;
-/// The header as `encode_header` writes it: two lengths of four bytes, name, value.
-const ENCODED: usize = 4 + HEADER.len() + 4 + LENGTH;
+/// The header as `encode_header` writes it: two lengths of one byte each, name, value.
+const ENCODED: usize = 1 + HEADER.len() + 1 + LENGTH;
 
 /// Content of the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

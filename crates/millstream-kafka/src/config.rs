@@ -231,7 +231,10 @@ fn concerns_connection(name: &str) -> bool {
     const PREFIXES: [&str; 7] =
         ["bootstrap.", "security.", "sasl.", "ssl.", "enable.ssl.", "enable.sasl.", "socket."];
     PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-        || matches!(name, "client.id" | "broker.address.family" | "client.dns.lookup" | "debug")
+        || matches!(
+            name,
+            crate::CLIENT | "client.id" | "broker.address.family" | "client.dns.lookup" | "debug"
+        )
 }
 
 /// A token for SASL/OAUTHBEARER.

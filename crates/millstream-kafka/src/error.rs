@@ -21,9 +21,13 @@ pub struct KafkaError {
 }
 
 impl KafkaError {
-    /// The error that a code stands for, in the client's own words.
+    /// The error that a code stands for: in librdkafka's words where it is compiled in, in our own
+    /// client's otherwise.
     pub fn of_code(code: i32) -> Self {
-        crate::librdkafka::error_of_code(code)
+        #[cfg(feature = "librdkafka")]
+        return crate::librdkafka::error_of_code(code);
+        #[cfg(not(feature = "librdkafka"))]
+        return crate::native::error_of_code(code);
     }
 
     /// Whether the broker refused who we are (SASL, TLS): waiting will not help.
@@ -166,51 +170,6 @@ impl Error {
             Some(code::UNKNOWN_TOPIC_OR_PARTITION | code::UNKNOWN_TOPIC | code::UNKNOWN_PARTITION)
         )
     }
-}
-
-/// Codes after which the same request may succeed: connection trouble, elections, a coordinator on
-/// the move, throttling. After Kafka's `RetriableException` and its subclasses.
-pub(crate) fn is_retriable(code: i32) -> bool {
-    matches!(
-        code,
-        -195 | -193
-            | -192
-            | -187
-            | -185
-            | -184
-            | -180
-            | -166
-            | -153
-            | 2
-            | 3
-            | 5
-            | 6
-            | 7
-            | 8
-            | 9
-            | 13
-            | 14
-            | 15
-            | 16
-            | 19
-            | 20
-            | 27
-            | 41
-            | 51
-            | 56
-            | 70
-            | 71
-            | 72
-            | 74
-            | 75
-            | 78
-            | 80
-            | 83
-            | 84
-            | 88
-            | 89
-            | 100
-    )
 }
 
 #[cfg(test)]

@@ -12,19 +12,25 @@
 //! * [`ClientFactory`]: makes the three. The runtime is handed one; a simulator brings its own.
 //! * [`config`]: how settings are merged, and what of them must not be printed.
 //!
-//! [`Librdkafka`] is the implementation on librdkafka.
+//! `Librdkafka` is the implementation on librdkafka, the feature `librdkafka`. Without it the crate
+//! builds without a C compiler for it. [`NativeAdmin`] is the admin client on `millstream-client`,
+//! which is ours.
 //!
 //! *Invariants.* librdkafka's types do not leave the `librdkafka` module. No thread of a client
 //! ever runs code of a caller, except [`Wake::wake`]. Whatever librdkafka logs goes to the tracing
 //! target `millstream::kafka`, on the thread that polls.
 
 mod admin;
+mod clients;
 pub mod config;
 mod consumer;
 mod error;
+#[cfg(feature = "librdkafka")]
 mod librdkafka;
+mod native;
 mod partitioner;
 mod producer;
+mod reporting;
 
 use std::sync::Arc;
 
@@ -32,6 +38,7 @@ pub use admin::{
     Admin, Broker, Cluster, ConfigEntries, ConfigEntry, GroupDescription, GroupListing,
     GroupMember, NewTopic, OffsetSpec, PartitionDescription, TOPIC_NAME_MAX, TopicDescription,
 };
+pub use clients::{CLIENT, Clients};
 pub use config::{
     Assignor, ClientConfig, ConsumerSettings, OAuthToken, OffsetReset, Properties, TokenSource,
     admin_properties, consumer_properties, is_secret, producer_properties,
@@ -40,12 +47,15 @@ pub use consumer::{
     Consumer, ConsumerConfig, ConsumerEvent, PartitionStart, RequestId, StartOffset, Watermarks,
 };
 pub use error::{Error, KafkaError, code};
-pub use librdkafka::{DeliveryReport, Librdkafka, ReportedRecord, ReportingProducer};
+#[cfg(feature = "librdkafka")]
+pub use librdkafka::{Librdkafka, ReportingProducer};
+pub use native::{Native, NativeAdmin};
 pub use partitioner::{murmur2, partition_of};
 pub use producer::{
     DeliveryFailure, FlushId, Partition, ProduceError, ProduceRecord, Producer, ProducerEvent,
     TopicHandle,
 };
+pub use reporting::{DeliveryReport, ReportedRecord};
 
 /// Interrupts a wait from another thread.
 pub trait Wake: Send + Sync {

@@ -6,8 +6,7 @@ use crate::{
     NO_SEQUENCE, NO_TIMESTAMP, varint,
 };
 
-/// Builds one record batch. Records get consecutive offsets, unless the batch is one that is
-/// written anew without some of its records: see [`rewriting`](Self::rewriting).
+/// Builds one record batch. Records get consecutive offsets.
 ///
 /// ```
 /// use millstream_protocol::{Batch, Compression, RecordBatchBuilder};
@@ -134,13 +133,32 @@ impl RecordBatchBuilder {
         self
     }
 
+    /// Writes into `buffer`, whose content is dropped and whose capacity is kept. Before the
+    /// first record.
+    #[must_use]
+    pub fn reuse(mut self, buffer: Vec<u8>) -> Self {
+        debug_assert_eq!(self.count, 0, "the buffer holds the records already");
+        self.records = buffer;
+        self
+    }
+
+    /// Most bytes that a record of these sizes adds to a batch. `headers` are the bytes of names
+    /// and values, `header_count` their number.
+    pub fn record_size_max(key: usize, value: usize, headers: usize, header_count: usize) -> usize {
+        RECORD_OVERHEAD_MAX + key + value + headers + header_count * (2 * LENGTH_MAX)
+    }
+
     /// Appends a record with a timestamp in milliseconds since the epoch.
+    #[inline]
     pub fn push<'h>(
         &mut self,
         timestamp: i64,
         key: Option<&[u8]>,
         value: Option<&[u8]>,
-        headers: impl IntoIterator<Item = (&'h str, Option<&'h [u8]>), IntoIter: ExactSizeIterator>,
+        headers: impl IntoIterator<
+            Item = (&'h str, Option<&'h [u8]>),
+            IntoIter: ExactSizeIterator + Clone,
+        >,
     ) {
         self.push_at(self.count, timestamp, key, value, headers);
     }
@@ -153,39 +171,49 @@ impl RecordBatchBuilder {
         timestamp: i64,
         key: Option<&[u8]>,
         value: Option<&[u8]>,
-        headers: impl IntoIterator<Item = (&'h str, Option<&'h [u8]>), IntoIter: ExactSizeIterator>,
+        headers: impl IntoIterator<
+            Item = (&'h str, Option<&'h [u8]>),
+            IntoIter: ExactSizeIterator + Clone,
+        >,
     ) {
         if self.count == 0 {
             let horizon = self.original.and_then(|header| header.delete_horizon_ms());
             self.base_timestamp = horizon.unwrap_or(timestamp);
             self.max_timestamp = timestamp;
+            self.records.clear();
+            self.records.resize(HEADER_LEN, 0);
         }
         self.max_timestamp = self.max_timestamp.max(timestamp);
-        // The body is written behind a gap for the longest length, then moved up against it:
-        // cheaper than a buffer of its own and exact for records of any size.
-        let start = self.records.len();
-        self.records.resize(start + LENGTH_GAP, 0);
-        self.records.push(0);
-        varint::write_i64(&mut self.records, timestamp.wrapping_sub(self.base_timestamp));
-        varint::write_i64(&mut self.records, i64::from(offset_delta));
-        write_bytes(&mut self.records, key);
-        write_bytes(&mut self.records, value);
+        let delta = timestamp.wrapping_sub(self.base_timestamp);
+        let index = i64::from(offset_delta);
         let headers = headers.into_iter();
-        varint::write_i64(&mut self.records, headers.len() as i64);
+        let header_count = headers.len() as i64;
+        // The length comes first, so it is computed first: nothing has to be moved afterwards.
+        let mut length = 1
+            + varint::size_i64(delta)
+            + varint::size_i64(index)
+            + size_of_bytes(key)
+            + size_of_bytes(value)
+            + varint::size_i64(header_count);
+        for (name, value) in headers.clone() {
+            length += size_of_bytes(Some(name.as_bytes())) + size_of_bytes(value);
+        }
+        self.records.reserve(LENGTH_MAX + length);
+        // The short numbers in front go in as one piece.
+        let mut front = Front::default();
+        front.put(length as i64);
+        front.attributes();
+        front.put(delta);
+        front.put(index);
+        front.put(key.map_or(-1, |key| key.len() as i64));
+        self.records.extend_from_slice(front.bytes());
+        self.records.extend_from_slice(key.unwrap_or_default());
+        write_bytes(&mut self.records, value);
+        varint::write_i64(&mut self.records, header_count);
         for (name, value) in headers {
             write_bytes(&mut self.records, Some(name.as_bytes()));
             write_bytes(&mut self.records, value);
         }
-        let body_len = self.records.len() - start - LENGTH_GAP;
-        let length_len = varint::size_i64(body_len as i64);
-        let mut rest = (body_len as u64) << 1;
-        for at in start..start + length_len {
-            let more = if at + 1 < start + length_len { 0x80 } else { 0 };
-            self.records[at] = (rest as u8 & 0x7f) | more;
-            rest >>= 7;
-        }
-        self.records.copy_within(start + LENGTH_GAP.., start + length_len);
-        self.records.truncate(start + length_len + body_len);
         self.count += 1;
     }
 
@@ -201,7 +229,12 @@ impl RecordBatchBuilder {
 
     /// Size of the batch so far, before compression.
     pub fn byte_size(&self) -> usize {
-        HEADER_LEN + self.records.len()
+        if self.count == 0 { HEADER_LEN } else { self.records.len() }
+    }
+
+    /// The buffer alone; what was in it is of no more use.
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.records
     }
 
     /// The finished batch, its first record at `base_offset` (a producer says 0).
@@ -209,12 +242,39 @@ impl RecordBatchBuilder {
     /// # Errors
     /// [`BatchError::Build`] if the batch is empty, larger than 2 GiB, or cannot be packed.
     pub fn finish(self, base_offset: i64) -> Result<Vec<u8>, BatchError> {
+        let (batch, _) = self.finish_into(base_offset, Vec::new(), None)?;
+        Ok(batch)
+    }
+
+    /// [`finish`](Self::finish) without an allocation: packs into `spare` at that level (`None`:
+    /// the codec's own; those without levels ignore it). Returns the batch and the buffer that is
+    /// free now.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish).
+    pub fn finish_into(
+        mut self,
+        base_offset: i64,
+        mut spare: Vec<u8>,
+        level: Option<i32>,
+    ) -> Result<(Vec<u8>, Vec<u8>), BatchError> {
         if self.count == 0 {
             return Err(BatchError::Build("a batch needs a record".into()));
         }
+        let records = std::mem::take(&mut self.records);
+        let (mut out, spare) = match self.compression {
+            // The records were written behind room for the header.
+            Compression::None => (records, spare),
+            codec => {
+                spare.clear();
+                spare.resize(HEADER_LEN, 0);
+                codec.pack_at(level, &records[HEADER_LEN..], &mut spare)?;
+                (spare, records)
+            }
+        };
         let attributes = Attributes::of(self.compression, self.transactional, self.control);
-        let last_offset_delta = self.count - 1;
-        self.write(base_offset, attributes, last_offset_delta)
+        self.write_header(&mut out, base_offset, attributes, self.count - 1)?;
+        Ok((out, spare))
     }
 
     /// The finished batch that was [written anew](Self::rewriting). Without a record it is an
@@ -227,52 +287,100 @@ impl RecordBatchBuilder {
         let Some(header) = self.original else {
             return Err(BatchError::Build("the batch is a new one".into()));
         };
-        if self.count == 0 {
-            self.compression = Compression::None;
+        let mut out = vec![0; HEADER_LEN];
+        let attributes = if self.count == 0 {
             self.base_timestamp = NO_TIMESTAMP;
             self.max_timestamp = header.max_timestamp;
-            let attributes = header.attributes.of_empty();
-            return self.write(header.base_offset, attributes, header.last_offset_delta);
-        }
-        if header.attributes.is_log_append_time() {
-            self.max_timestamp = header.max_timestamp;
-        }
-        self.write(header.base_offset, header.attributes, header.last_offset_delta)
+            header.attributes.of_empty()
+        } else {
+            self.compression.pack(&self.records[HEADER_LEN..], &mut out)?;
+            if header.attributes.is_log_append_time() {
+                self.max_timestamp = header.max_timestamp;
+            }
+            header.attributes
+        };
+        self.write_header(&mut out, header.base_offset, attributes, header.last_offset_delta)?;
+        Ok(out)
     }
 
-    fn write(
-        self,
+    /// Fills in the header that `out` has room for in front.
+    fn write_header(
+        &self,
+        out: &mut [u8],
         base_offset: i64,
         attributes: Attributes,
         last_offset_delta: i32,
-    ) -> Result<Vec<u8>, BatchError> {
-        let mut out = Vec::with_capacity(HEADER_LEN + self.records.len());
-        out.extend_from_slice(&base_offset.to_be_bytes());
-        out.extend_from_slice(&0i32.to_be_bytes());
-        out.extend_from_slice(&self.leader_epoch.to_be_bytes());
-        out.push(2);
-        out.extend_from_slice(&0u32.to_be_bytes());
-        out.extend_from_slice(&attributes.0.to_be_bytes());
-        out.extend_from_slice(&last_offset_delta.to_be_bytes());
-        out.extend_from_slice(&self.base_timestamp.to_be_bytes());
-        out.extend_from_slice(&self.max_timestamp.to_be_bytes());
-        out.extend_from_slice(&self.producer_id.to_be_bytes());
-        out.extend_from_slice(&self.producer_epoch.to_be_bytes());
-        out.extend_from_slice(&self.base_sequence.to_be_bytes());
-        out.extend_from_slice(&self.count.to_be_bytes());
-        if self.count > 0 {
-            self.compression.pack(&self.records, &mut out)?;
-        }
+    ) -> Result<(), BatchError> {
         let length = i32::try_from(out.len() - LENGTH_BASE)
             .map_err(|_| BatchError::Build(format!("{} bytes are too many", out.len())))?;
-        out[8..12].copy_from_slice(&length.to_be_bytes());
-        header::set_crc(&mut out);
-        Ok(out)
+        let mut header = &mut out[..HEADER_LEN];
+        put(&mut header, base_offset.to_be_bytes());
+        put(&mut header, length.to_be_bytes());
+        put(&mut header, self.leader_epoch.to_be_bytes());
+        put(&mut header, [2]);
+        put(&mut header, 0u32.to_be_bytes());
+        put(&mut header, attributes.0.to_be_bytes());
+        put(&mut header, last_offset_delta.to_be_bytes());
+        put(&mut header, self.base_timestamp.to_be_bytes());
+        put(&mut header, self.max_timestamp.to_be_bytes());
+        put(&mut header, self.producer_id.to_be_bytes());
+        put(&mut header, self.producer_epoch.to_be_bytes());
+        put(&mut header, self.base_sequence.to_be_bytes());
+        put(&mut header, self.count.to_be_bytes());
+        header::set_crc(out);
+        Ok(())
     }
 }
 
-/// Longest length of a record that a batch of 2 GiB can hold.
-const LENGTH_GAP: usize = 5;
+/// Writes to the front of `header` and moves on.
+fn put<const N: usize>(header: &mut &mut [u8], bytes: [u8; N]) {
+    let (front, rest) = std::mem::take(header).split_at_mut(N);
+    front.copy_from_slice(&bytes);
+    *header = rest;
+}
+
+/// Longest coding of a length of 32 bits.
+const LENGTH_MAX: usize = 5;
+/// Length, attributes, two deltas, two lengths and the number of headers.
+const RECORD_OVERHEAD_MAX: usize = LENGTH_MAX + 1 + 10 + 5 + 3 * LENGTH_MAX;
+
+/// What stands in front of a record's key.
+#[derive(Default)]
+struct Front {
+    bytes: [u8; 32],
+    len: usize,
+}
+
+impl Front {
+    #[inline]
+    fn put(&mut self, value: i64) {
+        let mut rest = varint::zigzag(value);
+        while rest >= 0x80 {
+            self.bytes[self.len] = rest as u8 | 0x80;
+            self.len += 1;
+            rest >>= 7;
+        }
+        self.bytes[self.len] = rest as u8;
+        self.len += 1;
+    }
+
+    /// No attribute of a record is in use.
+    #[inline]
+    fn attributes(&mut self) {
+        self.bytes[self.len] = 0;
+        self.len += 1;
+    }
+
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+#[inline]
+fn size_of_bytes(bytes: Option<&[u8]>) -> usize {
+    bytes.map_or(1, |bytes| varint::size_i64(bytes.len() as i64) + bytes.len())
+}
 
 fn write_bytes(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
     match bytes {

@@ -54,6 +54,16 @@ impl Compression {
         }
     }
 
+    /// The lowest and the highest level that can be chosen; `None` if there is but one way (LZ4
+    /// is always fast here).
+    pub fn levels(self) -> Option<(i32, i32)> {
+        match self {
+            Self::None | Self::Snappy | Self::Lz4 => None,
+            Self::Gzip => Some((0, 9)),
+            Self::Zstd => Some((1, 22)),
+        }
+    }
+
     /// The compression of that code.
     ///
     /// # Errors
@@ -97,17 +107,36 @@ impl Compression {
         }
     }
 
-    /// Appends the packed form of `plain` to `out`.
+    /// Appends the packed form of `plain` to `out`, at the codec's usual level.
     ///
     /// # Errors
     /// [`BatchError::Build`] if the library refuses.
     pub fn pack(self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), BatchError> {
+        self.pack_at(None, plain, out)
+    }
+
+    /// Appends the packed form of `plain` to `out`. A level beyond [`Self::levels`] counts as the
+    /// nearest of them; `None` is the codec's usual one.
+    ///
+    /// # Errors
+    /// [`BatchError::Build`] if the library refuses.
+    pub fn pack_at(
+        self,
+        level: Option<i32>,
+        plain: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), BatchError> {
+        let level = level.zip(self.levels()).map(|(level, (low, high))| level.clamp(low, high));
         let failed = |reason: String| BatchError::Build(reason);
         match self {
             Self::None => out.extend_from_slice(plain),
             Self::Gzip => {
-                let mut encoder =
-                    flate2::write::GzEncoder::new(out, flate2::Compression::default());
+                let level = match level {
+                    // Within 0 ..= 9.
+                    Some(level) => flate2::Compression::new(level as u32),
+                    None => flate2::Compression::default(),
+                };
+                let mut encoder = flate2::write::GzEncoder::new(out, level);
                 encoder
                     .write_all(plain)
                     .and_then(|()| encoder.finish().map(drop))
@@ -124,7 +153,8 @@ impl Compression {
                 encoder.finish().map_err(|error| failed(error.to_string()))?;
             }
             Self::Zstd => {
-                zstd::stream::copy_encode(plain, out, zstd::DEFAULT_COMPRESSION_LEVEL)
+                let level = level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL);
+                zstd::stream::copy_encode(plain, out, level)
                     .map_err(|error| failed(error.to_string()))?;
             }
         }
@@ -229,6 +259,28 @@ mod tests {
                         Err(BatchError::TooLarge { codec, limit: length - 1 })
                     );
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn every_level_can_be_unpacked_and_a_higher_one_packs_closer() {
+        let plain: Vec<u8> = (0..60_000u32).flat_map(|n| (n * n % 8191).to_le_bytes()).collect();
+        for codec in Compression::ALL {
+            let size = |level| {
+                let (mut packed, mut out) = (Vec::new(), Vec::new());
+                codec.pack_at(level, &plain, &mut packed).unwrap();
+                codec.unpack(&packed, &mut out, plain.len()).unwrap();
+                assert_eq!(out, plain, "{codec} {level:?}");
+                packed.len()
+            };
+            let (lowest, highest) = (size(Some(i32::MIN)), size(Some(i32::MAX)));
+            for level in -1..=9 {
+                size(Some(level));
+            }
+            match codec.levels() {
+                Some(_) => assert!(highest < lowest, "{codec}: {highest} {lowest}"),
+                None => assert_eq!(highest, lowest, "{codec}"),
             }
         }
     }

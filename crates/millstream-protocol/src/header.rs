@@ -218,6 +218,17 @@ pub fn set_max_timestamp(batch: &mut [u8], timestamp: i64) {
     set_crc(batch);
 }
 
+/// Sets id, epoch and first sequence number of the producer and computes the checksum anew.
+///
+/// # Panics
+/// If `batch` is shorter than a header.
+pub fn set_producer(batch: &mut [u8], id: i64, epoch: i16, base_sequence: i32) {
+    batch[43..51].copy_from_slice(&id.to_be_bytes());
+    batch[51..53].copy_from_slice(&epoch.to_be_bytes());
+    batch[53..57].copy_from_slice(&base_sequence.to_be_bytes());
+    set_crc(batch);
+}
+
 /// Computes the checksum of a whole batch and writes it into its header.
 pub(crate) fn set_crc(batch: &mut [u8]) {
     let crc = ::crc32c::crc32c(&batch[CRC_START..]);

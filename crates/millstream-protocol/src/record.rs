@@ -56,6 +56,11 @@ impl<'a> Headers<'a> {
         self.count == 0
     }
 
+    /// The headers as they lie in the record, behind their count.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// Name and value of each header, in order.
     pub fn iter(&self) -> HeaderIter<'a> {
         HeaderIter { bytes: self.bytes, left: self.count }
@@ -99,6 +104,22 @@ impl<'a> RecordIter<'a> {
     /// Walks `bytes`, the unpacked records behind `header`.
     pub(crate) fn new(header: BatchHeader, bytes: &'a [u8]) -> Self {
         Self { bytes, header, index: 0 }
+    }
+
+    /// Walks on where another walk of the same batch stopped: `bytes` is what that walk's
+    /// [`rest`](Self::rest) was, `index` its [`index`](Self::index).
+    pub fn resume(header: BatchHeader, bytes: &'a [u8], index: i32) -> Self {
+        Self { bytes, header, index }
+    }
+
+    /// The bytes of the records that were not walked yet.
+    pub fn rest(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// How many records were walked; `i32::MAX` after an error.
+    pub fn index(&self) -> i32 {
+        self.index
     }
 
     fn read(&mut self) -> Result<Record<'a>, BatchError> {

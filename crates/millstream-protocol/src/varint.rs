@@ -46,6 +46,7 @@ fn read_u64_of(bytes: &mut &[u8], longest: usize) -> Option<u64> {
 }
 
 /// Appends an unsigned number.
+#[inline]
 pub fn write_u64(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
@@ -55,16 +56,20 @@ pub fn write_u64(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Appends a zigzag-coded number. 32-bit numbers have the same form.
+#[inline]
 pub fn write_i64(out: &mut Vec<u8>, value: i64) {
     write_u64(out, zigzag(value));
 }
 
 /// Bytes that [`write_i64`] appends.
+#[inline]
 pub fn size_i64(value: i64) -> usize {
     (64 - (zigzag(value) | 1).leading_zeros() as usize).div_ceil(7)
 }
 
-fn zigzag(value: i64) -> u64 {
+/// The number whose low bit is the sign.
+#[inline]
+pub(crate) fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
 

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use millstream_engine::{TaskError, Topology};
 use millstream_kafka::{
-    ClientConfig, ConsumerConfig, ConsumerSettings, KafkaError, Librdkafka, OffsetReset,
-    Properties, admin_properties, consumer_properties, producer_properties,
+    ClientConfig, Clients, ConsumerConfig, ConsumerSettings, KafkaError, OffsetReset, Properties,
+    admin_properties, consumer_properties, producer_properties,
 };
 use millstream_runtime::{
     Leaves, RunConfig, RunLimits, RunParams, RunReport, RuntimeError, SourceGap, StopHandle,
@@ -282,7 +282,7 @@ impl Runner {
         millstream_runtime::run(RunParams {
             topology: Arc::clone(topology),
             config: config.clone(),
-            clients: &Librdkafka,
+            clients: &Clients,
             storage: Arc::new(storage),
             clock: Arc::new(SystemClock),
             host: Arc::new(PyHost),

@@ -50,6 +50,7 @@ pub struct RecordBatch {
     topic_partition: TopicPartition,
     arena: Bytes,
     entries: Vec<RecordEntry>,
+    size: usize,
 }
 
 impl RecordBatch {
@@ -70,7 +71,7 @@ impl RecordBatch {
 
     /// Bytes of keys, values and headers.
     pub fn byte_size(&self) -> usize {
-        self.arena.len()
+        self.size
     }
 
     /// The record at `index` (not: at an offset).
@@ -170,8 +171,9 @@ fn range(start: u32, len: u32) -> Range<usize> {
 /// One header: its name and its value, which may be null.
 pub type Header<'a> = (&'a str, Option<&'a [u8]>);
 
-/// Headers of a record in their encoded form: per header the name's length (u32, little
-/// endian), the name, the value's length (u32, `u32::MAX` = null) and the value.
+/// Headers of a record in their encoded form, which is Kafka's own (KIP-82), so that a client can
+/// hand over what it fetched as it is: per header the name's length (a zigzag-coded number of
+/// variable length), the name, the value's length (-1 = null) and the value.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HeadersView<'a> {
     bytes: &'a [u8],
@@ -228,30 +230,120 @@ impl<'a> Iterator for HeadersIter<'a> {
     }
 }
 
+impl ExactSizeIterator for HeadersIter<'_> {}
+
 impl<'a> HeadersIter<'a> {
     fn take_prefixed(&mut self) -> Option<&'a [u8]> {
-        let (len, rest) = self.rest.split_at(4);
-        self.rest = rest;
-        let len = u32::from_le_bytes(len.try_into().expect("four bytes"));
-        if len == u32::MAX {
-            return None;
-        }
-        let (taken, rest) = self.rest.split_at(len as usize);
+        let len = read_length(&mut self.rest);
+        let (taken, rest) = self.rest.split_at(usize::try_from(len).ok()?);
         self.rest = rest;
         Some(taken)
     }
 }
 
-/// Appends one header in the form that [`HeadersView`] reads.
-pub fn encode_header(out: &mut Vec<u8>, name: &str, value: Option<&[u8]>) {
-    out.extend_from_slice(&(name.len() as u32).to_le_bytes());
-    out.extend_from_slice(name.as_bytes());
-    match value {
-        None => out.extend_from_slice(&u32::MAX.to_le_bytes()),
-        Some(value) => {
-            out.extend_from_slice(&(value.len() as u32).to_le_bytes());
-            out.extend_from_slice(value);
+/// Reads a length from the front of bytes that [`encode_header`] wrote, or that were checked to
+/// have that form.
+fn read_length(bytes: &mut &[u8]) -> i32 {
+    let mut coded = 0u32;
+    let mut shift = 0;
+    loop {
+        let (byte, rest) = bytes.split_first().expect("headers are complete");
+        *bytes = rest;
+        coded |= u32::from(byte & 0x7f) << shift;
+        shift += 7;
+        // Five bytes carry 32 bits.
+        if byte & 0x80 == 0 || shift > 28 {
+            return (coded >> 1) as i32 ^ -((coded & 1) as i32);
         }
+    }
+}
+
+fn write_length(out: &mut Vec<u8>, length: i32) {
+    let mut rest = ((length << 1) ^ (length >> 31)) as u32;
+    while rest >= 0x80 {
+        out.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    out.push(rest as u8);
+}
+
+/// Appends one header in the form that [`HeadersView`] reads.
+///
+/// # Panics
+/// If name or value are 2 GiB or longer; no Kafka record is.
+pub fn encode_header(out: &mut Vec<u8>, name: &str, value: Option<&[u8]>) {
+    let length = |bytes: &[u8]| i32::try_from(bytes.len()).expect("a header is under 2 GiB");
+    write_length(out, length(name.as_bytes()));
+    out.extend_from_slice(name.as_bytes());
+    write_length(out, value.map_or(-1, length));
+    out.extend_from_slice(value.unwrap_or_default());
+}
+
+/// Where the parts of a record lie in an arena, for [`RecordBatch::of_arena`].
+#[derive(Clone, Debug, Default)]
+pub struct RecordRanges {
+    /// The key; `None` where the record has none.
+    pub key: Option<Range<usize>>,
+    /// The value; `None` is a tombstone.
+    pub value: Option<Range<usize>>,
+    /// The encoded headers, as [`HeadersView::new`] reads them.
+    pub headers: Range<usize>,
+    /// How many headers there are.
+    pub header_count: usize,
+}
+
+impl RecordEntry {
+    /// An entry for a record that lies in an arena already.
+    ///
+    /// # Panics
+    /// If a range ends beyond 4 GiB.
+    #[inline]
+    pub fn new(
+        offset: Offset,
+        timestamp: Timestamp,
+        timestamp_type: TimestampType,
+        leader_epoch: i32,
+        ranges: &RecordRanges,
+    ) -> Self {
+        let narrow = |at: usize| {
+            assert!(at < NULL as usize, "an arena is under 4 GiB");
+            at as u32
+        };
+        let part = |range: &Option<Range<usize>>| match range {
+            Some(range) => (narrow(range.start), narrow(range.end) - narrow(range.start)),
+            None => (NULL, 0),
+        };
+        let (key_start, key_len) = part(&ranges.key);
+        let (value_start, value_len) = part(&ranges.value);
+        let headers_start = narrow(ranges.headers.start);
+        Self {
+            offset,
+            timestamp,
+            timestamp_type,
+            leader_epoch,
+            key_start,
+            key_len,
+            value_start,
+            value_len,
+            headers_start,
+            headers_len: narrow(ranges.headers.end) - headers_start,
+            header_count: narrow(ranges.header_count),
+        }
+    }
+}
+
+impl RecordBatch {
+    /// A batch over bytes that are there already: a client hands over what it fetched.
+    ///
+    /// `size` is the number of bytes that keys, values and headers take, for what counts bytes:
+    /// the arena may be larger.
+    pub fn of_arena(
+        topic_partition: TopicPartition,
+        arena: Bytes,
+        entries: Vec<RecordEntry>,
+        size: usize,
+    ) -> Self {
+        Self { topic_partition, arena, entries, size }
     }
 }
 
@@ -347,6 +439,7 @@ impl BatchBuilder {
     pub fn finish(self) -> RecordBatch {
         RecordBatch {
             topic_partition: self.topic_partition,
+            size: self.arena.len(),
             arena: Bytes::from(self.arena),
             entries: self.entries,
         }

@@ -9,8 +9,8 @@ mod clock;
 mod topic;
 
 pub use batch::{
-    BatchBuilder, Header, HeadersIter, HeadersView, RecordBatch, RecordEntry, RecordView,
-    TimestampType, encode_header,
+    BatchBuilder, Header, HeadersIter, HeadersView, RecordBatch, RecordEntry, RecordRanges,
+    RecordView, TimestampType, encode_header,
 };
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use topic::TopicPartition;

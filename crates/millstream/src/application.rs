@@ -10,7 +10,7 @@ use millstream_engine::{
     InternalTopicKind, LogHooks, SourceSpec, TopologyBuilder, topics::TopicConfig,
 };
 use millstream_kafka::{
-    Admin, ClientConfig, ClientFactory, ConsumerConfig, ConsumerSettings, Librdkafka, NewTopic,
+    Admin, ClientConfig, ClientFactory, Clients, ConsumerConfig, ConsumerSettings, NewTopic,
     OffsetReset, Properties, admin_properties, code, consumer_properties, producer_properties,
 };
 use millstream_runtime::{RunConfig, RunLimits, RunParams, RunReport, StopHandle};
@@ -120,6 +120,14 @@ impl ApplicationBuilder {
         self
     }
 
+    /// The Kafka client underneath: `librdkafka`, or `millstream`, our own. Default: the environment
+    /// variable `MILLSTREAM_CLIENT`, else librdkafka. Another name is refused when a client is made.
+    #[must_use]
+    pub fn client(self, name: &str) -> Self {
+        self.consumer_setting(millstream_kafka::CLIENT, name)
+            .producer_setting(millstream_kafka::CLIENT, name)
+    }
+
     /// The application. Finds or starts the embedded broker, if that is to be used; in the
     /// process that was started to be that broker, this does not return.
     ///
@@ -224,7 +232,7 @@ impl Application {
         (partitions, replication_factor): (i32, i16),
     ) -> Result<TopicConfig, Error> {
         let timeout = self.settings.request_timeout;
-        let mut admin = Librdkafka.admin(&self.admin_config())?;
+        let mut admin = Clients.admin(&self.admin_config())?;
         match look_up(admin.as_mut(), name, timeout) {
             Err(Error::Kafka(error)) if error.is_topic_missing() => {}
             found => return found,
@@ -348,7 +356,7 @@ impl Application {
         Ok(millstream_runtime::run(RunParams {
             topology,
             config,
-            clients: &Librdkafka,
+            clients: &Clients,
             storage: Arc::new(storage),
             clock: Arc::new(SystemClock),
             host: Arc::new(InlineHost),
@@ -371,7 +379,7 @@ impl Application {
         if names.is_empty() {
             return Ok(());
         }
-        let mut admin = Librdkafka.admin(&self.admin_config())?;
+        let mut admin = Clients.admin(&self.admin_config())?;
         let asked: Vec<&str> = names.iter().map(|name| &**name).collect();
         let found = admin.describe_topics(&asked, self.settings.request_timeout)?;
         for (name, found) in names.iter().zip(found) {

@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::network::ConnectionId;
 use crate::settings::AddressFamily;
@@ -58,10 +58,7 @@ impl Names {
 
     /// The next one that is done.
     pub(super) fn done(&self) -> Option<Resolved> {
-        match self.receiver.try_recv() {
-            Ok(resolved) => Some(resolved),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        self.receiver.try_recv().ok()
     }
 }
 

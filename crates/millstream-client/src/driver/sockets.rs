@@ -1,6 +1,6 @@
 //! The thread: one step of the machine after the other, sockets in between.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,27 +8,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use bytes::Bytes;
 use millstream_types::Clock;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use super::connection::{Connection, Progress};
 use super::names::{Names, Resolved};
-use super::now;
 use super::stream::Stream;
+use super::tls::{self, TlsConfig, TlsStream};
+use super::{now, tls::refusal};
 use crate::base::Machine;
 use crate::network::{Action, ConnectionId, Input};
 use crate::settings::ConnectionSettings;
-use crate::wire::frame_length;
 
 const WAKE: Token = Token(0);
-/// Bytes that one read asks for at most, so that a stated length costs no memory before as much
-/// has arrived.
-const READ_MAX: usize = 1 << 20;
-/// What is read of one connection before the others have their turn.
-const TURN_MAX: usize = 8 << 20;
 /// Longest wait for one of several addresses before the next one is tried.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait without a look at the machine; keeps far deadlines within what the system's call
+/// can express.
+const WAIT_MAX: Duration = Duration::from_secs(3600);
 
 /// Reaches the thread from others.
 pub(crate) struct Control {
@@ -66,63 +64,67 @@ pub(super) fn spawn<M: Machine + 'static>(
         stopped: AtomicBool::new(false),
         woken: AtomicBool::new(false),
     });
-    let mut sockets = Sockets {
-        poll,
-        names: Names::new(settings.address_family, control.clone()),
-        connections: HashMap::new(),
-        by_id: HashMap::new(),
-        next_token: 1,
-        receive_max: settings.receive_max,
-        no_delay: settings.no_delay,
-        keep_alive: settings.keep_alive,
-        inputs: Vec::new(),
+    // Wrong files are found here, not at the first connection.
+    let tls = match settings.protocol.has_tls() {
+        true => Some(tls::config(&settings.tls).map_err(io::Error::other)?),
+        false => None,
     };
+    let mut sockets = Sockets::new(poll, tls, settings, control.clone());
     let shared = control.clone();
     let run = move || sockets.run(&machine, &*clock, &shared);
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run)?;
     Ok((control, thread))
 }
 
-/// A connection and what is under way on it.
-struct Connection {
-    id: ConnectionId,
-    stream: Stream,
-    connecting: bool,
-    /// Addresses that were not tried yet, and until when this one may take.
-    addresses: VecDeque<SocketAddr>,
-    give_up_at: Duration,
-    host: Arc<str>,
-    out: VecDeque<Bytes>,
-    /// Bytes of the front of `out` that are written.
-    written: usize,
-    prefix: [u8; 4],
-    prefix_len: usize,
-    /// The frame that is arriving, and how long it will be.
-    frame: Vec<u8>,
-    expected: usize,
-    readable: bool,
-    writable: bool,
-}
-
 struct Sockets {
     poll: Poll,
+    tls: Option<TlsConfig>,
     names: Names,
+    /// Look-ups whose result is still wanted.
+    resolving: HashSet<ConnectionId>,
     connections: HashMap<Token, Connection>,
     by_id: HashMap<ConnectionId, Token>,
     next_token: usize,
     receive_max: usize,
     no_delay: bool,
     keep_alive: bool,
+    send_buffer: Option<usize>,
+    receive_buffer: Option<usize>,
     inputs: Vec<Input>,
 }
 
 impl Sockets {
+    fn new(
+        poll: Poll,
+        tls: Option<TlsConfig>,
+        settings: &ConnectionSettings,
+        control: Arc<Control>,
+    ) -> Self {
+        Self {
+            poll,
+            tls,
+            names: Names::new(settings.address_family, control),
+            resolving: HashSet::new(),
+            connections: HashMap::new(),
+            by_id: HashMap::new(),
+            next_token: 1,
+            receive_max: settings.receive_max,
+            no_delay: settings.no_delay,
+            keep_alive: settings.keep_alive,
+            send_buffer: settings.send_buffer,
+            receive_buffer: settings.receive_buffer,
+            inputs: Vec::new(),
+        }
+    }
+
     fn run<M: Machine>(&mut self, machine: &Mutex<M>, clock: &dyn Clock, control: &Control) {
         let mut events = Events::with_capacity(64);
         let mut actions = Vec::new();
         loop {
             // Before the machine is looked at: a change that comes later brings another wake-up.
             control.woken.store(false, Ordering::Release);
+            // Also before: what was asked for until then is still carried out.
+            let stopped = control.stopped.load(Ordering::Acquire);
             let deadline = {
                 let mut machine = machine.lock().unwrap_or_else(PoisonError::into_inner);
                 let now = now(clock);
@@ -138,18 +140,18 @@ impl Sockets {
             for action in actions.drain(..) {
                 self.act(action, clock.monotonic());
             }
-            if control.stopped.load(Ordering::Acquire) {
+            if stopped {
+                self.close_all();
                 return;
             }
             let now = clock.monotonic();
             self.try_next_addresses(now);
-            let busy = self.pump();
-            let own =
-                self.connections.values().filter(|c| c.connecting).map(|c| c.give_up_at).min();
+            let busy = self.pump(now);
+            let own = self.connections.values().filter_map(|c| c.give_up_at).min();
             let wait = match crate::time::earlier(deadline, own) {
                 _ if busy || !self.inputs.is_empty() => Some(Duration::ZERO),
                 // Rounded up, or the last fraction of a millisecond would be spent turning.
-                Some(at) => Some(at.saturating_sub(now) + Duration::from_micros(999)),
+                Some(at) => Some(at.saturating_sub(now).min(WAIT_MAX) + Duration::from_micros(999)),
                 None => None,
             };
             if let Err(error) = self.poll.poll(&mut events, wait)
@@ -158,33 +160,44 @@ impl Sockets {
                 tracing::error!(target: "millstream::kafka", %error, "waiting on sockets failed");
                 return;
             }
-            for event in &events {
-                if let Some(connection) = self.connections.get_mut(&event.token()) {
-                    connection.readable |=
-                        event.is_readable() || event.is_read_closed() || event.is_error();
-                    connection.writable |= event.is_writable() || event.is_error();
-                }
-            }
+            self.mark(&events);
             while let Some(resolved) = self.names.done() {
                 self.resolved(resolved, clock.monotonic());
             }
-            self.pump();
+            self.pump(clock.monotonic());
+        }
+    }
+
+    /// Remembers which sockets have become readable or writable.
+    fn mark(&mut self, events: &Events) {
+        for event in events {
+            if let Some(connection) = self.connections.get_mut(&event.token()) {
+                connection.readable |=
+                    event.is_readable() || event.is_read_closed() || event.is_error();
+                connection.writable |=
+                    event.is_writable() || event.is_write_closed() || event.is_error();
+            }
         }
     }
 
     fn act(&mut self, action: Action, now: Duration) {
         match action {
             Action::Connect { connection, host, port } => {
+                self.resolving.insert(connection);
                 if let Some(resolved) = self.names.begin(connection, &host, port) {
                     self.resolved(resolved, now);
                 }
             }
             Action::Send { connection, bytes } => {
                 if let Some(connection) = self.of(connection) {
-                    connection.out.push_back(bytes);
+                    connection.send(bytes);
                 }
             }
             Action::Close { connection } => {
+                self.resolving.remove(&connection);
+                if let Some(connection) = self.of(connection) {
+                    connection.close();
+                }
                 self.remove(connection);
             }
         }
@@ -198,17 +211,30 @@ impl Sockets {
         let token = self.by_id.remove(&id)?;
         let mut connection = self.connections.remove(&token)?;
         // The descriptor is closed with the stream, which deregisters it as well.
-        let _ = self.poll.registry().deregister(connection.stream.socket());
+        let _ = self.poll.registry().deregister(connection.socket());
         Some(connection)
     }
 
-    fn fail(&mut self, id: ConnectionId, reason: String) {
+    /// Sends what can be sent without waiting, such as that a consumer leaves its group, and
+    /// closes.
+    fn close_all(&mut self) {
+        for connection in self.connections.values_mut() {
+            connection.close();
+        }
+        self.connections.clear();
+    }
+
+    fn fail(&mut self, id: ConnectionId, reason: String, tls: bool) {
         self.remove(id);
-        self.inputs.push(Input::Closed { connection: id, reason, tls: false });
+        self.inputs.push(Input::Closed { connection: id, reason, tls });
     }
 
     fn resolved(&mut self, resolved: Resolved, now: Duration) {
         let Resolved { connection, host, port, addresses } = resolved;
+        if !self.resolving.remove(&connection) {
+            // The machine has given it up; a connection would be one that nobody closes.
+            return;
+        }
         match addresses {
             Ok(addresses) => self.try_address(connection, host, addresses.into(), now),
             Err(reason) => {
@@ -231,66 +257,56 @@ impl Sockets {
     ) {
         let mut last = String::from("no address");
         while let Some(address) = addresses.pop_front() {
-            match self.open(address) {
+            match self.open(address, &host) {
                 Ok((token, stream)) => {
                     self.by_id.insert(id, token);
-                    self.connections.insert(
-                        token,
-                        Connection {
-                            id,
-                            stream,
-                            connecting: true,
-                            addresses,
-                            give_up_at: now + ADDRESS_TIMEOUT,
-                            host,
-                            out: VecDeque::new(),
-                            written: 0,
-                            prefix: [0; 4],
-                            prefix_len: 0,
-                            frame: Vec::new(),
-                            expected: 0,
-                            readable: false,
-                            writable: false,
-                        },
-                    );
+                    let give_up_at = now.saturating_add(ADDRESS_TIMEOUT);
+                    let connection =
+                        Connection::new(id, stream, host, address, addresses, give_up_at);
+                    self.connections.insert(token, connection);
                     return;
                 }
-                Err(error) => last = format!("cannot connect to {address}: {error}"),
+                Err(error) => last = format!("{host}: cannot connect to {address}: {error}"),
             }
         }
         self.inputs.push(Input::Closed { connection: id, reason: last, tls: false });
     }
 
-    fn open(&mut self, address: SocketAddr) -> io::Result<(Token, Stream)> {
-        let mut socket = TcpStream::connect(address)?;
+    fn open(&mut self, address: SocketAddr, host: &str) -> io::Result<(Token, Stream)> {
+        let socket = TcpStream::connect(address)?;
         socket.set_nodelay(self.no_delay)?;
         rustix::net::sockopt::set_socket_keepalive(&socket, self.keep_alive)?;
+        if let Some(size) = self.send_buffer {
+            rustix::net::sockopt::set_socket_send_buffer_size(&socket, size)?;
+        }
+        if let Some(size) = self.receive_buffer {
+            rustix::net::sockopt::set_socket_recv_buffer_size(&socket, size)?;
+        }
+        let mut stream = match &self.tls {
+            None => Stream::Plain(socket),
+            Some(config) => Stream::Tls(TlsStream::new(socket, config, host, address.ip())?),
+        };
         let token = Token(self.next_token);
         self.next_token += 1;
-        self.poll.registry().register(
-            &mut socket,
-            token,
-            Interest::READABLE | Interest::WRITABLE,
-        )?;
-        Ok((token, Stream::Plain(socket)))
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(stream.socket(), token, interest)?;
+        Ok((token, stream))
     }
 
     /// Goes on to the next address where one takes too long and there is another.
     fn try_next_addresses(&mut self, now: Duration) {
         let late: Vec<ConnectionId> = self
             .connections
-            .values()
-            .filter(|c| c.connecting && c.give_up_at <= now)
-            .map(|c| c.id)
+            .values_mut()
+            .filter(|c| c.give_up_at.is_some_and(|at| at <= now))
+            .filter_map(|c| {
+                // The machine has a time limit of its own for the last one.
+                c.give_up_at = None;
+                (!c.addresses.is_empty()).then_some(c.id)
+            })
             .collect();
         for id in late {
-            match self.of(id) {
-                // The machine has a time limit of its own for the last one.
-                Some(connection) if connection.addresses.is_empty() => {
-                    connection.give_up_at = Duration::MAX;
-                }
-                _ => self.next_address(id, String::from("no answer"), now),
-            }
+            self.next_address(id, String::from("no answer"), now);
         }
     }
 
@@ -304,125 +320,32 @@ impl Sockets {
     }
 
     /// Reads and writes what can be. Returns whether something is left that needs no waiting.
-    fn pump(&mut self) -> bool {
+    fn pump(&mut self, now: Duration) -> bool {
         let tokens: Vec<Token> = self
             .connections
             .iter()
-            .filter(|(_, c)| c.readable || (c.writable && (c.connecting || !c.out.is_empty())))
+            .filter(|(_, connection)| connection.is_due())
             .map(|(token, _)| *token)
             .collect();
         let mut busy = false;
         for token in tokens {
             let Some(connection) = self.connections.get_mut(&token) else { continue };
             let id = connection.id;
-            if connection.connecting {
-                match connection.finish_connecting() {
-                    Ok(true) => self.inputs.push(Input::Connected { connection: id }),
-                    Ok(false) => {}
-                    Err(reason) => {
-                        let reason = format!("{}: {reason}", connection.host);
-                        // Time is not asked for here: the limit of the next address may start
-                        // as late as the turn before.
-                        let now = connection.give_up_at.saturating_sub(ADDRESS_TIMEOUT);
-                        self.next_address(id, reason, now);
+            match connection.go_on(self.receive_max, &mut self.inputs) {
+                Ok(Progress::Waits) => {}
+                Ok(Progress::More) => busy = true,
+                Err(error) => {
+                    let reason = format!("{}: {error}", connection.host);
+                    match connection.is_connecting() {
+                        true => self.next_address(id, reason, now),
+                        false => self.fail(id, reason, refusal(&error)),
                     }
                 }
-                continue;
-            }
-            let done = connection
-                .write()
-                .and_then(|()| connection.read(self.receive_max, &mut self.inputs));
-            match done {
-                Ok(more) => busy |= more,
-                Err(reason) => self.fail(id, reason),
             }
         }
         busy
     }
 }
 
-impl Connection {
-    /// Whether the connection stands now.
-    fn finish_connecting(&mut self) -> Result<bool, String> {
-        let socket = self.stream.socket();
-        if let Ok(Some(error)) | Err(error) = socket.take_error() {
-            return Err(format!("cannot connect: {error}"));
-        }
-        match socket.peer_addr() {
-            Ok(_) => {
-                self.connecting = false;
-                Ok(true)
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => {
-                self.writable = false;
-                self.readable = false;
-                Ok(false)
-            }
-            Err(error) => Err(format!("cannot connect: {error}")),
-        }
-    }
-
-    fn write(&mut self) -> Result<(), String> {
-        while self.writable
-            && let Some(front) = self.out.front()
-        {
-            match self.stream.write(&front[self.written..]) {
-                Ok(written) => {
-                    self.written += written;
-                    if self.written == front.len() {
-                        self.written = 0;
-                        self.out.pop_front();
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(format!("{}: cannot write: {error}", self.host)),
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads whole frames into `inputs`. Returns whether there may be more to read at once.
-    fn read(&mut self, receive_max: usize, inputs: &mut Vec<Input>) -> Result<bool, String> {
-        let mut turn = 0;
-        while self.readable && turn < TURN_MAX {
-            let done = if self.prefix_len < 4 {
-                self.stream.read(&mut self.prefix[self.prefix_len..]).map(|read| {
-                    self.prefix_len += read;
-                    read
-                })
-            } else {
-                let missing = self.expected - self.frame.len();
-                self.stream.read_into(&mut self.frame, missing.min(READ_MAX))
-            };
-            match done {
-                Ok(0) => {
-                    return Err(format!("{}: the broker has closed the connection", self.host));
-                }
-                Ok(read) => turn += read,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.readable = false;
-                    break;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(format!("{}: cannot read: {error}", self.host)),
-            }
-            if self.prefix_len == 4 && self.expected == 0 {
-                self.expected = frame_length(self.prefix, receive_max)
-                    .map_err(|error| format!("{}: {error}", self.host))?;
-                // No more than this before it has arrived, whatever the length says.
-                self.frame.reserve(self.expected.min(READ_MAX));
-                if self.expected == 0 {
-                    return Err(format!("{}: an empty response", self.host));
-                }
-            }
-            if self.prefix_len == 4 && self.frame.len() == self.expected {
-                let frame = Bytes::from(std::mem::take(&mut self.frame));
-                inputs.push(Input::Frame { connection: self.id, frame });
-                self.prefix_len = 0;
-                self.expected = 0;
-            }
-        }
-        Ok(self.readable)
-    }
-}
+#[cfg(test)]
+mod tests;

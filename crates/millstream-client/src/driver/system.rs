@@ -2,11 +2,13 @@
 
 use std::hash::{BuildHasher, RandomState};
 
+use ring::rand::SecureRandom as _;
+
 use crate::random::Random;
 
 /// Random bits for jitter and sticky partitions: SplitMix64 from a seed of the operating system,
-/// by way of the keys that the standard library draws for its hash maps. Nonces of SASL take
-/// theirs from the cryptographic library.
+/// by way of the keys that the standard library draws for its hash maps. Nonces of SASL are
+/// of [`system_nonce`].
 #[derive(Debug)]
 pub struct SystemRandom(u64);
 
@@ -24,4 +26,11 @@ impl Random for SystemRandom {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
+}
+
+/// Fills `buffer` with random bytes of the system that nobody can guess.
+pub(crate) fn system_nonce(buffer: &mut [u8]) -> Result<(), String> {
+    ring::rand::SystemRandom::new()
+        .fill(buffer)
+        .map_err(|_| "the system has no random numbers to give".to_owned())
 }

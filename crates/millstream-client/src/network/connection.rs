@@ -288,7 +288,7 @@ impl Connection {
                 };
                 if response.error_code != 0 {
                     let text = response.error_message.as_deref().unwrap_or("authentication failed");
-                    return Err(authentication(text.to_owned()));
+                    return Err(authentication(exchange.refused(text)));
                 }
                 if let Some(next) = exchange.step(&response.auth_bytes).map_err(authentication)? {
                     self.send_token(next, now)?;

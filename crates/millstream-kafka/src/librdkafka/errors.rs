@@ -4,7 +4,6 @@ use std::ffi::{CStr, CString, c_char, c_int};
 use std::time::Duration;
 
 use super::sys;
-use crate::error::is_retriable;
 use crate::{Error, KafkaError, code};
 
 /// The error of that code; `text` where librdkafka has more to say than the code's description.
@@ -20,6 +19,51 @@ pub(super) fn kafka_error(code: c_int, text: Option<&str>) -> KafkaError {
         retriable: is_retriable(code),
         fatal: code == code::FATAL,
     }
+}
+
+/// Codes after which the same request may succeed: connection trouble, elections, a coordinator on
+/// the move, throttling. After Kafka's `RetriableException` and its subclasses.
+fn is_retriable(code: i32) -> bool {
+    matches!(
+        code,
+        -195 | -193
+            | -192
+            | -187
+            | -185
+            | -184
+            | -180
+            | -166
+            | -153
+            | 2
+            | 3
+            | 5
+            | 6
+            | 7
+            | 8
+            | 9
+            | 13
+            | 14
+            | 15
+            | 16
+            | 19
+            | 20
+            | 27
+            | 41
+            | 51
+            | 56
+            | 70
+            | 71
+            | 72
+            | 74
+            | 75
+            | 78
+            | 80
+            | 83
+            | 84
+            | 88
+            | 89
+            | 100
+    )
 }
 
 /// An error of doing `action`, by its code.

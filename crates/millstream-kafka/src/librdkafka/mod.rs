@@ -15,7 +15,7 @@ mod reporting;
 mod sys;
 mod wake;
 
-pub use reporting::{DeliveryReport, ReportedRecord, ReportingProducer};
+pub use reporting::ReportingProducer;
 
 use crate::{Admin, ClientConfig, ClientFactory, Consumer, ConsumerConfig, Error, Producer};
 

@@ -11,49 +11,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use millstream_types::{HeadersView, Offset, Timestamp};
-
 use super::client::{Common, CommonEvent, Conf, Event, Instance, Queue};
 use super::delivery::{STAND_IN, write_zero_timestamp};
 use super::errors::{c_string, check, kafka_error};
 use super::list::millis;
 use super::producer::{native_headers, raw};
 use super::sys::{self, Message, rd_kafka_vtype_t as vtype};
-use crate::{ClientConfig, Error, KafkaError, Partition, ProduceError};
-
-/// A record to produce, borrowed.
-#[derive(Clone, Copy, Debug)]
-pub struct ReportedRecord<'a> {
-    /// The topic's name.
-    pub topic: &'a str,
-    /// The partition.
-    pub partition: Partition,
-    /// The key.
-    pub key: Option<&'a [u8]>,
-    /// The value; `None` is a tombstone.
-    pub value: Option<&'a [u8]>,
-    /// The headers.
-    pub headers: HeadersView<'a>,
-    /// Milliseconds since the epoch, 0 as it is; `None`: now.
-    pub timestamp: Option<Timestamp>,
-    /// Comes back with the report.
-    pub token: u64,
-}
-
-/// What became of a record.
-#[derive(Clone, Debug)]
-pub struct DeliveryReport {
-    /// The record's token.
-    pub token: u64,
-    /// The partition it went to; `None` if none had been chosen.
-    pub partition: Option<i32>,
-    /// Its offset there, or why it was given up.
-    pub result: Result<Offset, KafkaError>,
-    /// Its timestamp, ms, as it was sent.
-    pub timestamp: Timestamp,
-    /// From `produce` to the acknowledgement.
-    pub latency: Option<Duration>,
-}
+use crate::{
+    ClientConfig, DeliveryReport, Error, KafkaError, Partition, ProduceError, ReportedRecord,
+};
 
 /// Writes records and reports each. Used from one thread at a time.
 pub struct ReportingProducer {
@@ -75,6 +41,8 @@ impl ReportingProducer {
     /// [`Error::Config`] if a setting is refused.
     pub fn new(config: &ClientConfig) -> Result<Self, Error> {
         let mut properties = config.properties.clone();
+        // Whatever else the program uses: reports one by one come from librdkafka only.
+        properties.remove(crate::CLIENT);
         properties.set("delivery.report.only.error", "false");
         let conf = Conf::new(&properties, sys::RD_KAFKA_EVENT_DR)?;
         let zero_timestamp = Arc::new(AtomicBool::new(false));

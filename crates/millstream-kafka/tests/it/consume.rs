@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use millstream_kafka::{
-    ClientFactory, ConsumerConfig, ConsumerEvent, Error, Librdkafka, OffsetReset, PartitionStart,
-    Properties, StartOffset, Watermarks, code, consumer_properties,
+    ConsumerConfig, ConsumerEvent, Error, OffsetReset, PartitionStart, Properties, StartOffset,
+    Watermarks, code, consumer_properties,
 };
 
 use crate::support::*;
@@ -28,7 +28,7 @@ fn many_records_in_order() {
 
     let config = consumer_config(&brokers, None, &Properties::new());
     let config = ConsumerConfig { poll_records_max: 500, batch_bytes_max: 2000, ..config };
-    let mut consumer = Librdkafka.consumer(&config).unwrap();
+    let mut consumer = clients().consumer(&config).unwrap();
     let starts: Vec<_> =
         (0..4).map(|p| PartitionStart::new(tp(&name, p), StartOffset::At(0))).collect();
     consumer.assign(&starts).unwrap();
@@ -146,9 +146,11 @@ fn commits_are_answered_and_remembered() {
     // An empty commit has an answer too.
     let id = consumer.commit(&[]).unwrap();
     events.clear();
-    consumer.poll(LIMIT, &mut events);
-    assert!(matches!(&events[..], [ConsumerEvent::CommitDone { id: done, partitions }]
-        if *done == id && partitions.is_empty()));
+    let done = wait_for(&mut *consumer, &mut events, "the empty commit", |event| match event {
+        ConsumerEvent::CommitDone { id, partitions } => Some((*id, partitions.clone())),
+        _ => None,
+    });
+    assert_eq!(done, (id, vec![]));
     assert!(consumer.close(LIMIT));
 
     let mut consumer = crate::support::consumer(&brokers, Some(&group));
@@ -191,7 +193,7 @@ fn no_offset_and_no_reset() {
     };
     let properties = consumer_properties(&Properties::new(), &connection(&brokers), &settings);
     let config = ConsumerConfig::new(millstream_kafka::ClientConfig::new(properties));
-    let mut consumer = Librdkafka.consumer(&config).unwrap();
+    let mut consumer = clients().consumer(&config).unwrap();
     consumer.assign(&[PartitionStart::new(tp(&name, 0), StartOffset::Committed)]).unwrap();
     let mut events = Vec::new();
     let (partition, error) =
@@ -232,10 +234,10 @@ fn misuse_is_an_error() {
     assert!(matches!(alone.assign(&[committed]), Err(Error::Misuse(_))));
 
     let bad = consumer_config(&brokers, None, &Properties::from([("no.such.setting", "1")]));
-    let error = Librdkafka.consumer(&bad).err().unwrap();
+    let error = clients().consumer(&bad).err().unwrap();
     assert!(error.to_string().contains("no.such.setting"), "{error}");
     let bad = consumer_config(&brokers, None, &Properties::from([("fetch.min.bytes", "many")]));
-    let error = Librdkafka.consumer(&bad).err().unwrap();
+    let error = clients().consumer(&bad).err().unwrap();
     assert!(error.to_string().contains("fetch.min.bytes"), "{error}");
 }
 
@@ -256,7 +258,7 @@ fn auto_commit_remembers_what_was_handed_out() {
     let config = ConsumerConfig::new(millstream_kafka::ClientConfig::new(properties));
     let tp = tp(&name, 0);
     let committed = PartitionStart::new(tp.clone(), StartOffset::Committed);
-    let mut consumer = Librdkafka.consumer(&config).unwrap();
+    let mut consumer = clients().consumer(&config).unwrap();
     consumer.assign(std::slice::from_ref(&committed)).unwrap();
     let mut events = Vec::new();
     wait_for(&mut *consumer, &mut events, "the end", |event| {
@@ -266,7 +268,7 @@ fn auto_commit_remembers_what_was_handed_out() {
     consumer.poll(Duration::from_millis(200), &mut events);
     assert!(consumer.close(LIMIT));
     produce_numbers(&brokers, &name, 0, 5..8);
-    let mut consumer = Librdkafka.consumer(&config).unwrap();
+    let mut consumer = clients().consumer(&config).unwrap();
     consumer.assign(&[committed]).unwrap();
     assert_eq!(read(&mut *consumer, 3).texts(&tp), ["5", "6", "7"]);
     assert!(consumer.close(LIMIT));

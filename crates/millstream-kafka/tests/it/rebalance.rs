@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use millstream_kafka::{
-    Assignor, ClientConfig, ClientFactory, Consumer, ConsumerConfig, ConsumerEvent,
-    ConsumerSettings, Librdkafka, OffsetReset, PartitionStart, Properties, StartOffset,
-    consumer_properties,
+    Assignor, ClientConfig, Consumer, ConsumerConfig, ConsumerEvent, ConsumerSettings, OffsetReset,
+    PartitionStart, Properties, StartOffset, consumer_properties,
 };
 use millstream_types::TopicPartition;
 
@@ -22,7 +21,7 @@ fn member(brokers: &str, group: &str, assignor: Assignor, extra: &Properties) ->
     extra.set_default("session.timeout.ms", "6000");
     extra.set_default("heartbeat.interval.ms", "500");
     let properties = consumer_properties(&extra, &connection(brokers), &settings);
-    Librdkafka.consumer(&ConsumerConfig::new(ClientConfig::new(properties))).unwrap()
+    clients().consumer(&ConsumerConfig::new(ClientConfig::new(properties))).unwrap()
 }
 
 /// A member that answers at once and remembers what it was told.

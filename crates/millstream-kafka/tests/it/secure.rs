@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use millstream_kafka::{
-    ClientConfig, ClientFactory, ConsumerConfig, ConsumerEvent, ConsumerSettings, Librdkafka,
-    OAuthToken, PartitionStart, ProducerEvent, Properties, StartOffset, TokenSource,
-    admin_properties, consumer_properties, producer_properties,
+    ClientConfig, ConsumerConfig, ConsumerEvent, ConsumerSettings, OAuthToken, PartitionStart,
+    ProducerEvent, Properties, StartOffset, TokenSource, admin_properties, consumer_properties,
+    producer_properties,
 };
 
 use crate::support::*;
@@ -29,21 +29,21 @@ fn tls_with_plain_and_scram() {
         let Some(connection) = secure(mechanism, "alice-secret") else { return };
         let none = Properties::new();
         let config = ClientConfig::new(admin_properties(&none, &connection));
-        let mut admin = Librdkafka.admin(&config).unwrap();
+        let mut admin = clients().admin(&config).unwrap();
         let name = unique("secure");
         let new = millstream_kafka::NewTopic::new(&name);
         admin.create_topics(&[new], LIMIT).unwrap().remove(0).unwrap();
         admin.await_topics(&[&name], LIMIT).unwrap();
 
         let config = ClientConfig::new(producer_properties(&none, &connection));
-        let mut producer = Librdkafka.producer(&config).unwrap();
+        let mut producer = clients().producer(&config).unwrap();
         let handle = producer.topic(&name).unwrap();
         producer.produce(&record(handle, 0, None, Some(b"secret"))).unwrap();
         flush(&mut *producer);
 
         let properties = consumer_properties(&none, &connection, &ConsumerSettings::default());
         let config = ConsumerConfig::new(ClientConfig::new(properties));
-        let mut consumer = Librdkafka.consumer(&config).unwrap();
+        let mut consumer = clients().consumer(&config).unwrap();
         consumer.assign(&[PartitionStart::new(tp(&name, 0), StartOffset::Beginning)]).unwrap();
         assert_eq!(read(&mut *consumer, 1).texts(&tp(&name, 0)), ["secret"]);
     }
@@ -55,7 +55,7 @@ fn a_wrong_password_is_told_and_not_shown() {
     let Some(connection) = secure("PLAIN", "not-the-password") else { return };
     let config = ClientConfig::new(producer_properties(&Properties::new(), &connection));
     assert!(!format!("{config:?}").contains("not-the-password"));
-    let mut producer = Librdkafka.producer(&config).unwrap();
+    let mut producer = clients().producer(&config).unwrap();
     let mut events = Vec::new();
     let error = until("an authentication error", || {
         producer.flush(Duration::from_millis(50), &mut events);
@@ -91,7 +91,7 @@ fn oauth_tokens_are_asked_for() {
     let settings = ConsumerSettings { group_id: Some("g".into()), ..ConsumerSettings::default() };
     let properties = consumer_properties(&Properties::new(), &connection, &settings);
     let mut config = ConsumerConfig::new(ClientConfig::new(properties));
-    let mut consumer = Librdkafka.consumer(&config).unwrap();
+    let mut consumer = clients().consumer(&config).unwrap();
     let mut events = Vec::new();
     let asked = wait_for(&mut *consumer, &mut events, "a token", |event| match event {
         ConsumerEvent::OAuthTokenNeeded { config } => Some(config.clone()),
@@ -109,7 +109,7 @@ fn oauth_tokens_are_asked_for() {
     assert!(consumer.set_oauth_token(Ok(&token)).is_err(), "expired");
 
     config.client.token_source = Some(std::sync::Arc::new(Tokens));
-    let mut consumer = Librdkafka.consumer(&config).unwrap();
+    let mut consumer = clients().consumer(&config).unwrap();
     let error = wait_for(&mut *consumer, &mut events, "the failure", |event| match event {
         ConsumerEvent::Error(error) => Some(error.to_string()),
         ConsumerEvent::OAuthTokenNeeded { .. } => panic!("the source was to be asked"),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use millstream_kafka::{
     Admin, ClientConfig, ClientFactory, Consumer, ConsumerConfig, ConsumerEvent, ConsumerSettings,
-    Librdkafka, NewTopic, OffsetReset, Partition, ProduceRecord, Producer, ProducerEvent,
-    Properties, TopicHandle, admin_properties, consumer_properties, producer_properties,
+    NewTopic, OffsetReset, Partition, ProduceRecord, Producer, ProducerEvent, Properties,
+    TopicHandle, admin_properties, consumer_properties, producer_properties,
 };
 use millstream_types::{Clock, HeadersView, Offset, SystemClock, TopicPartition};
 
@@ -20,6 +20,23 @@ pub(crate) fn env(name: &str) -> Option<String> {
         eprintln!("SKIPPED: {name} is not set, so this test did NOT run");
     }
     value
+}
+
+/// The clients under test: those that `MILLSTREAM_TEST_CLIENT` names, `millstream` or `librdkafka`.
+pub(crate) fn clients() -> &'static dyn ClientFactory {
+    match std::env::var("MILLSTREAM_TEST_CLIENT").as_deref() {
+        #[cfg(feature = "librdkafka")]
+        Ok("librdkafka") => &millstream_kafka::Librdkafka,
+        Ok("millstream") | Err(_) => &millstream_kafka::Native,
+        Ok(other) => {
+            panic!("MILLSTREAM_TEST_CLIENT={other}: there is no such client in this build")
+        }
+    }
+}
+
+/// Whether the clients under test are librdkafka's.
+pub(crate) fn on_librdkafka() -> bool {
+    std::env::var("MILLSTREAM_TEST_CLIENT").is_ok_and(|client| client == "librdkafka")
 }
 
 /// The test broker, or a skipped test.
@@ -46,12 +63,12 @@ pub(crate) fn connection(brokers: &str) -> Properties {
 
 pub(crate) fn admin(brokers: &str) -> Box<dyn Admin> {
     let properties = admin_properties(&Properties::new(), &connection(brokers));
-    Librdkafka.admin(&ClientConfig::new(properties)).unwrap()
+    clients().admin(&ClientConfig::new(properties)).unwrap()
 }
 
 pub(crate) fn producer(brokers: &str, extra: Properties) -> Box<dyn Producer> {
     let properties = producer_properties(&extra, &connection(brokers));
-    Librdkafka.producer(&ClientConfig::new(properties)).unwrap()
+    clients().producer(&ClientConfig::new(properties)).unwrap()
 }
 
 pub(crate) fn consumer_config(
@@ -72,7 +89,7 @@ pub(crate) fn consumer_config(
 }
 
 pub(crate) fn consumer(brokers: &str, group: Option<&str>) -> Box<dyn Consumer> {
-    Librdkafka.consumer(&consumer_config(brokers, group, &Properties::new())).unwrap()
+    clients().consumer(&consumer_config(brokers, group, &Properties::new())).unwrap()
 }
 
 /// A new topic, visible.

@@ -95,6 +95,49 @@ fn patches_keep_or_renew_the_checksum() {
     header::set_log_append_time(&mut bytes, 777);
     let walked = walk(&bytes).unwrap();
     assert!(walked.iter().all(|(_, record)| record.0 == 777), "{walked:?}");
+
+    header::set_producer(&mut bytes, 1 << 40, 7, 123);
+    let batch = Batch::parse(&bytes).unwrap();
+    batch.check().unwrap();
+    let header = batch.header();
+    assert_eq!(header.producer_id, 1 << 40);
+    assert_eq!((header.producer_epoch, header.base_sequence), (7, 123));
+}
+
+#[test]
+fn buffers_are_used_again() {
+    for codec in Compression::ALL {
+        let value = [7; 500];
+        let fill = |buffer: Vec<u8>| {
+            let mut builder = RecordBatchBuilder::new(codec).reuse(buffer);
+            for n in 0..20 {
+                builder.push(n, None, Some(&value), []);
+            }
+            builder
+        };
+        let fresh = fill(Vec::new()).finish(0).unwrap();
+        let dirty = || vec![0xee; 30_000];
+        let (batch, spare) = fill(dirty()).finish_into(0, dirty(), None).unwrap();
+        assert_eq!(batch, fresh, "{codec}");
+        assert!(batch.capacity() >= 30_000 && spare.capacity() >= 30_000, "{codec}");
+    }
+}
+
+#[test]
+fn a_level_changes_the_bytes_and_not_the_records() {
+    let text: Vec<u8> =
+        (0..20_000u32).flat_map(|n| (n * n % 1009).to_string().into_bytes()).collect();
+    for codec in [Compression::Gzip, Compression::Zstd] {
+        let at = |level| {
+            let mut builder = RecordBatchBuilder::new(codec);
+            builder.push(1, None, Some(&text), []);
+            builder.finish_into(0, Vec::new(), Some(level)).unwrap().0
+        };
+        let (fast, small) = (at(1), at(9));
+        // Which of the two is smaller depends on the data.
+        assert_ne!(small.len(), fast.len(), "{codec}");
+        assert_eq!(walk(&small).unwrap(), walk(&fast).unwrap());
+    }
 }
 
 #[test]
@@ -167,6 +210,25 @@ proptest! {
         prop_assert_eq!(walked, expected);
         let batch = Batch::parse(&bytes).unwrap();
         prop_assert!(batch.validate(&mut Vec::new(), LIMIT, |_| ()).is_ok());
+    }
+
+    #[test]
+    fn no_record_is_larger_than_its_bound(record in any_record(), before in 0usize..3) {
+        let mut builder = RecordBatchBuilder::new(Compression::None);
+        for _ in 0..before {
+            builder.push(i64::MIN, None, None, []);
+        }
+        let (timestamp, key, value, headers) = &record;
+        let headers: Vec<(&str, Option<&[u8]>)> =
+            headers.iter().map(|(n, v)| (n.as_str(), v.as_deref())).collect();
+        let len = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+        let in_headers = headers.iter().map(|(n, v)| n.len() + v.map_or(0, <[u8]>::len)).sum();
+        let bound = RecordBatchBuilder::record_size_max(
+            len(key), len(value), in_headers, headers.len(),
+        );
+        let size = builder.byte_size();
+        builder.push(*timestamp, key.as_deref(), value.as_deref(), headers);
+        prop_assert!(builder.byte_size() - size <= bound);
     }
 
     /// Anything may come from the network: errors are fine, panics and hangs are not.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use millstream_kafka::{Admin, ClientFactory, Error, Librdkafka, NewTopic, code};
+use millstream_kafka::{Admin, ClientFactory, Clients, Error, NewTopic, code};
 use pyo3::prelude::*;
 
 use super::{PyKafkaError, Shared, client_config, wait_of};
@@ -126,7 +126,7 @@ impl KafkaAdmin {
     #[new]
     fn new(py: Python<'_>, config: BTreeMap<String, String>) -> PyResult<Self> {
         let config = client_config(config);
-        Ok(Self(Shared::new(leave(py, || Librdkafka.admin(&config))?)))
+        Ok(Self(Shared::new(leave(py, || Clients.admin(&config))?)))
     }
 
     #[pyo3(signature = (timeout=30.0))]

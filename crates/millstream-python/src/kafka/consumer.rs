@@ -9,7 +9,7 @@ mod client;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use millstream_kafka::{ClientFactory, ConsumerConfig, Error, Librdkafka, RequestId, code};
+use millstream_kafka::{ClientFactory, Clients, ConsumerConfig, Error, RequestId, code};
 use millstream_types::{Offset, TopicPartition};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -145,7 +145,7 @@ impl KafkaConsumer {
         client.properties.set("enable.auto.offset.store", "false");
         client.properties.set("enable.partition.eof", "true");
         let config = ConsumerConfig::new(client);
-        let consumer = leave(py, || Librdkafka.consumer(&config))?;
+        let consumer = leave(py, || Clients.consumer(&config))?;
         let client = Client::new(consumer, habits);
         Ok(Self { client: Shared::new(client), callbacks: std::sync::Mutex::default() })
     }

@@ -1,0 +1,665 @@
+//! The consumer as a state machine: group membership, places to read at, fetches, and the calls
+//! that wait for an answer.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream_types::{Offset, TopicPartition};
+
+use super::fetch::Nodes;
+use super::lookup::{Lookups, Purpose};
+use super::open::{Chunk, OpenChunk};
+use super::slot::{Delivery, Phase, Slot};
+use super::{ConsumerEvent, PartitionStart, StartOffset, Watermarks};
+use crate::auth::Authenticator;
+use crate::base::{Base, Machine};
+use crate::driver::Wake;
+use crate::error::{Error, KafkaError, code};
+use crate::group::{Committed, Group, GroupEvent, Subscription};
+use crate::network::{Action, Completion, Health, Input};
+use crate::random::{Backoff, Random};
+use crate::settings::{ConnectionSettings, ConsumerSettings, OffsetReset};
+use crate::tag::Tag;
+use crate::time::{Now, earlier};
+
+/// Whose response it is.
+#[derive(Clone, Debug)]
+pub(crate) enum ConsumerTag {
+    /// A fetch; the context is with the node.
+    Fetch,
+    /// A look-up of offsets, by its number.
+    Offsets(u64),
+    /// A question to a new leader about an epoch, by its number.
+    Epochs(u64),
+}
+
+/// A call that waits for its answer.
+pub(super) enum Call {
+    /// Offsets of partitions by time, as they come in.
+    Offsets { answers: Vec<Option<Result<Option<Offset>, KafkaError>>> },
+    /// Committed offsets.
+    Committed { answer: Option<Result<Vec<(TopicPartition, Option<Offset>)>, KafkaError>> },
+}
+
+pub(crate) struct ConsumerCore {
+    pub(super) base: Base,
+    pub(super) settings: Arc<ConsumerSettings>,
+    pub(super) group: Option<Group>,
+    pub(super) slots: Vec<Slot>,
+    index: HashMap<TopicPartition, usize>,
+    next_reading: u64,
+    pub(super) nodes: Nodes,
+    pub(super) lookups: Lookups,
+    pub(super) calls: BTreeMap<u64, Call>,
+    next_call: u64,
+    /// Questions to the group, with the slots' readings they are for.
+    committed_asked: HashMap<u64, Vec<(TopicPartition, u64)>>,
+    committed_calls: HashMap<u64, u64>,
+    pub(super) events: VecDeque<ConsumerEvent>,
+    /// Where the next round of handing out begins.
+    turn: usize,
+    /// Bytes that are fetched and not handed out, of all partitions.
+    pub(super) buffered: usize,
+    waker: Arc<dyn Wake>,
+    /// Whether there is something new for the front end.
+    news: bool,
+    subscribed: bool,
+    /// Partitions of the rebalance that waits for its answer.
+    assigned: Option<Vec<TopicPartition>>,
+    revoked: Option<Vec<TopicPartition>>,
+    seen_revision: u64,
+    down: bool,
+    closing: bool,
+    closed: bool,
+    /// Topics whose absence was reported, and when absence of others will be.
+    missing: BTreeMap<Arc<str>, Duration>,
+    subscription: Vec<Arc<str>>,
+}
+
+/// How long a topic may be missing before it is reported: its creation takes a while to reach
+/// every broker (librdkafka's `topic.metadata.propagation.max.ms`).
+const PROPAGATION: Duration = Duration::from_secs(30);
+
+impl ConsumerCore {
+    pub(crate) fn new(
+        connection: Arc<ConnectionSettings>,
+        settings: Arc<ConsumerSettings>,
+        authenticator: Option<Box<dyn Authenticator>>,
+        random: Box<dyn Random>,
+        waker: Arc<dyn Wake>,
+    ) -> Self {
+        let group = settings
+            .group
+            .as_ref()
+            .map(|group| Group::new(group.clone(), &connection.rack, settings.read_committed));
+        Self {
+            base: Base::new(connection, authenticator, random),
+            settings,
+            group,
+            slots: Vec::new(),
+            index: HashMap::new(),
+            next_reading: 0,
+            nodes: Nodes::default(),
+            lookups: Lookups::default(),
+            calls: BTreeMap::new(),
+            next_call: 0,
+            committed_asked: HashMap::new(),
+            committed_calls: HashMap::new(),
+            events: VecDeque::new(),
+            turn: 0,
+            buffered: 0,
+            waker,
+            news: false,
+            subscribed: false,
+            assigned: None,
+            revoked: None,
+            seen_revision: 0,
+            down: false,
+            closing: false,
+            closed: false,
+            missing: BTreeMap::new(),
+            subscription: Vec::new(),
+        }
+    }
+
+    // ---- what the front end asks -------------------------------------------------------------
+
+    pub(super) fn subscribe(&mut self, topics: &[String], now: Now) -> Result<(), Error> {
+        let Some(group) = &mut self.group else {
+            return Err(Error::Misuse("to subscribe, a consumer needs a group.id"));
+        };
+        if self.closing {
+            return Err(Error::Misuse("subscribe after close"));
+        }
+        let subscription = Subscription::parse(topics)
+            .map_err(|error| Error::kafka(format!("subscribe to {}", topics.join(", ")), error))?;
+        self.subscription =
+            topics.iter().filter(|t| !t.starts_with('^')).map(|t| t.as_str().into()).collect();
+        self.subscribed = true;
+        self.missing.clear();
+        group.subscribe(Some(subscription), &mut self.base, now);
+        Ok(())
+    }
+
+    pub(super) fn unsubscribe(&mut self, now: Now) {
+        if let Some(group) = &mut self.group {
+            group.subscribe(None, &mut self.base, now);
+        }
+        self.subscription.clear();
+        self.missing.clear();
+        self.subscribed = false;
+    }
+
+    /// Takes the partitions of a rebalance over.
+    pub(super) fn ack_assigned(
+        &mut self,
+        starts: &[PartitionStart],
+        now: Now,
+    ) -> Result<(), Error> {
+        let Some(partitions) = self.assigned.take() else {
+            return Err(Error::Misuse("ack_assigned without an open Assigned"));
+        };
+        for partition in partitions {
+            let start = starts.iter().find(|start| start.partition == partition);
+            let (offset, paused) =
+                start.map_or((StartOffset::Committed, false), |start| (start.offset, start.paused));
+            self.add(partition, offset, paused);
+        }
+        if let Some(group) = &mut self.group {
+            group.ack_assigned(now);
+        }
+        Ok(())
+    }
+
+    pub(super) fn ack_revoked(&mut self, now: Now) -> Result<(), Error> {
+        let Some(partitions) = self.revoked.take() else {
+            return Err(Error::Misuse("ack_revoked without an open Revoked or Lost"));
+        };
+        self.remove(|slot| partitions.contains(&slot.partition));
+        if let Some(group) = &mut self.group {
+            group.ack_revoked(now);
+        }
+        Ok(())
+    }
+
+    /// Whether a rebalance waits for [`ack_revoked`](Self::ack_revoked).
+    pub(super) fn has_open_revocation(&self) -> bool {
+        self.revoked.is_some()
+    }
+
+    pub(super) fn assign(&mut self, starts: &[PartitionStart]) -> Result<(), Error> {
+        if self.subscribed {
+            return Err(Error::Misuse("assign after subscribe"));
+        }
+        if self.group.is_none() && starts.iter().any(|s| s.offset == StartOffset::Committed) {
+            return Err(Error::Misuse("a consumer without a group has no committed offsets"));
+        }
+        self.remove(|_| true);
+        for start in starts {
+            self.add(start.partition.clone(), start.offset, start.paused);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, partition: TopicPartition, start: StartOffset, paused: bool) {
+        self.base.metadata.want(&partition.topic);
+        self.next_reading += 1;
+        let connection = &self.base.settings;
+        let backoff = Backoff::new(connection.retry_backoff, connection.retry_backoff_max);
+        let slot = Slot::new(partition.clone(), self.next_reading, start, paused, backoff);
+        match self.index.get(&partition) {
+            Some(at) => {
+                self.buffered -= self.slots[*at].buffered;
+                self.slots[*at] = slot;
+            }
+            None => {
+                self.index.insert(partition, self.slots.len());
+                self.slots.push(slot);
+            }
+        }
+    }
+
+    fn remove(&mut self, mut gone: impl FnMut(&Slot) -> bool) {
+        self.slots.retain(|slot| !gone(slot));
+        self.buffered = self.slots.iter().map(|slot| slot.buffered).sum();
+        self.index =
+            self.slots.iter().enumerate().map(|(at, s)| (s.partition.clone(), at)).collect();
+    }
+
+    pub(super) fn slot(&self, partition: &TopicPartition) -> Option<&Slot> {
+        self.index.get(partition).map(|at| &self.slots[*at])
+    }
+
+    pub(super) fn slot_mut(&mut self, partition: &TopicPartition) -> Option<&mut Slot> {
+        self.index.get(partition).map(|at| &mut self.slots[*at])
+    }
+
+    pub(super) fn set_paused(&mut self, partition: &TopicPartition, paused: bool) {
+        if let Some(slot) = self.slot_mut(partition) {
+            slot.paused = paused;
+        }
+    }
+
+    pub(super) fn seek(&mut self, partition: &TopicPartition, start: StartOffset) {
+        self.next_reading += 1;
+        let reading = self.next_reading;
+        let Some(slot) = self.slot_mut(partition) else { return };
+        let buffered = slot.buffered;
+        slot.start(reading, start);
+        self.buffered -= buffered;
+    }
+
+    /// A partition was paused while a chunk of it was half handed out.
+    pub(super) fn put_back(&mut self, chunk: OpenChunk, bytes: usize) {
+        let reading = chunk.reading();
+        let partition = chunk.partition().clone();
+        if let Some(slot) = self.slot_mut(&partition).filter(|slot| slot.reading == reading) {
+            slot.deliveries.push_front(Delivery::Open(Box::new(chunk), bytes));
+        }
+    }
+
+    /// A chunk of this reading is used up, or was dropped.
+    pub(super) fn used_up(&mut self, partition: &TopicPartition, reading: u64, bytes: usize) {
+        let Some(slot) = self.slot_mut(partition).filter(|slot| slot.reading == reading) else {
+            return;
+        };
+        slot.buffered -= bytes;
+        self.buffered -= bytes;
+    }
+
+    /// What was fetched of a reading cannot be read: it is fetched again from `offset`, for the
+    /// damage may have been done on its way.
+    pub(super) fn unreadable(
+        &mut self,
+        partition: &TopicPartition,
+        reading: u64,
+        offset: Offset,
+        error: KafkaError,
+        now: Now,
+    ) {
+        if self.slot(partition).is_none_or(|slot| slot.reading != reading) {
+            return;
+        }
+        self.seek(partition, StartOffset::At(offset));
+        self.partition_failed(partition, error, now);
+    }
+
+    /// Partitions that are handed out from, in turn, each with what it has ready.
+    pub(super) fn take_deliveries(&mut self, taken: &mut Vec<(TopicPartition, Delivery)>) {
+        let count = self.slots.len();
+        for step in 0..count {
+            let slot = &mut self.slots[(self.turn + step) % count];
+            if slot.paused || slot.revoking {
+                continue;
+            }
+            if let Some(delivery) = slot.deliveries.pop_front() {
+                taken.push((slot.partition.clone(), delivery));
+            }
+        }
+        self.turn = if count == 0 { 0 } else { (self.turn + 1) % count };
+    }
+
+    /// Whether a poll would find something.
+    pub(super) fn has_something(&self) -> bool {
+        let ready = |slot: &Slot| !slot.paused && !slot.revoking && !slot.deliveries.is_empty();
+        !self.events.is_empty() || self.slots.iter().any(ready)
+    }
+
+    pub(super) fn watermarks(&self, partition: &TopicPartition) -> Option<Watermarks> {
+        let slot = self.slot(partition)?;
+        let high = slot.end(self.settings.read_committed);
+        (high >= 0).then_some(Watermarks { low: slot.log_start.max(0), high })
+    }
+
+    /// Asks for offsets by timestamp (-1: end, -2: beginning, -3: highest timestamp).
+    pub(super) fn ask_offsets(&mut self, items: &[(TopicPartition, i64)]) -> u64 {
+        let call = self.new_call(Call::Offsets { answers: vec![None; items.len()] });
+        for (index, (partition, timestamp)) in items.iter().enumerate() {
+            self.base.metadata.want(&partition.topic);
+            self.lookups.ask(partition.clone(), *timestamp, Purpose::Call { call, index });
+        }
+        call
+    }
+
+    pub(super) fn ask_committed(
+        &mut self,
+        partitions: &[TopicPartition],
+        now: Now,
+    ) -> Result<u64, Error> {
+        let call = self.new_call(Call::Committed { answer: None });
+        let Some(group) = &mut self.group else {
+            self.calls.remove(&call);
+            return Err(Error::Misuse("a consumer without a group has no committed offsets"));
+        };
+        let id = group.fetch_committed(partitions.to_vec(), now);
+        self.committed_calls.insert(id, call);
+        Ok(call)
+    }
+
+    fn new_call(&mut self, call: Call) -> u64 {
+        self.next_call += 1;
+        self.calls.insert(self.next_call, call);
+        self.next_call
+    }
+
+    /// Forgets a call, answered or not.
+    pub(super) fn take_call(&mut self, call: u64) -> Option<Call> {
+        self.lookups.forget_call(call);
+        self.calls.remove(&call)
+    }
+
+    pub(super) fn begin_close(&mut self, now: Now) {
+        if std::mem::replace(&mut self.closing, true) {
+            return;
+        }
+        match &mut self.group {
+            Some(group) => group.close(now),
+            None => self.now_closed(),
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    fn now_closed(&mut self) {
+        if !std::mem::replace(&mut self.closed, true) {
+            self.remove(|_| true);
+            self.report(ConsumerEvent::Closed);
+        }
+    }
+
+    /// The error that a metadata answer has about a topic, or about the way there.
+    pub(super) fn why_unknown(&self, topic: &str) -> Option<KafkaError> {
+        self.base.metadata.error(topic).cloned()
+    }
+
+    // ---- a step ------------------------------------------------------------------------------
+
+    pub(super) fn report(&mut self, event: ConsumerEvent) {
+        self.events.push_back(event);
+        self.news = true;
+    }
+
+    /// There is something for the front end that is not an event.
+    pub(super) fn has_news(&mut self) {
+        self.news = true;
+    }
+
+    /// Reports an error of a partition once as long as it lasts, and has it tried again later.
+    pub(super) fn partition_failed(
+        &mut self,
+        partition: &TopicPartition,
+        error: KafkaError,
+        now: Now,
+    ) {
+        let random = self.base.net.random();
+        let Some(slot) = self.index.get(partition).map(|at| &mut self.slots[*at]) else { return };
+        slot.retry_at = now.after(slot.backoff.failed(random));
+        if slot.reported_error.replace(error.code) != Some(error.code) {
+            self.report(ConsumerEvent::PartitionError(partition.clone(), error));
+        }
+    }
+
+    /// A partition has no place to read at: the setting decides.
+    pub(super) fn reset(&mut self, partition: &TopicPartition, why: &str) {
+        let reset = self.settings.offset_reset;
+        let Some(slot) = self.slot_mut(partition) else { return };
+        slot.phase = match reset {
+            OffsetReset::Earliest => Phase::WantsOffset(-2),
+            OffsetReset::Latest => Phase::WantsOffset(-1),
+            OffsetReset::Error => Phase::Nowhere,
+        };
+        if reset == OffsetReset::Error {
+            let text = format!("{why}, and auto.offset.reset=error");
+            let error = KafkaError::with(code::AUTO_OFFSET_RESET, Some(&text));
+            self.report(ConsumerEvent::PartitionError(partition.clone(), error));
+        }
+    }
+
+    fn completed(&mut self, completion: Completion, now: Now) {
+        match completion.tag.clone() {
+            Tag::Consumer(ConsumerTag::Fetch) => self.fetched(completion, now),
+            Tag::Consumer(ConsumerTag::Offsets(id)) => self.offsets_answered(id, completion, now),
+            Tag::Consumer(ConsumerTag::Epochs(id)) => self.epochs_answered(id, completion, now),
+            Tag::Group(tag) => {
+                if let Some(group) = &mut self.group {
+                    group.completed(tag, completion, &mut self.base, now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn group_event(&mut self, event: GroupEvent, now: Now) {
+        match event {
+            GroupEvent::Assigned(partitions) => {
+                self.assigned = Some(partitions.clone());
+                self.report(ConsumerEvent::Assigned(partitions));
+            }
+            GroupEvent::Revoked(partitions) => {
+                self.revoking(&partitions);
+                self.report(ConsumerEvent::Revoked(partitions));
+            }
+            GroupEvent::Lost(partitions) => {
+                // The group is beyond waiting for the answer to an assignment that is lost.
+                self.assigned = None;
+                self.revoking(&partitions);
+                self.report(ConsumerEvent::Lost(partitions));
+            }
+            GroupEvent::Committed { id, partitions } => {
+                self.report(ConsumerEvent::CommitDone { id, partitions });
+            }
+            GroupEvent::Fetched { id, result } => self.committed_fetched(id, result, now),
+            GroupEvent::Error(error, fatal) => self.report(ConsumerEvent::Error { error, fatal }),
+            GroupEvent::Left => {
+                if self.closing {
+                    self.now_closed();
+                }
+            }
+        }
+    }
+
+    fn revoking(&mut self, partitions: &[TopicPartition]) {
+        self.revoked = Some(partitions.to_vec());
+        for partition in partitions {
+            if let Some(slot) = self.slot_mut(partition) {
+                slot.revoking = true;
+                let buffered = std::mem::take(&mut slot.buffered);
+                slot.deliveries.clear();
+                self.buffered -= buffered;
+            }
+        }
+    }
+
+    fn committed_fetched(
+        &mut self,
+        id: u64,
+        result: Result<Vec<(TopicPartition, Option<Committed>)>, KafkaError>,
+        now: Now,
+    ) {
+        if let Some(call) = self.committed_calls.remove(&id) {
+            if let Some(Call::Committed { answer }) = self.calls.get_mut(&call) {
+                *answer = Some(result.map(|found| {
+                    let offset = |(tp, c): (_, Option<Committed>)| (tp, c.map(|c| c.offset));
+                    found.into_iter().map(offset).collect()
+                }));
+                self.news = true;
+            }
+            return;
+        }
+        let asked = self.committed_asked.remove(&id).unwrap_or_default();
+        for (partition, reading) in asked {
+            let Some(slot) = self.slot_mut(&partition) else { continue };
+            if slot.reading != reading || slot.phase != Phase::AsksCommitted {
+                continue;
+            }
+            match &result {
+                Err(error) => {
+                    slot.phase = Phase::WantsCommitted;
+                    let error = error.clone();
+                    self.partition_failed(&partition, error, now);
+                }
+                Ok(found) => {
+                    let committed =
+                        found.iter().find(|(tp, _)| *tp == partition).and_then(|(_, c)| c.as_ref());
+                    match committed {
+                        Some(committed) => {
+                            slot.found(committed.offset, committed.leader_epoch.unwrap_or(-1));
+                        }
+                        None => self.reset(&partition, "the group has no committed offset"),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks the group for the offsets that partitions wait for.
+    fn ask_group(&mut self, now: Now) {
+        let wanting: Vec<_> = self
+            .slots
+            .iter_mut()
+            .filter(|slot| slot.phase == Phase::WantsCommitted && slot.retry_at <= now.mono)
+            .map(|slot| {
+                slot.phase = Phase::AsksCommitted;
+                (slot.partition.clone(), slot.reading)
+            })
+            .collect();
+        if wanting.is_empty() {
+            return;
+        }
+        let Some(group) = &mut self.group else { return };
+        let partitions = wanting.iter().map(|(partition, _)| partition.clone()).collect();
+        let id = group.fetch_committed(partitions, now);
+        self.committed_asked.insert(id, wanting);
+    }
+
+    /// Reacts to changes of what is known: new leaders must agree with what was read (KIP-320).
+    fn metadata_changed(&mut self, now: Now) {
+        let revision = self.base.metadata.revision();
+        if revision != self.seen_revision {
+            self.seen_revision = revision;
+            for slot in &mut self.slots {
+                let Some((_, epoch)) = self.base.metadata.leader(&slot.partition) else { continue };
+                if epoch > slot.agreed_epoch {
+                    slot.preferred = None;
+                    if slot.phase == Phase::Fetching && slot.offset_epoch >= 0 {
+                        slot.phase = Phase::WantsEpoch;
+                    } else {
+                        slot.agreed_epoch = epoch;
+                    }
+                }
+            }
+        }
+        self.report_missing(now);
+    }
+
+    fn report_missing(&mut self, now: Now) {
+        let mut due = Vec::new();
+        for topic in &self.subscription {
+            match self.base.metadata.error(topic) {
+                None => {
+                    self.missing.remove(topic);
+                }
+                Some(error) => {
+                    let patience = if error.is_retriable() { PROPAGATION } else { Duration::ZERO };
+                    let at = self.missing.entry(topic.clone()).or_insert(now.after(patience));
+                    if *at <= now.mono {
+                        *at = Duration::MAX;
+                        due.push((topic.clone(), error.clone()));
+                    }
+                }
+            }
+        }
+        for (topic, error) in due {
+            let error =
+                KafkaError::with(error.code, Some(&format!("topic {topic}: {}", error.text)));
+            self.report(ConsumerEvent::Error { error, fatal: false });
+        }
+    }
+
+    fn report_health(&mut self, now: Now) {
+        let answered = self.base.take_answered();
+        match self.base.health(now) {
+            Health::Down(failure) if !self.down => {
+                self.down = true;
+                let error = match KafkaError::from(failure) {
+                    error if error.code == code::TRANSPORT => {
+                        KafkaError::with(code::ALL_BROKERS_DOWN, Some(&error.text))
+                    }
+                    error => error,
+                };
+                self.report(ConsumerEvent::BrokersDown(error));
+            }
+            _ if self.down && answered => {
+                self.down = false;
+                self.report(ConsumerEvent::BrokersUp);
+            }
+            _ => {}
+        }
+        if self.base.net.take_token_needed() {
+            self.report(ConsumerEvent::OAuthTokenNeeded);
+        }
+    }
+}
+
+impl Machine for ConsumerCore {
+    fn input(&mut self, input: Input, now: Now) {
+        self.base.net.input(input, now);
+    }
+
+    fn advance(&mut self, now: Now) {
+        self.base.begin(now);
+        while let Some(completion) = self.base.completion(now) {
+            self.completed(completion, now);
+        }
+        if let Some(group) = &mut self.group {
+            group.advance(&mut self.base, now);
+        }
+        while let Some(event) = self.group.as_mut().and_then(Group::event) {
+            self.group_event(event, now);
+        }
+        self.metadata_changed(now);
+        if !self.closed {
+            self.ask_group(now);
+            self.ask_offsets_of_slots();
+            self.send_lookups(now);
+            self.send_epochs(now);
+            self.send_fetches(now);
+        }
+        // What was asked of the group above goes out in this step.
+        if let Some(group) = &mut self.group {
+            group.advance(&mut self.base, now);
+        }
+        self.base.finish(now);
+        self.report_health(now);
+        if std::mem::take(&mut self.news) {
+            self.waker.wake();
+        }
+    }
+
+    fn action(&mut self) -> Option<Action> {
+        self.base.net.action()
+    }
+
+    fn next_deadline(&self, now: Now) -> Option<Duration> {
+        let group = self.group.as_ref().and_then(|group| group.next_deadline(now));
+        let slots = self
+            .slots
+            .iter()
+            .map(|slot| slot.retry_at)
+            .chain(self.missing.values().copied().filter(|at| *at < Duration::MAX))
+            .filter(|at| *at > now.mono)
+            .min();
+        let own = earlier(earlier(group, slots), self.lookups.next_deadline(now));
+        earlier(self.base.next_deadline(now), own)
+    }
+}
+
+impl Chunk {
+    /// Bytes that it counts for.
+    pub(super) fn size(&self) -> usize {
+        self.records.len()
+    }
+}
