@@ -56,6 +56,9 @@ pub struct Consumer {
     /// Behind what was handed out.
     positions: HashMap<TopicPartition, Offset>,
     held: bool,
+    /// Partitions whose revocation was reported and waits for its answer. Before it is reported
+    /// they are the caller's, whatever the group knows already.
+    revoked: Vec<TopicPartition>,
     taken: Vec<(TopicPartition, Delivery)>,
     used_up: Vec<(TopicPartition, u64, usize)>,
     auto_commit: Option<AutoCommit>,
@@ -138,6 +141,7 @@ impl Consumer {
             open: Vec::new(),
             positions: HashMap::new(),
             held: false,
+            revoked: Vec::new(),
             taken: Vec::new(),
             used_up: Vec::new(),
             auto_commit,
@@ -195,6 +199,7 @@ impl Consumer {
             for event in &events[first..] {
                 if let ConsumerEvent::Revoked(gone) | ConsumerEvent::Lost(gone) = event {
                     self.open.retain(|open| !gone.contains(open.chunk.partition()));
+                    self.revoked.clone_from(gone);
                 }
             }
             if !self.held && self.open.is_empty() {
@@ -344,6 +349,7 @@ impl Consumer {
             core.ack_revoked(now)?;
             core.slots.iter().map(|slot| slot.partition.clone()).collect::<Vec<_>>()
         };
+        self.revoked.clear();
         self.positions.retain(|partition, _| assigned.contains(partition));
         if let Some(auto) = &mut self.auto_commit {
             auto.committed.retain(|partition, _| assigned.contains(partition));
@@ -384,12 +390,16 @@ impl Consumer {
     /// The partitions that are being read, revoked ones not counted.
     pub fn assignment(&self) -> Vec<TopicPartition> {
         let core = self.driven.lock();
-        core.slots.iter().filter(|s| !s.revoking).map(|s| s.partition.clone()).collect()
+        let mine = core.slots.iter().map(|slot| &slot.partition);
+        mine.filter(|partition| !self.revoked.contains(partition)).cloned().collect()
     }
 
     fn must_have(&self, partitions: &[TopicPartition], action: &str) -> Result<(), Error> {
         let core = self.driven.lock();
-        match partitions.iter().find(|partition| core.slot(partition).is_none_or(|s| s.revoking)) {
+        let foreign = |partition: &&TopicPartition| {
+            core.slot(partition).is_none() || self.revoked.contains(partition)
+        };
+        match partitions.iter().find(foreign) {
             Some(partition) => Err(Error::kafka(
                 format!("{action} {partition}"),
                 KafkaError::with(
