@@ -25,8 +25,7 @@ pub struct Clients;
 
 impl Clients {
     /// The client without a choice.
-    pub const DEFAULT: &'static str =
-        if cfg!(feature = "librdkafka") { "librdkafka" } else { "millstream" };
+    pub const DEFAULT: &'static str = "millstream";
 
     fn choose(properties: &Properties) -> Result<(&'static dyn ClientFactory, Properties), Error> {
         let variable = std::env::var(VARIABLE).ok().filter(|name| !name.is_empty());

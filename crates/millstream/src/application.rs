@@ -120,8 +120,8 @@ impl ApplicationBuilder {
         self
     }
 
-    /// The Kafka client underneath: `librdkafka`, or `millstream`, our own. Default: the environment
-    /// variable `MILLSTREAM_CLIENT`, else librdkafka. Another name is refused when a client is made.
+    /// The Kafka client underneath: `millstream`, our own, or `librdkafka`. Default: the environment
+    /// variable `MILLSTREAM_CLIENT`, else `millstream`. Another name is refused when a client is made.
     #[must_use]
     pub fn client(self, name: &str) -> Self {
         self.consumer_setting(millstream_kafka::CLIENT, name)
