@@ -13,11 +13,11 @@ impl SplitMix64 {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });
         let mut mixed = Self(seed ^ hash);
-        Self(mixed.next())
+        Self(mixed.draw())
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -28,7 +28,7 @@ impl SplitMix64 {
     /// A number below `bound`; 0 for a bound of 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         // The bias of a remainder does not matter: nothing here is a statistic.
-        if bound == 0 { 0 } else { self.next() % bound }
+        if bound == 0 { 0 } else { self.draw() % bound }
     }
 
     /// A number from `low` to `high`, both included.
@@ -53,13 +53,13 @@ impl SplitMix64 {
 
 impl millstream_broker::Random for SplitMix64 {
     fn next_u64(&mut self) -> u64 {
-        self.next()
+        self.draw()
     }
 }
 
 impl millstream_client::Random for SplitMix64 {
     fn next_u64(&mut self) -> u64 {
-        self.next()
+        self.draw()
     }
 }
 
@@ -71,7 +71,7 @@ mod tests {
     fn streams_of_a_seed_are_apart_and_repeat() {
         let draw = |seed, name| {
             let mut stream = SplitMix64::stream(seed, name);
-            [stream.next(), stream.next(), stream.next()]
+            [stream.draw(), stream.draw(), stream.draw()]
         };
         assert_eq!(draw(1, "disk"), draw(1, "disk"));
         assert_ne!(draw(1, "disk"), draw(1, "network"));
