@@ -71,6 +71,8 @@ pub(crate) struct Metadata {
     rounds: u64,
     /// Whether an answer is wanted before the current ones are too old.
     refresh: bool,
+    /// Whether something is wanted that was never asked for: that does not wait for the back-off.
+    unasked: bool,
     asking: bool,
     /// What was wanted has grown while an answer was on its way.
     asked_all: bool,
@@ -94,6 +96,7 @@ impl Metadata {
             revision: 0,
             rounds: 0,
             refresh: true,
+            unasked: false,
             asking: false,
             asked_all: false,
             asked: 0,
@@ -109,13 +112,19 @@ impl Metadata {
             self.wanted.insert(topic.clone());
             if !self.topics.contains_key(topic) {
                 self.refresh = true;
+                self.unasked = true;
             }
         }
     }
 
     /// Asks for exactly these topics from now on, or for all of them (regular expressions).
     pub(crate) fn want_exactly(&mut self, topics: BTreeSet<Arc<str>>, all: bool) {
-        if (all && !self.all) || topics.iter().any(|topic| !self.topics.contains_key(topic)) {
+        let new =
+            |topic: &Arc<str>| !self.topics.contains_key(topic) && !self.wanted.contains(topic);
+        if (all && !self.all) || topics.iter().any(new) {
+            self.refresh = true;
+            self.unasked = true;
+        } else if topics.iter().any(|topic| !self.topics.contains_key(topic)) {
             self.refresh = true;
         }
         self.errors.retain(|topic, _| topics.contains(topic));
@@ -190,7 +199,9 @@ impl Metadata {
     }
 
     pub(crate) fn tick(&mut self, network: &mut Network, settings: &ConnectionSettings, now: Now) {
-        let due = (self.refresh && self.ask_at <= now.mono) || self.expires_at <= now.mono;
+        let due = self.unasked
+            || (self.refresh && self.ask_at <= now.mono)
+            || self.expires_at <= now.mono;
         if self.asking || !due {
             return;
         }
@@ -208,6 +219,7 @@ impl Metadata {
         }
         self.asking = true;
         self.refresh = false;
+        self.unasked = false;
         self.asked_all = self.all;
         self.asked = self.wanted.len();
         network.send(node, &request, version, settings.request_timeout, Tag::Metadata, now);
