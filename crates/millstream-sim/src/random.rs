@@ -54,7 +54,6 @@ impl SplitMix64 {
 impl millstream_broker::Random for SplitMix64 {
     fn next_u64(&mut self) -> u64 {
         self.draw()
-<<<<<<< HEAD
     }
 
     /// Foreseeable, as everything here: a seed replays secrets, too.
@@ -62,8 +61,6 @@ impl millstream_broker::Random for SplitMix64 {
         for chunk in out.chunks_mut(8) {
             chunk.copy_from_slice(&self.draw().to_le_bytes()[..chunk.len()]);
         }
-=======
->>>>>>> sim
     }
 }
 
