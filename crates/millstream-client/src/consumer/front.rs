@@ -730,6 +730,20 @@ impl Consumer {
     }
 }
 
+#[cfg(test)]
+impl Consumer {
+    /// Bytes that count as fetched and not handed out, once all that is known is told.
+    pub(super) fn buffered(&mut self) -> usize {
+        let mut core = self.driven.lock();
+        for (partition, reading, bytes) in self.used_up.drain(..) {
+            core.used_up(&partition, reading, bytes);
+        }
+        let slots: usize = core.slots.iter().map(|slot| slot.buffered).sum();
+        assert_eq!(core.buffered, slots);
+        slots
+    }
+}
+
 /// Partitions for a message: all of a few, the first of many.
 fn list(partitions: &[TopicPartition]) -> String {
     const SHOWN: usize = 5;
