@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::fetch_response::{
     AbortedTransaction, EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
@@ -521,7 +521,8 @@ impl State {
         let version = pending.request.version;
         let refusal = self.refusal::<FetchRequest>();
         let data = PartitionData::default().with_partition_index(asked.partition);
-        let refused = |code: i16| data.clone().with_error_code(code).with_high_watermark(-1);
+        let empty = data.clone();
+        let refused = |code: i16| empty.clone().with_error_code(code).with_high_watermark(-1);
         let topic = match version {
             13.. => self.topics.values().find(|topic| topic.id == asked.id),
             _ => self.topics.get(&asked.topic),

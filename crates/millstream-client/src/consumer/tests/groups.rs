@@ -16,7 +16,7 @@ use kafka_protocol::messages::*;
 use kafka_protocol::protocol::Request;
 use millstream_types::TopicPartition;
 
-use super::brokers::{World, from, settings, text, tp, values};
+use super::brokers::{World, from, settings, text, tp};
 use crate::consumer::{ConsumerEvent, PartitionStart, StartOffset};
 use crate::settings::{Assignor, ConsumerSettings, GroupSettings, OffsetReset};
 use crate::testing::frames::Arrived;
