@@ -56,6 +56,10 @@ pub(super) struct Partition {
 }
 
 impl Partition {
+    pub(super) fn led_by(leader: i32) -> Self {
+        Self { leader, ..Self::default() }
+    }
+
     pub(super) fn end(&self) -> Offset {
         self.log.last().map_or(self.start, |batch| batch.next)
     }
@@ -204,7 +208,7 @@ impl State {
     }
 
     pub(super) fn add_topic(&mut self, name: &str, id: u128, partitions: i32) {
-        let partition = |n| Partition { leader: 1 + n % 3, ..Partition::default() };
+        let partition = |n| Partition::led_by(1 + n % 3);
         let partitions = (0..partitions).map(partition).collect();
         self.topics.insert(name.to_owned(), Topic { id: Uuid::from_u128(id), partitions });
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use kafka_protocol::messages::{FetchRequest, OffsetForLeaderEpochRequest};
 use kafka_protocol::protocol::Request;
 
-use super::brokers::{Fate, World, from, settings, tp, values};
+use super::brokers::{Fate, Partition, World, from, settings, tp, values};
 use crate::consumer::{Bounds, ConsumerEvent, StartOffset};
 use crate::settings::{ConnectionSettings, ConsumerSettings};
 
@@ -184,8 +184,7 @@ fn no_partition_starves() {
     let mut world = with_bounds(settings, 10, 1);
     world.state().topics.get_mut("t").unwrap().partitions.clear();
     for _ in 0..4 {
-        let partition = super::brokers::Partition { leader: 1, ..Default::default() };
-        world.state().topics.get_mut("t").unwrap().partitions.push(partition);
+        world.state().topics.get_mut("t").unwrap().partitions.push(Partition::led_by(1));
     }
     for index in 0..4 {
         for _ in 0..100 {
