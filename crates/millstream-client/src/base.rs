@@ -87,6 +87,9 @@ impl Base {
 
     /// Second half of a step: asks for what the owner turned out to need.
     pub(crate) fn finish(&mut self, now: Now) {
+        if self.net.take_failed() {
+            self.metadata.refresh();
+        }
         self.metadata.tick(&mut self.net, &self.settings, now);
         self.coordinators.tick(&mut self.net, &self.settings, now);
         if self.probe

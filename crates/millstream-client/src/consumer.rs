@@ -12,6 +12,8 @@ mod lookup;
 mod open;
 mod session;
 mod slot;
+#[cfg(test)]
+mod tests;
 
 use millstream_types::{Offset, RecordBatch, TopicPartition};
 

@@ -147,8 +147,8 @@ impl Coordinators {
                 ),
             };
             match (code, u16::try_from(port)) {
-                (0, Ok(port)) => Ok((node.0, host, port)),
-                (0, Err(_)) => Err(KafkaError::of(crate::error::code::BAD_MESSAGE)),
+                (0, Ok(port)) if node.0 >= 0 => Ok((node.0, host, port)),
+                (0, _) => Err(KafkaError::of(crate::error::code::BAD_MESSAGE)),
                 _ => Err(KafkaError::with(code, text.as_deref())),
             }
         });

@@ -20,7 +20,7 @@ use crate::network::{Completion, Network, NodeId};
 use crate::random::Backoff;
 use crate::settings::ConnectionSettings;
 use crate::tag::Tag;
-use crate::time::{Now, earlier};
+use crate::time::Now;
 
 /// Codes of topics and partitions that need another look soon.
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
@@ -80,6 +80,9 @@ pub(crate) struct Metadata {
     ask_at: Duration,
     expires_at: Duration,
     backoff: Backoff,
+    /// The round after which something was still missing, and how long to wait in this case.
+    lacked: Option<u64>,
+    lack_backoff: Backoff,
 }
 
 impl Metadata {
@@ -103,6 +106,8 @@ impl Metadata {
             ask_at: Duration::ZERO,
             expires_at: Duration::ZERO,
             backoff: Backoff::new(settings.retry_backoff, settings.retry_backoff_max),
+            lacked: None,
+            lack_backoff: Backoff::new(settings.retry_backoff, settings.retry_backoff_max),
         }
     }
 
@@ -135,6 +140,18 @@ impl Metadata {
     /// What is known looks old: ask again as soon as the back-off allows.
     pub(crate) fn refresh(&mut self) {
         self.refresh = true;
+    }
+
+    /// Something that is needed is not in the last answer, such as a partition or its leader. May
+    /// be said in every step: answers that mend nothing are asked for ever less often.
+    pub(crate) fn lacks(&mut self, network: &mut Network, now: Now) {
+        if self.asking || self.refresh || self.lacked == Some(self.rounds) {
+            return;
+        }
+        self.lacked = Some(self.rounds);
+        self.refresh = true;
+        let wait = self.lack_backoff.failed(network.random());
+        self.ask_at = self.ask_at.max(now.after(wait));
     }
 
     /// Changes with each change of what is known.
@@ -199,10 +216,7 @@ impl Metadata {
     }
 
     pub(crate) fn tick(&mut self, network: &mut Network, settings: &ConnectionSettings, now: Now) {
-        let due = self.unasked
-            || (self.refresh && self.ask_at <= now.mono)
-            || self.expires_at <= now.mono;
-        if self.asking || !due {
+        if self.asking || self.due_at() > now.mono {
             return;
         }
         let Some(node) = network.least_loaded(now) else { return };
@@ -241,6 +255,9 @@ impl Metadata {
             return;
         };
         self.expires_at = now.after(settings.metadata_max_age);
+        if self.lacked != Some(self.rounds) {
+            self.lack_backoff.succeeded();
+        }
         let settled = self.take(response, network);
         self.revision += 1;
         self.rounds += 1;
@@ -379,7 +396,18 @@ impl Metadata {
         if self.asking {
             return None;
         }
-        let retry = self.refresh.then_some(self.ask_at);
-        earlier(retry, Some(self.expires_at)).filter(|at| *at > now.mono)
+        Some(self.due_at()).filter(|at| *at > now.mono)
+    }
+
+    /// When to ask next. Not too soon, however old what is known is, unless it is about something
+    /// that was never asked for.
+    fn due_at(&self) -> Duration {
+        if self.unasked {
+            Duration::ZERO
+        } else if self.refresh {
+            self.ask_at
+        } else {
+            self.expires_at.max(self.ask_at)
+        }
     }
 }

@@ -165,6 +165,8 @@ pub(crate) struct Network {
     actions: VecDeque<Action>,
     completions: VecDeque<Completion>,
     token_needed: bool,
+    /// Whether a connection has failed since the last [`take_failed`](Self::take_failed).
+    failed: bool,
 }
 
 impl Network {
@@ -186,6 +188,7 @@ impl Network {
             actions: VecDeque::new(),
             completions: VecDeque::new(),
             token_needed: false,
+            failed: false,
         };
         for (index, (host, port)) in network.settings.clone().bootstrap.iter().enumerate() {
             network.add_node(-1 - index as NodeId, host, *port);
@@ -216,6 +219,8 @@ impl Network {
     /// Replaces the known brokers. Those that are gone or have moved lose their connection; the
     /// bootstrap addresses stay, as the way back when all the others are gone (KIP-899, KIP-1102).
     pub(crate) fn set_nodes(&mut self, brokers: &[(NodeId, String, u16)]) {
+        // Other numbers are ours.
+        let brokers: Vec<_> = brokers.iter().filter(|(id, ..)| *id >= 0).collect();
         let gone: Vec<NodeId> = self
             .nodes
             .iter()
@@ -230,7 +235,7 @@ impl Network {
         for id in gone {
             self.drop_node(id);
         }
-        for (id, host, port) in brokers {
+        for (id, host, port) in &brokers {
             if !self.nodes.contains_key(id) {
                 self.add_node(*id, host, *port);
             }
@@ -252,7 +257,10 @@ impl Network {
     fn drop_node(&mut self, id: NodeId) {
         if let Some(connection) = self.nodes.get(&id).and_then(|node| node.connection) {
             let moved = Failure::Disconnected("the broker has left the cluster".into());
+            let failed = self.failed;
             self.end(connection, Some(moved), Now::default());
+            // Who says so is who knows.
+            self.failed = failed;
         }
         self.nodes.remove(&id);
         if (0..LINES).contains(&id) {
@@ -265,6 +273,8 @@ impl Network {
     /// Adds or moves one broker (new leaders named in error responses, KIP-951).
     pub(crate) fn learn_node(&mut self, id: NodeId, host: &str, port: u16) {
         match self.nodes.get(&id) {
+            // The numbers of the bootstrap addresses are ours.
+            _ if id < 0 => {}
             Some(node) if *node.host == *host && node.port == port => {}
             _ => {
                 self.drop_node(id);
@@ -289,6 +299,11 @@ impl Network {
     /// The broker behind a connection, which may be a further [`line`](Self::line) to it.
     pub(crate) fn broker_of(node: NodeId) -> NodeId {
         if node >= LINES { node & (LINES - 1) } else { node }
+    }
+
+    /// Whether `node` is a broker that connections can be made to.
+    pub(crate) fn knows(&self, node: NodeId) -> bool {
+        self.nodes.contains_key(&node)
     }
 
     /// Whether `node` is gone, or the last attempt to connect has failed and the next may not be
@@ -453,7 +468,8 @@ impl Network {
         if let (Ok(ms @ 1..), Some(connection)) =
             (u64::try_from(throttle_time_ms), self.connection_mut(node))
         {
-            connection.throttled_until = now.after(Duration::from_millis(ms));
+            let until = now.after(Duration::from_millis(ms));
+            connection.throttled_until = connection.throttled_until.max(until);
         }
     }
 
@@ -468,6 +484,12 @@ impl Network {
     /// The next request that has ended.
     pub(crate) fn completion(&mut self) -> Option<Completion> {
         self.completions.pop_front()
+    }
+
+    /// Whether a connection has failed, or could not be made, since the last call: a broker that
+    /// is gone may have handed its partitions on.
+    pub(crate) fn take_failed(&mut self) -> bool {
+        std::mem::take(&mut self.failed)
     }
 
     /// Whether a token is wanted, without taking notice.
@@ -604,6 +626,7 @@ impl Network {
     fn end(&mut self, id: ConnectionId, failure: Option<Failure>, now: Now) {
         let Some(connection) = self.connections.remove(&id) else { return };
         let node_id = connection.node;
+        self.failed |= failure.is_some();
         if failure.is_none() {
             self.actions.push_back(Action::Close { connection: id });
         }
@@ -648,7 +671,8 @@ impl Network {
     /// When [`tick`](Self::tick) has something to do at the latest.
     pub(crate) fn next_deadline(&self, now: Now) -> Option<Duration> {
         let connections = self.connections.values().flat_map(|connection| {
-            let idle = self.settings.max_idle.map(|idle| connection.last_used + idle);
+            let idle = self.settings.max_idle.filter(|_| connection.in_flight() == 0);
+            let idle = idle.map(|idle| connection.last_used + idle);
             [connection.deadline(), connection.wakes_at(now), idle]
         });
         let retries = self

@@ -1,7 +1,7 @@
 //! The consumer as a state machine: group membership, places to read at, fetches, and the calls
 //! that wait for an answer.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,12 +42,26 @@ pub(super) enum Call {
     Committed { answer: Option<Result<Vec<(TopicPartition, Option<Offset>)>, KafkaError>> },
 }
 
+/// What changed under records that the front end has taken over already.
+pub(super) enum Change {
+    /// The topic is another one of the same name: nothing of before is handed out.
+    Anew(TopicPartition),
+    /// Nothing of this reading is handed out from this offset on.
+    Cut { partition: TopicPartition, reading: u64, at: Offset },
+}
+
 pub(crate) struct ConsumerCore {
     pub(super) base: Base,
     pub(super) settings: Arc<ConsumerSettings>,
     pub(super) group: Option<Group>,
     pub(super) slots: Vec<Slot>,
-    index: HashMap<TopicPartition, usize>,
+    pub(super) index: HashMap<TopicPartition, usize>,
+    /// For the front end, at its next look.
+    pub(super) changes: Vec<Change>,
+    /// Counts the partitions that responses told of.
+    pub(super) responses: u64,
+    /// Counts the chunks that were used up.
+    pub(super) drained: u64,
     next_reading: u64,
     pub(super) nodes: Nodes,
     pub(super) lookups: Lookups,
@@ -65,8 +79,12 @@ pub(crate) struct ConsumerCore {
     /// Whether there is something new for the front end.
     news: bool,
     subscribed: bool,
+    /// Partitions are read that no group gave.
+    by_hand: bool,
     /// Partitions of the rebalance that waits for its answer.
     assigned: Option<Vec<TopicPartition>>,
+    /// One was lost before it was answered.
+    assignment_lost: bool,
     revoked: Option<Vec<TopicPartition>>,
     seen_revision: u64,
     down: bool,
@@ -99,6 +117,9 @@ impl ConsumerCore {
             group,
             slots: Vec::new(),
             index: HashMap::new(),
+            changes: Vec::new(),
+            responses: 0,
+            drained: 0,
             next_reading: 0,
             nodes: Nodes::default(),
             lookups: Lookups::default(),
@@ -112,7 +133,9 @@ impl ConsumerCore {
             waker,
             news: false,
             subscribed: false,
+            by_hand: false,
             assigned: None,
+            assignment_lost: false,
             revoked: None,
             seen_revision: 0,
             down: false,
@@ -132,6 +155,9 @@ impl ConsumerCore {
         if self.closing {
             return Err(Error::Misuse("subscribe after close"));
         }
+        if self.by_hand {
+            return Err(Error::Misuse("subscribe after assign"));
+        }
         let subscription = Subscription::parse(topics)
             .map_err(|error| Error::kafka(format!("subscribe to {}", topics.join(", ")), error))?;
         self.subscription =
@@ -139,13 +165,22 @@ impl ConsumerCore {
         self.subscribed = true;
         self.missing.clear();
         group.subscribe(Some(subscription), &mut self.base, now);
+        self.want_topics_of_slots();
         Ok(())
+    }
+
+    /// The group says which topics it wants; those that are read are wanted until they are let go.
+    fn want_topics_of_slots(&mut self) {
+        for slot in &self.slots {
+            self.base.metadata.want(&slot.partition.topic);
+        }
     }
 
     pub(super) fn unsubscribe(&mut self, now: Now) {
         if let Some(group) = &mut self.group {
             group.subscribe(None, &mut self.base, now);
         }
+        self.want_topics_of_slots();
         self.subscription.clear();
         self.missing.clear();
         self.subscribed = false;
@@ -156,27 +191,36 @@ impl ConsumerCore {
         &mut self,
         starts: &[PartitionStart],
         now: Now,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<(TopicPartition, StartOffset)>, Error> {
         let Some(partitions) = self.assigned.take() else {
+            // Lost before it was answered, which the owner learns from the event behind it.
+            if std::mem::take(&mut self.assignment_lost) {
+                return Ok(Vec::new());
+            }
             return Err(Error::Misuse("ack_assigned without an open Assigned"));
         };
+        let starts: HashMap<_, _> =
+            starts.iter().map(|start| (&start.partition, (start.offset, start.paused))).collect();
+        let mut added = Vec::with_capacity(partitions.len());
         for partition in partitions {
-            let start = starts.iter().find(|start| start.partition == partition);
-            let (offset, paused) =
-                start.map_or((StartOffset::Committed, false), |start| (start.offset, start.paused));
-            self.add(partition, offset, paused);
+            let start = starts.get(&partition).copied();
+            let (offset, paused) = start.unwrap_or((StartOffset::Committed, false));
+            self.add(partition.clone(), offset, paused);
+            added.push((partition, offset));
         }
         if let Some(group) = &mut self.group {
             group.ack_assigned(now);
         }
-        Ok(())
+        Ok(added)
     }
 
     pub(super) fn ack_revoked(&mut self, now: Now) -> Result<(), Error> {
         let Some(partitions) = self.revoked.take() else {
             return Err(Error::Misuse("ack_revoked without an open Revoked or Lost"));
         };
-        self.remove(|slot| partitions.contains(&slot.partition));
+        self.assignment_lost = false;
+        let partitions: HashSet<_> = partitions.into_iter().collect();
+        self.remove(|slot| slot.revoking && partitions.contains(&slot.partition));
         if let Some(group) = &mut self.group {
             group.ack_revoked(now);
         }
@@ -196,6 +240,9 @@ impl ConsumerCore {
             return Err(Error::Misuse("a consumer without a group has no committed offsets"));
         }
         self.remove(|_| true);
+        self.by_hand = !starts.is_empty();
+        let topics = starts.iter().map(|start| start.partition.topic.clone()).collect();
+        self.base.metadata.want_exactly(topics, false);
         for start in starts {
             self.add(start.partition.clone(), start.offset, start.paused);
         }
@@ -264,8 +311,14 @@ impl ConsumerCore {
         let Some(slot) = self.slot_mut(partition).filter(|slot| slot.reading == reading) else {
             return;
         };
+        // What could not be read before has been read.
+        if slot.unreadable.take().is_some() {
+            slot.backoff.succeeded();
+            slot.reported_error = None;
+        }
         slot.buffered -= bytes;
         self.buffered -= bytes;
+        self.drained += 1;
     }
 
     /// What was fetched of a reading cannot be read: it is fetched again from `offset`, for the
@@ -278,10 +331,15 @@ impl ConsumerCore {
         error: KafkaError,
         now: Now,
     ) {
-        if self.slot(partition).is_none_or(|slot| slot.reading != reading) {
+        let Some(slot) = self.slot(partition).filter(|slot| slot.reading == reading) else {
             return;
-        }
+        };
+        let again = (slot.unreadable == Some(offset)).then_some(error.code);
         self.seek(partition, StartOffset::At(offset));
+        if let Some(slot) = self.slot_mut(partition) {
+            slot.unreadable = Some(offset);
+            slot.reported_error = again;
+        }
         self.partition_failed(partition, error, now);
     }
 
@@ -298,12 +356,6 @@ impl ConsumerCore {
             }
         }
         self.turn = if count == 0 { 0 } else { (self.turn + 1) % count };
-    }
-
-    /// Whether a poll would find something.
-    pub(super) fn has_something(&self) -> bool {
-        let ready = |slot: &Slot| !slot.paused && !slot.revoking && !slot.deliveries.is_empty();
-        !self.events.is_empty() || self.slots.iter().any(ready)
     }
 
     pub(super) fn watermarks(&self, partition: &TopicPartition) -> Option<Watermarks> {
@@ -435,6 +487,7 @@ impl ConsumerCore {
     fn group_event(&mut self, event: GroupEvent, now: Now) {
         match event {
             GroupEvent::Assigned(partitions) => {
+                self.assignment_lost = false;
                 self.assigned = Some(partitions.clone());
                 self.report(ConsumerEvent::Assigned(partitions));
             }
@@ -444,7 +497,7 @@ impl ConsumerCore {
             }
             GroupEvent::Lost(partitions) => {
                 // The group is beyond waiting for the answer to an assignment that is lost.
-                self.assigned = None;
+                self.assignment_lost = self.assigned.take().is_some();
                 self.revoking(&partitions);
                 self.report(ConsumerEvent::Lost(partitions));
             }
@@ -464,7 +517,11 @@ impl ConsumerCore {
     fn revoking(&mut self, partitions: &[TopicPartition]) {
         self.revoked = Some(partitions.to_vec());
         for partition in partitions {
+            self.next_reading += 1;
+            let reading = self.next_reading;
             if let Some(slot) = self.slot_mut(partition) {
+                // Another reading, so that what the front end still has of it does not count.
+                slot.reading = reading;
                 slot.revoking = true;
                 let buffered = std::mem::take(&mut slot.buffered);
                 slot.deliveries.clear();
@@ -515,24 +572,27 @@ impl ConsumerCore {
         }
     }
 
-    /// Asks the group for the offsets that partitions wait for.
-    fn ask_group(&mut self, now: Now) {
+    /// Asks the group for the offsets that partitions wait for. Returns whether there are such.
+    fn ask_group(&mut self, now: Now) -> bool {
         let wanting: Vec<_> = self
             .slots
             .iter_mut()
-            .filter(|slot| slot.phase == Phase::WantsCommitted && slot.retry_at <= now.mono)
+            .filter(|slot| {
+                slot.phase == Phase::WantsCommitted && slot.retry_at <= now.mono && !slot.revoking
+            })
             .map(|slot| {
                 slot.phase = Phase::AsksCommitted;
                 (slot.partition.clone(), slot.reading)
             })
             .collect();
         if wanting.is_empty() {
-            return;
+            return false;
         }
-        let Some(group) = &mut self.group else { return };
+        let Some(group) = &mut self.group else { return false };
         let partitions = wanting.iter().map(|(partition, _)| partition.clone()).collect();
         let id = group.fetch_committed(partitions, now);
         self.committed_asked.insert(id, wanting);
+        true
     }
 
     /// Reacts to changes of what is known: new leaders must agree with what was read (KIP-320).
@@ -540,19 +600,93 @@ impl ConsumerCore {
         let revision = self.base.metadata.revision();
         if revision != self.seen_revision {
             self.seen_revision = revision;
+            let mut anew = Vec::new();
             for slot in &mut self.slots {
+                let topic = self.base.metadata.topic(&slot.partition.topic);
+                if let Some(topic) = topic.filter(|topic| topic.id != slot.topic_id)
+                    && !topic.id.is_nil()
+                {
+                    let before = std::mem::replace(&mut slot.topic_id, topic.id);
+                    if !before.is_nil() && !slot.revoking {
+                        anew.push(slot.partition.clone());
+                        continue;
+                    }
+                }
                 let Some((_, epoch)) = self.base.metadata.leader(&slot.partition) else { continue };
                 if epoch > slot.agreed_epoch {
                     slot.preferred = None;
-                    if slot.phase == Phase::Fetching && slot.offset_epoch >= 0 {
-                        slot.phase = Phase::WantsEpoch;
-                    } else {
-                        slot.agreed_epoch = epoch;
+                    match slot.phase {
+                        Phase::Fetching if slot.offset_epoch >= 0 => {
+                            slot.phase = Phase::WantsEpoch;
+                        }
+                        Phase::WantsEpoch | Phase::AsksEpoch(_) => {}
+                        _ => slot.agreed_epoch = epoch,
                     }
                 }
             }
+            for partition in anew {
+                self.topic_made_anew(&partition);
+            }
+            self.find_absent(now);
         }
+        self.report_absent(now);
         self.report_missing(now);
+    }
+
+    /// A topic was deleted and made again under the same name, which topic ids tell (KIP-516).
+    /// Offsets of the old one say nothing in the new one: the setting decides.
+    fn topic_made_anew(&mut self, partition: &TopicPartition) {
+        self.next_reading += 1;
+        let reading = self.next_reading;
+        let Some(slot) = self.slot_mut(partition) else { return };
+        let buffered = slot.buffered;
+        slot.topic_made_anew(reading);
+        let fetches = slot.phase == Phase::Fetching;
+        self.buffered -= buffered;
+        self.changes.push(Change::Anew(partition.clone()));
+        self.news = true;
+        if fetches {
+            self.reset(partition, "the topic was deleted and created again");
+        }
+    }
+
+    /// Notes which partitions that were assigned by hand metadata does not know.
+    fn find_absent(&mut self, now: Now) {
+        for slot in self.slots.iter_mut().filter(|_| self.by_hand) {
+            if self.base.metadata.partition(&slot.partition).is_some() {
+                if slot.absent_at.take() == Some(Duration::MAX) {
+                    slot.reported_error = None;
+                }
+                continue;
+            }
+            let error = self.base.metadata.error(&slot.partition.topic);
+            let known = self.base.metadata.topic(&slot.partition.topic).is_some();
+            let patience = match error {
+                Some(error) if !error.is_retriable() => Duration::ZERO,
+                Some(_) => PROPAGATION,
+                None if known => PROPAGATION,
+                // Not asked for yet.
+                None => continue,
+            };
+            slot.absent_at.get_or_insert(now.after(patience));
+        }
+    }
+
+    fn report_absent(&mut self, now: Now) {
+        for at in 0..self.slots.len() {
+            let slot = &mut self.slots[at];
+            if slot.absent_at.is_none_or(|at| at > now.mono) {
+                continue;
+            }
+            slot.absent_at = Some(Duration::MAX);
+            let partition = slot.partition.clone();
+            let error = self.why_unknown(&partition.topic);
+            let error = error.unwrap_or_else(|| KafkaError::of(code::UNKNOWN_PARTITION));
+            let text = format!("{partition}: {}", error.text);
+            self.slots[at].reported_error = Some(error.code);
+            let error = KafkaError::with(error.code, Some(&text));
+            self.report(ConsumerEvent::PartitionError(partition, error));
+        }
     }
 
     fn report_missing(&mut self, now: Now) {
@@ -614,23 +748,27 @@ impl Machine for ConsumerCore {
         while let Some(completion) = self.base.completion(now) {
             self.completed(completion, now);
         }
-        if let Some(group) = &mut self.group {
-            group.advance(&mut self.base, now);
-        }
-        while let Some(event) = self.group.as_mut().and_then(Group::event) {
-            self.group_event(event, now);
-        }
-        self.metadata_changed(now);
-        if !self.closed {
-            self.ask_group(now);
-            self.ask_offsets_of_slots();
-            self.send_lookups(now);
-            self.send_epochs(now);
-            self.send_fetches(now);
-        }
-        // What was asked of the group above goes out in this step.
-        if let Some(group) = &mut self.group {
-            group.advance(&mut self.base, now);
+        loop {
+            if let Some(group) = &mut self.group {
+                group.advance(&mut self.base, now);
+            }
+            let mut more = false;
+            while let Some(event) = self.group.as_mut().and_then(Group::event) {
+                self.group_event(event, now);
+                more = true;
+            }
+            self.metadata_changed(now);
+            if !self.closed {
+                // What is asked of the group goes out in this step.
+                more |= self.ask_group(now);
+                self.ask_offsets_of_slots(now);
+                self.send_lookups(now);
+                self.send_epochs(now);
+                self.send_fetches(now);
+            }
+            if !more {
+                break;
+            }
         }
         self.base.finish(now);
         self.report_health(now);
@@ -648,9 +786,10 @@ impl Machine for ConsumerCore {
         let slots = self
             .slots
             .iter()
-            .map(|slot| slot.retry_at)
-            .chain(self.missing.values().copied().filter(|at| *at < Duration::MAX))
-            .filter(|at| *at > now.mono)
+            .flat_map(|slot| [Some(slot.retry_at), slot.absent_at])
+            .flatten()
+            .chain(self.missing.values().copied())
+            .filter(|at| *at > now.mono && *at < Duration::MAX)
             .min();
         let own = earlier(earlier(group, slots), self.lookups.next_deadline(now));
         earlier(self.base.next_deadline(now), own)

@@ -33,6 +33,8 @@ const FETCH_SESSION_TOPIC_ID_ERROR: i16 = 106;
 /// How long a fetch may wait at the broker while partitions are left out of it because they are
 /// full: when one has room again, it must not wait for the quiet ones.
 const WAIT_WHILE_FULL: Duration = Duration::from_millis(10);
+/// How long only the leader is asked after a replica that it named was of no use.
+const LEADER_ONLY: Duration = Duration::from_secs(10);
 /// Below this a partition is fetched from whatever waits of it, so that many partitions do not
 /// starve each other.
 const PARTITION_MIN: usize = 64 << 10;
@@ -41,7 +43,7 @@ const PARTITION_MIN: usize = 64 << 10;
 #[derive(Default)]
 struct Flight {
     /// Reading and offset that were asked for.
-    asked: HashMap<TopicPartition, (u64, Offset)>,
+    asked: BTreeMap<TopicPartition, (u64, Offset)>,
     /// Topics by id, from version 13 on.
     topics: HashMap<Uuid, Arc<str>>,
 }
@@ -50,6 +52,10 @@ struct Flight {
 struct NodeFetch {
     session: Session,
     flight: Option<Flight>,
+    /// How many fetches went out while partitions were full and nothing was handed out.
+    stalled: u32,
+    /// [`ConsumerCore::drained`] when the last fetch went out.
+    drained: u64,
 }
 
 /// Sessions and fetches by node.
@@ -67,6 +73,9 @@ impl ConsumerCore {
 
     /// Sends a fetch to each node that has something to fetch and none out.
     pub(super) fn send_fetches(&mut self, now: Now) {
+        // A replica that is gone has no session to keep.
+        let net = &self.base.net;
+        self.nodes.0.retain(|node, fetch| fetch.flight.is_some() || net.knows(*node));
         let room = self.settings.queued_max_bytes.saturating_sub(self.buffered);
         if room == 0 {
             return;
@@ -81,8 +90,10 @@ impl ConsumerCore {
             if slot.preferred.is_some_and(|(_, until)| until <= now.mono) {
                 slot.preferred = None;
             }
-            let Some((leader, _)) = self.base.metadata.leader(&slot.partition) else {
-                self.base.metadata.refresh();
+            let leader = self.base.metadata.leader(&slot.partition);
+            let Some((leader, _)) = leader.filter(|(leader, _)| self.base.net.knows(*leader))
+            else {
+                self.base.metadata.lacks(&mut self.base.net, now);
                 continue;
             };
             let node = slot.preferred.map_or(leader, |(node, _)| node);
@@ -93,17 +104,28 @@ impl ConsumerCore {
                 *full = true;
             }
         }
-        for (node, (slots, full)) in by_node {
+        // Each node may bring its share, so that all together stay near the bound.
+        let room = room.div_ceil(by_node.len().max(1));
+        for (node, (mut slots, full)) in by_node {
             if slots.is_empty() || self.nodes.0.get(&node).is_some_and(|n| n.flight.is_some()) {
                 continue;
             }
             if self.base.net.ready(node, now) {
+                // Under a limit of bytes the first are served first.
+                slots.sort_by_key(|at| self.slots[*at].served);
                 self.send_fetch(node, &slots, full, room, now);
-            } else if self.slots[slots[0]].preferred.is_some() {
-                // A replica that cannot be reached: back to the leader until it names one again.
-                for at in slots {
-                    self.slots[at].preferred = None;
-                }
+            } else if self.base.net.is_unreachable(node, now) {
+                self.leave_replica(node, now);
+            }
+        }
+    }
+
+    /// A replica is of no use: for a while the leader is asked, and not for another one.
+    fn leave_replica(&mut self, node: NodeId, now: Now) {
+        for slot in &mut self.slots {
+            if slot.preferred.is_some_and(|(preferred, _)| preferred == node) {
+                slot.preferred = None;
+                slot.leader_only_until = now.after(LEADER_ONLY);
             }
         }
     }
@@ -122,12 +144,15 @@ impl ConsumerCore {
         };
         let mut wanted = Vec::with_capacity(slots.len());
         let mut flight = Flight::default();
+        // Without a rack no replica is named; it goes for the whole request.
+        let leader_only = slots.iter().any(|at| self.slots[*at].leader_only_until > now.mono);
         for at in slots {
             let slot = &self.slots[*at];
             let epoch = self.base.metadata.leader(&slot.partition).map_or(-1, |(_, epoch)| epoch);
             let topic_id = if version >= 13 { self.topic_id(&slot.partition) } else { Uuid::nil() };
             let asked = Asked {
                 topic_id,
+                place: (slot.reading, slot.jumps),
                 offset: slot.offset,
                 leader_epoch: epoch,
                 last_epoch: slot.offset_epoch,
@@ -138,13 +163,17 @@ impl ConsumerCore {
             flight.topics.insert(topic_id, slot.partition.topic.clone());
             wanted.push((slot.partition.clone(), asked));
         }
+        let drained = self.drained;
         let fetch = self.nodes.0.entry(node).or_default();
+        let moved = std::mem::replace(&mut fetch.drained, drained) != drained;
+        fetch.stalled = if full && !moved { fetch.stalled + 1 } else { 0 };
+        let stalled = fetch.stalled;
         if version < 7 {
             fetch.session.reset();
         }
         let request = fetch.session.request(&wanted);
         let mut topics: BTreeMap<(Arc<str>, Uuid), Vec<FetchPartition>> = BTreeMap::new();
-        // In the order in which they are wanted: under a limit of bytes the first are served first.
+        // In the order in which they are wanted.
         let mut order = Vec::new();
         for (partition, asked) in &request.named {
             let key = (partition.topic.clone(), asked.topic_id);
@@ -183,7 +212,12 @@ impl ConsumerCore {
                 _ => item.with_topic_id(id),
             }
         });
-        let wait = if full { WAIT_WHILE_FULL } else { self.settings.fetch_wait };
+        // As long as nothing is handed out nobody waits for the room that it would make.
+        let short = WAIT_WHILE_FULL.saturating_mul(1 << stalled.min(10));
+        let wait = match full {
+            true => short.min(self.settings.fetch_wait),
+            false => self.settings.fetch_wait,
+        };
         let max_bytes = room.min(self.settings.fetch_max_bytes.max(1) as usize) as i32;
         let mut fetch_request = FetchRequest::default()
             .with_replica_id((-1).into())
@@ -198,7 +232,7 @@ impl ConsumerCore {
                 .with_session_epoch(request.epoch)
                 .with_forgotten_topics_data(forgotten.collect());
         }
-        if version >= 11 {
+        if version >= 11 && !leader_only {
             fetch_request =
                 fetch_request.with_rack_id(StrBytes::from_string(self.base.settings.rack.clone()));
         }
@@ -222,21 +256,20 @@ impl ConsumerCore {
         let response: FetchResponse = match answer {
             Ok(response) => response,
             Err(failure) => {
-                fetch.session.reset();
+                fetch.session.renew();
                 tracing::debug!(target: "millstream::kafka", node, %failure, "fetch");
                 // The leaders may have moved; whoever is asked next is another connection.
                 self.base.metadata.refresh();
-                for slot in &mut self.slots {
-                    if slot.preferred.is_some_and(|(preferred, _)| preferred == node) {
-                        slot.preferred = None;
-                    }
-                }
+                self.leave_replica(node, now);
                 return;
             }
         };
         self.base.net.throttle(node, response.throttle_time_ms, now);
         if response.error_code != 0 {
-            fetch.session.reset();
+            match response.error_code {
+                FETCH_SESSION_ID_NOT_FOUND => fetch.session.reset(),
+                _ => fetch.session.renew(),
+            }
             let known = [
                 FETCH_SESSION_ID_NOT_FOUND,
                 INVALID_FETCH_SESSION_EPOCH,
@@ -288,6 +321,8 @@ impl ConsumerCore {
         let check_crcs = self.settings.check_crcs;
         let partition_end = self.settings.partition_end;
         let preferred_for = self.base.settings.metadata_max_age;
+        self.responses += 1;
+        let served = self.responses;
         let Some(slot) = self.slot_mut(partition) else { return };
         if slot.reading != reading || slot.phase != Phase::Fetching || slot.offset != asked {
             return;
@@ -296,8 +331,6 @@ impl ConsumerCore {
             self.partition_refused(partition, &data, node, now);
             return;
         }
-        slot.backoff.succeeded();
-        slot.reported_error = None;
         if data.preferred_read_replica.0 >= 0 && data.preferred_read_replica.0 != node {
             slot.preferred = Some((data.preferred_read_replica.0, now.after(preferred_for)));
         }
@@ -310,6 +343,8 @@ impl ConsumerCore {
         }
         if data.diverging_epoch.end_offset >= 0 {
             let (epoch, end) = (data.diverging_epoch.epoch, data.diverging_epoch.end_offset);
+            // Where the epochs part is not beyond what was read.
+            let end = end.min(asked);
             self.truncated(partition, epoch, end);
             return;
         }
@@ -324,6 +359,10 @@ impl ConsumerCore {
                 return;
             }
         };
+        if slot.unreadable.is_none() {
+            slot.backoff.succeeded();
+            slot.reported_error = None;
+        }
         let mut grown = 0;
         if let Some((offset, epoch)) = next {
             let mut aborted: Vec<(i64, Offset)> = match read_committed {
@@ -339,12 +378,14 @@ impl ConsumerCore {
                 reading,
                 records,
                 from: asked,
+                until: Offset::MAX,
                 aborted,
                 check_crcs,
             };
             grown = chunk.size();
             slot.offset = offset;
             slot.offset_epoch = epoch;
+            slot.served = served;
             slot.buffered += grown;
             slot.deliveries.push_back(Delivery::Chunk(chunk));
         }
@@ -376,6 +417,7 @@ impl ConsumerCore {
             // What a follower refuses, the leader decides.
             if let Some(slot) = self.slot_mut(partition) {
                 slot.preferred = None;
+                slot.leader_only_until = now.after(LEADER_ONLY);
             }
             return;
         }
@@ -392,14 +434,10 @@ impl ConsumerCore {
             self.base.metadata.learn_leader(partition, leader, epoch);
         }
         match error.remedy() {
-            // Leaders move all the time; a user hears of it only if the topic itself is gone.
+            // Leaders move all the time. If the topic itself is gone, metadata says so.
             Remedy::Refresh => {
                 self.base.metadata.refresh();
-                let gone = self.base.metadata.error(&partition.topic).cloned();
-                match gone {
-                    Some(error) => self.partition_failed(partition, error, now),
-                    None => self.partition_waits(partition, now),
-                }
+                self.partition_waits(partition, now);
             }
             Remedy::Retry => self.partition_waits(partition, now),
             _ => self.partition_failed(partition, error, now),
@@ -408,7 +446,8 @@ impl ConsumerCore {
 
     fn partition_waits(&mut self, partition: &TopicPartition, now: Now) {
         let random = self.base.net.random();
-        if let Some(slot) = self.slots.iter_mut().find(|slot| slot.partition == *partition) {
+        if let Some(at) = self.index.get(partition) {
+            let slot = &mut self.slots[*at];
             slot.retry_at = now.after(slot.backoff.failed(random));
         }
     }

@@ -1,15 +1,16 @@
 //! The consumer that a user holds.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_types::{Clock, Offset, Timestamp, TopicPartition};
 
-use super::core::{Call, ConsumerCore};
+use super::core::{Call, Change, ConsumerCore};
 use super::open::OpenChunk;
 use super::slot::Delivery;
 use super::{ConsumerEvent, PartitionStart, StartOffset, Watermarks};
+use crate::admin::Await;
 use crate::auth::{self, OAuthToken};
 use crate::base::Machine;
 use crate::driver::{self, Driven, Signal, SystemRandom, Wake};
@@ -48,7 +49,7 @@ struct Open {
 /// group to the session time-out.
 pub struct Consumer {
     driven: Driven<ConsumerCore>,
-    signal: Arc<Signal>,
+    awaits: Arc<dyn Await>,
     settings: Arc<ConsumerSettings>,
     bounds: Bounds,
     /// Chunks that are half handed out, in the order of their turns.
@@ -106,23 +107,35 @@ impl Consumer {
         clock: Arc<dyn Clock>,
         random: Box<dyn Random>,
     ) -> (Self, Arc<std::sync::Mutex<dyn Machine>>) {
-        let signal = Arc::new(Signal::default());
+        let awaits = Arc::new(Signal::default());
+        Self::by_hand_waiting(connection, settings, bounds, clock, random, awaits)
+    }
+
+    /// [`by_hand`](Self::by_hand), where waiting makes the driver take its steps.
+    pub fn by_hand_waiting(
+        connection: ConnectionSettings,
+        settings: ConsumerSettings,
+        bounds: Bounds,
+        clock: Arc<dyn Clock>,
+        random: Box<dyn Random>,
+        awaits: Arc<dyn Await>,
+    ) -> (Self, Arc<std::sync::Mutex<dyn Machine>>) {
         let connection = Arc::new(connection);
         let core = ConsumerCore::new(
             connection.clone(),
             Arc::new(settings.clone()),
             auth::authenticator(&connection),
             random,
-            signal.clone(),
+            awaits.clone(),
         );
         let driven = Driven::by_hand(core, clock);
         let machine = driven.share();
-        (Self::over(driven, signal, settings, bounds), machine)
+        (Self::over(driven, awaits, settings, bounds), machine)
     }
 
     fn over(
         driven: Driven<ConsumerCore>,
-        signal: Arc<Signal>,
+        awaits: Arc<dyn Await>,
         settings: ConsumerSettings,
         bounds: Bounds,
     ) -> Self {
@@ -135,7 +148,7 @@ impl Consumer {
         });
         Self {
             driven,
-            signal,
+            awaits,
             settings: Arc::new(settings),
             bounds,
             open: Vec::new(),
@@ -177,18 +190,52 @@ impl Consumer {
             return;
         }
         let left = deadline.saturating_sub(self.driven.now().mono);
-        if !left.is_zero() && self.signal.wait(left) {
+        if !left.is_zero() {
+            self.awaits.wait(left);
             self.collect(events);
         }
     }
 
     fn collect(&mut self, events: &mut Vec<ConsumerEvent>) {
+        let before = events.len();
         let now = self.driven.now();
+        loop {
+            self.take_over(events, now);
+            if !self.held {
+                self.hand_out(events, now);
+            }
+            // Chunks that turned out to be used up make room for what is ready behind them, which
+            // nothing else would wake us for.
+            if events.len() > before || self.used_up.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn take_over(&mut self, events: &mut Vec<ConsumerEvent>, now: Now) {
         let mut wake = false;
         {
             let mut core = self.driven.lock();
             if let Some(group) = &mut core.group {
                 group.polled(now);
+            }
+            for change in core.changes.drain(..) {
+                match change {
+                    Change::Anew(partition) => {
+                        self.open.retain(|open| *open.chunk.partition() != partition);
+                        self.positions.remove(&partition);
+                    }
+                    Change::Cut { partition, reading, at } => {
+                        for open in &mut self.open {
+                            if open.chunk.reading() == reading {
+                                open.chunk.cut(at);
+                            }
+                        }
+                        if let Some(position) = self.positions.get_mut(&partition) {
+                            *position = at.min(*position);
+                        }
+                    }
+                }
             }
             for (partition, reading, bytes) in self.used_up.drain(..) {
                 core.used_up(&partition, reading, bytes);
@@ -197,9 +244,13 @@ impl Consumer {
             let first = events.len();
             events.extend(core.events.drain(..));
             for event in &events[first..] {
-                if let ConsumerEvent::Revoked(gone) | ConsumerEvent::Lost(gone) = event {
-                    self.open.retain(|open| !gone.contains(open.chunk.partition()));
-                    self.revoked.clone_from(gone);
+                match event {
+                    ConsumerEvent::Revoked(gone) | ConsumerEvent::Lost(gone) => {
+                        self.open.retain(|open| !gone.contains(open.chunk.partition()));
+                        self.revoked.clone_from(gone);
+                    }
+                    ConsumerEvent::Closed => self.open.clear(),
+                    _ => {}
                 }
             }
             if !self.held && self.open.is_empty() {
@@ -224,9 +275,6 @@ impl Consumer {
         for (partition, offset) in ends {
             self.positions.insert(partition.clone(), offset);
             events.push(ConsumerEvent::PartitionEnd(partition, offset));
-        }
-        if !self.held {
-            self.hand_out(events, now);
         }
     }
 
@@ -268,7 +316,8 @@ impl Consumer {
                 let error = KafkaError::with(CORRUPT_MESSAGE, Some(&text));
                 core.unreadable(&partition, reading, bad.offset, error, now);
             }
-            events.extend(core.events.drain(..));
+            drop(core);
+            self.driven.wake();
         }
     }
 
@@ -279,6 +328,10 @@ impl Consumer {
                 auto.requests.retain(|request| request != id);
                 for (partition, offset, result) in partitions {
                     if let Err(error) = result {
+                        // It is tried again with the next.
+                        if auto.committed.get(partition) == Some(offset) {
+                            auto.committed.remove(partition);
+                        }
                         tracing::warn!(target: "millstream::kafka", "commit of {partition} at {offset}: {error}");
                     }
                 }
@@ -296,7 +349,7 @@ impl Consumer {
     fn commit_moved(&mut self, now: Now) {
         let Some(auto) = &mut self.auto_commit else { return };
         auto.due = now.after(auto.interval);
-        let moved: Vec<_> = self
+        let mut moved: Vec<_> = self
             .positions
             .iter()
             .filter(|(partition, offset)| auto.committed.get(*partition) != Some(*offset))
@@ -305,6 +358,7 @@ impl Consumer {
         if moved.is_empty() {
             return;
         }
+        moved.sort_unstable();
         auto.committed.extend(moved.iter().cloned());
         if let Ok(id) = self.commit(&moved)
             && let Some(auto) = &mut self.auto_commit
@@ -320,7 +374,7 @@ impl Consumer {
 
     /// Interrupts [`poll`](Self::poll) from other threads.
     pub fn waker(&self) -> Arc<dyn Wake> {
-        self.signal.clone()
+        self.awaits.clone()
     }
 
     /// Answers `Assigned`: reading starts, each partition where `starts` says. A partition that
@@ -330,9 +384,9 @@ impl Consumer {
     /// [`Error::Misuse`] without an open `Assigned`.
     pub fn ack_assigned(&mut self, starts: &[PartitionStart]) -> Result<(), Error> {
         let now = self.driven.now();
-        self.driven.lock().ack_assigned(starts, now)?;
-        for start in starts {
-            self.started(&start.partition, start.offset);
+        let added = self.driven.lock().ack_assigned(starts, now)?;
+        for (partition, offset) in &added {
+            self.started(partition, *offset);
         }
         self.driven.wake();
         Ok(())
@@ -347,7 +401,7 @@ impl Consumer {
         let assigned = {
             let mut core = self.driven.lock();
             core.ack_revoked(now)?;
-            core.slots.iter().map(|slot| slot.partition.clone()).collect::<Vec<_>>()
+            core.slots.iter().map(|slot| slot.partition.clone()).collect::<HashSet<_>>()
         };
         self.revoked.clear();
         self.positions.retain(|partition, _| assigned.contains(partition));
@@ -444,7 +498,7 @@ impl Consumer {
             }
         }
         // What was fetched before the pause is ready at once.
-        self.signal.wake();
+        self.awaits.wake();
         self.driven.wake();
         Ok(())
     }
@@ -575,21 +629,23 @@ impl Consumer {
     ) -> Result<T, Error> {
         self.driven.wake();
         let deadline = self.driven.now().after(timeout);
+        let mut waited = false;
         loop {
             {
                 let mut core = self.driven.lock();
                 let found = core.calls.get_mut(&call).and_then(&mut answer);
                 if found.is_some() || self.driven.now().mono >= deadline {
                     core.take_call(call);
-                    // The wake-up may have been meant for the next poll.
-                    if core.has_something() {
-                        self.signal.wake();
+                    // A wake-up may have been meant for the next poll.
+                    if waited {
+                        self.awaits.wake();
                     }
                     return found
                         .ok_or_else(|| Error::TimedOut { action: action(), after: timeout });
                 }
             }
-            self.signal.wait(deadline.saturating_sub(self.driven.now().mono));
+            self.awaits.wait(deadline.saturating_sub(self.driven.now().mono));
+            waited = true;
         }
     }
 
@@ -637,7 +693,7 @@ impl Consumer {
                 Err(text) => {
                     let error = auth::no_token(text);
                     core.report(ConsumerEvent::Error { error, fatal: false });
-                    self.signal.wake();
+                    self.awaits.wake();
                     Ok(())
                 }
             }
@@ -652,7 +708,7 @@ impl Consumer {
         let now = self.driven.now();
         self.commit_moved(now);
         self.driven.lock().begin_close(now);
-        self.signal.wake();
+        self.awaits.wake();
         self.driven.wake();
     }
 
@@ -681,6 +737,20 @@ impl Consumer {
             }
         }
         true
+    }
+}
+
+#[cfg(test)]
+impl Consumer {
+    /// Bytes that count as fetched and not handed out, once all that is known is told.
+    pub(super) fn buffered(&mut self) -> usize {
+        let mut core = self.driven.lock();
+        for (partition, reading, bytes) in self.used_up.drain(..) {
+            core.used_up(&partition, reading, bytes);
+        }
+        let slots: usize = core.slots.iter().map(|slot| slot.buffered).sum();
+        assert_eq!(core.buffered, slots);
+        slots
     }
 }
 

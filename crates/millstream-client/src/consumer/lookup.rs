@@ -12,7 +12,7 @@ use kafka_protocol::protocol::StrBytes;
 use millstream_types::{Offset, TopicPartition};
 
 use super::ConsumerEvent;
-use super::core::{Call, ConsumerCore, ConsumerTag};
+use super::core::{Call, Change, ConsumerCore, ConsumerTag};
 use super::slot::Phase;
 use crate::error::{KafkaError, code};
 use crate::network::{Completion, NodeId};
@@ -65,9 +65,12 @@ impl Lookups {
 
 impl ConsumerCore {
     /// Asks for the places of partitions that have none.
-    pub(super) fn ask_offsets_of_slots(&mut self) {
+    pub(super) fn ask_offsets_of_slots(&mut self, now: Now) {
         for slot in &mut self.slots {
-            if let Phase::WantsOffset(timestamp) = slot.phase {
+            if let Phase::WantsOffset(timestamp) = slot.phase
+                && slot.retry_at <= now.mono
+                && !slot.revoking
+            {
                 slot.phase = Phase::AsksOffset(timestamp);
                 let purpose = Purpose::Slot { reading: slot.reading };
                 self.lookups.ask(slot.partition.clone(), timestamp, purpose);
@@ -84,13 +87,23 @@ impl ConsumerCore {
         let mut kept = Vec::new();
         let mut refused = Vec::new();
         for lookup in std::mem::take(&mut self.lookups.waiting) {
+            if let Purpose::Slot { reading } = lookup.purpose
+                && self.slot(&lookup.partition).is_none_or(|slot| slot.reading != reading)
+            {
+                // Nobody waits for it any more.
+                continue;
+            }
             let leader = self.base.metadata.leader(&lookup.partition);
             match leader {
                 _ if lookup.retry_at > now.mono => kept.push(lookup),
                 Some((node, _)) if self.base.net.ready(node, now) => {
                     by_node.entry(node).or_default().push(lookup);
                 }
-                Some(_) => kept.push(lookup),
+                Some((node, _)) if self.base.net.knows(node) => kept.push(lookup),
+                Some(_) => {
+                    self.base.metadata.lacks(&mut self.base.net, now);
+                    kept.push(lookup);
+                }
                 None => {
                     self.base.metadata.want(&lookup.partition.topic);
                     match self.why_unknown(&lookup.partition.topic) {
@@ -105,7 +118,7 @@ impl ConsumerCore {
                             refused.push((lookup, KafkaError::of(code::UNKNOWN_PARTITION)));
                         }
                         _ => {
-                            self.base.metadata.refresh();
+                            self.base.metadata.lacks(&mut self.base.net, now);
                             kept.push(lookup);
                         }
                     }
@@ -262,11 +275,14 @@ impl ConsumerCore {
     pub(super) fn send_epochs(&mut self, now: Now) {
         let mut by_node: BTreeMap<NodeId, Vec<usize>> = BTreeMap::new();
         for (at, slot) in self.slots.iter().enumerate() {
-            if slot.phase == Phase::WantsEpoch
-                && slot.retry_at <= now.mono
-                && let Some((node, _)) = self.base.metadata.leader(&slot.partition)
-            {
-                by_node.entry(node).or_default().push(at);
+            if slot.phase != Phase::WantsEpoch || slot.retry_at > now.mono || slot.revoking {
+                continue;
+            }
+            match self.base.metadata.leader(&slot.partition) {
+                Some((node, _)) if self.base.net.knows(node) => {
+                    by_node.entry(node).or_default().push(at);
+                }
+                _ => self.base.metadata.lacks(&mut self.base.net, now),
             }
         }
         for (node, slots) in by_node {
@@ -285,7 +301,7 @@ impl ConsumerCore {
                     slot.agreed_epoch = epoch;
                     continue;
                 }
-                slot.phase = Phase::AsksEpoch;
+                slot.phase = Phase::AsksEpoch(epoch);
                 asked.push((slot.partition.clone(), slot.reading));
                 topics.entry(slot.partition.topic.to_string()).or_default().push(
                     OffsetForLeaderPartition::default()
@@ -330,25 +346,34 @@ impl ConsumerCore {
         for (partition, reading) in asked {
             let known = self.base.metadata.leader(&partition).map_or(-1, |(_, epoch)| epoch);
             let random = self.base.net.random();
-            let Some(slot) = self.slots.iter_mut().find(|slot| slot.partition == partition) else {
+            let Some(slot) = self.index.get(&partition).map(|at| &mut self.slots[*at]) else {
                 continue;
             };
-            if slot.reading != reading || slot.phase != Phase::AsksEpoch {
+            let Phase::AsksEpoch(asked_epoch) = slot.phase else { continue };
+            if slot.reading != reading {
                 continue;
             }
             match found.get(&(&*partition.topic, partition.partition)) {
                 Some(answer) if answer.error_code == 0 => {
-                    slot.agreed_epoch = known;
-                    slot.phase = Phase::Fetching;
+                    slot.agreed_epoch = asked_epoch;
+                    // Another leader may have come meanwhile.
+                    slot.phase = match known > asked_epoch {
+                        true => Phase::WantsEpoch,
+                        false => Phase::Fetching,
+                    };
                     slot.backoff.succeeded();
                     if answer.end_offset < slot.offset {
                         self.truncated(&partition, answer.leader_epoch, answer.end_offset);
                     }
                 }
-                _ => {
+                answer => {
                     slot.phase = Phase::WantsEpoch;
                     slot.retry_at = now.after(slot.backoff.failed(random));
                     self.base.metadata.refresh();
+                    let error = answer.map(|answer| KafkaError::of(answer.error_code));
+                    if let Some(error) = error.filter(|error| !error.is_retriable()) {
+                        self.partition_failed(&partition, error, now);
+                    }
                 }
             }
         }
@@ -362,13 +387,10 @@ impl ConsumerCore {
         if end < 0 {
             self.reset(partition, "the log was cut before anything that the leader can name");
         } else {
-            slot.offset = end;
-            slot.offset_epoch = epoch;
-            slot.buffered = 0;
-            slot.deliveries.clear();
-            slot.reported_end = None;
+            slot.cut(end, epoch);
+            let (partition, reading) = (partition.clone(), slot.reading);
+            self.changes.push(Change::Cut { partition, reading, at: end });
         }
-        self.buffered = self.slots.iter().map(|slot| slot.buffered).sum();
         let text = format!(
             "the log of {partition} was cut: offsets {end} to {was} were read and are gone, \
              an unclean leader election or a power loss may have taken them"

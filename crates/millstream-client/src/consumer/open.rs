@@ -2,6 +2,7 @@
 //! thread that polls, outside of the machine's lock.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use bytes::Bytes;
 use millstream_protocol::{
@@ -25,6 +26,8 @@ pub(super) struct Chunk {
     pub(super) records: Bytes,
     /// Records before this offset were not asked for: a batch comes whole.
     pub(super) from: Offset,
+    /// Records from this offset on are gone from the log since (KIP-320).
+    pub(super) until: Offset,
     /// Producer and first offset of transactions that were aborted, by first offset
     /// (`read_committed` only).
     pub(super) aborted: Vec<(i64, Offset)>,
@@ -86,6 +89,11 @@ impl OpenChunk {
         self.chunk.reading
     }
 
+    /// Hands nothing out any more from `offset` on.
+    pub(super) fn cut(&mut self, offset: Offset) {
+        self.chunk.until = self.chunk.until.min(offset);
+    }
+
     /// Offset behind all that was handed out or passed over so far.
     pub(super) fn position(&self) -> Offset {
         self.position
@@ -115,7 +123,8 @@ impl OpenChunk {
                 break;
             }
             run.arena.get_or_insert_with(|| batch.arena.clone());
-            let done = batch.take(self.chunk.from, &mut run, &mut self.position);
+            let wanted = self.chunk.from..self.chunk.until;
+            let done = batch.take(&wanted, &mut run, &mut self.position);
             if let Err(error) = done {
                 if run.entries.is_empty() {
                     return Err(Unreadable { offset: self.position, error });
@@ -123,7 +132,8 @@ impl OpenChunk {
                 break;
             }
             if batch.is_done() {
-                self.position = self.position.max(batch.header.next_offset());
+                let next = batch.header.next_offset().min(self.chunk.until);
+                self.position = self.position.max(next);
                 self.batch = None;
             }
         }
@@ -145,21 +155,27 @@ impl OpenChunk {
             Err(error) => return Err(unreadable(self.position)(error)),
         };
         let header = *batch.header();
+        if header.base_offset >= self.chunk.until {
+            return Ok(false);
+        }
+        // Where to read on from: what comes before was not asked for, or is handed out.
+        let offset = header.base_offset.max(self.position);
         if header.last_offset() < self.chunk.from {
             self.at += batch.bytes().len();
             return Ok(true);
         }
         if self.chunk.check_crcs {
-            batch.check().map_err(unreadable(header.base_offset))?;
+            batch.check().map_err(unreadable(offset))?;
         }
         let (start, end) = (self.at, self.at + batch.bytes().len());
-        let wanted = self.is_wanted(&batch).map_err(unreadable(header.base_offset))?;
+        let wanted = self.is_wanted(&batch).map_err(unreadable(offset))?;
         if !wanted {
             self.at = end;
-            self.position = self.position.max(header.next_offset());
+            let next = header.next_offset().min(self.chunk.until);
+            self.position = self.position.max(next);
             return Ok(true);
         }
-        let codec = header.attributes.compression().map_err(unreadable(header.base_offset))?;
+        let codec = header.attributes.compression().map_err(unreadable(offset))?;
         self.batch = Some(match codec {
             Compression::None => OpenBatch {
                 header,
@@ -172,7 +188,7 @@ impl OpenChunk {
                 let mut unpacked = Vec::new();
                 codec
                     .unpack(&batch.bytes()[HEADER_LEN..], &mut unpacked, UNPACKED_MAX)
-                    .map_err(unreadable(header.base_offset))?;
+                    .map_err(unreadable(offset))?;
                 let end = unpacked.len();
                 OpenBatch { header, arena: unpacked.into(), at: 0, end, index: 0 }
             }
@@ -215,7 +231,7 @@ impl OpenBatch {
     /// Moves records into `run` until it is full or the batch is done.
     fn take(
         &mut self,
-        from: Offset,
+        wanted: &Range<Offset>,
         run: &mut Run,
         position: &mut Offset,
     ) -> Result<(), BatchError> {
@@ -238,7 +254,11 @@ impl OpenBatch {
             match records.next() {
                 None => break Ok(()),
                 Some(Err(error)) => break Err(error),
-                Some(Ok(record)) if record.offset < from => {}
+                Some(Ok(record)) if record.offset < wanted.start => {}
+                Some(Ok(record)) if record.offset >= wanted.end => {
+                    index = self.header.record_count;
+                    break Ok(());
+                }
                 Some(Ok(record)) => {
                     let ranges = ranges(&record, base);
                     run.bytes += ranges.size;
@@ -433,6 +453,7 @@ mod tests {
             reading: 1,
             records: records.into(),
             from,
+            until: Offset::MAX,
             aborted,
             check_crcs: true,
         }

@@ -10,6 +10,9 @@ use uuid::Uuid;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Asked {
     pub(super) topic_id: Uuid,
+    /// Reading and jump of the partition: a broker tells nothing of a partition that is at its end
+    /// and was before, so what begins anew elsewhere begins a new session.
+    pub(super) place: (u64, u32),
     pub(super) offset: i64,
     pub(super) leader_epoch: i32,
     pub(super) last_epoch: i32,
@@ -47,6 +50,12 @@ impl Session {
     /// Decides what the next fetch names, given all partitions that it is about.
     pub(super) fn request(&mut self, wanted: &[(Key, Asked)]) -> Request {
         self.next = wanted.iter().cloned().collect();
+        let anew = |(key, asked): &(Key, Asked)| {
+            self.known.get(key).is_some_and(|known| known.place != asked.place)
+        };
+        if wanted.iter().any(anew) {
+            self.renew();
+        }
         if self.epoch == 0 {
             let named = wanted.to_vec();
             return Request { session_id: self.id, epoch: 0, named, forgotten: Vec::new() };
@@ -59,7 +68,8 @@ impl Session {
         };
         let forgotten =
             self.known.iter().filter(gone).map(|(key, asked)| (key.clone(), asked.topic_id));
-        let forgotten = forgotten.collect();
+        let mut forgotten: Vec<_> = forgotten.collect();
+        forgotten.sort_unstable();
         Request { session_id: self.id, epoch: self.epoch, named, forgotten }
     }
 
@@ -74,7 +84,13 @@ impl Session {
         self.known = std::mem::take(&mut self.next);
     }
 
-    /// The broker has lost the session, or it is not known what it has: begin anew.
+    /// It is not known what the broker has: the next request ends the session and begins another.
+    pub(super) fn renew(&mut self) {
+        self.epoch = 0;
+        self.known.clear();
+    }
+
+    /// The broker has no session of ours: begin anew.
     pub(super) fn reset(&mut self) {
         *self = Self::default();
     }
@@ -87,6 +103,7 @@ mod tests {
     fn asked(offset: i64) -> Asked {
         Asked {
             topic_id: Uuid::nil(),
+            place: (1, 0),
             offset,
             leader_epoch: 0,
             last_epoch: -1,

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use millstream_types::{Offset, TopicPartition};
+use uuid::Uuid;
 
 use super::StartOffset;
 use super::open::{Chunk, OpenChunk};
@@ -21,7 +22,8 @@ pub(super) enum Phase {
     AsksOffset(i64),
     /// The leader has changed: whether its log agrees is wanted, then asked for (KIP-320).
     WantsEpoch,
-    AsksEpoch,
+    /// Of a leader of this epoch.
+    AsksEpoch(i32),
     /// Records are fetched at the position.
     Fetching,
     /// There is no offset to read at until someone seeks.
@@ -45,6 +47,11 @@ pub(super) struct Slot {
     pub(super) phase: Phase,
     /// Where the next fetch begins.
     pub(super) offset: Offset,
+    /// Counts the jumps of `offset`: what is asked for from elsewhere than where the last fetch
+    /// ended is new to a fetch session.
+    pub(super) jumps: u32,
+    /// The topic as it was when reading began; nil where brokers do not tell.
+    pub(super) topic_id: Uuid,
     /// Leader epoch of the last batch before `offset`, -1 if unknown.
     pub(super) offset_epoch: i32,
     /// Leader epoch that `offset` was found to agree with.
@@ -62,6 +69,14 @@ pub(super) struct Slot {
     pub(super) reported_end: Option<Offset>,
     /// A replica nearby that the leader named (KIP-392), and until when that counts.
     pub(super) preferred: Option<(NodeId, Duration)>,
+    /// Until when only the leader is asked, for a replica that it named was of no use.
+    pub(super) leader_only_until: Duration,
+    /// When it was last served, counted in responses: who has waited longest is asked for first.
+    pub(super) served: u64,
+    /// Where a batch lies that could not be read.
+    pub(super) unreadable: Option<Offset>,
+    /// When it is reported that metadata does not know the partition.
+    pub(super) absent_at: Option<Duration>,
     pub(super) retry_at: Duration,
     pub(super) backoff: Backoff,
     /// The error that was last reported, so that one that lasts is told once.
@@ -81,6 +96,8 @@ impl Slot {
             reading,
             phase: Phase::Nowhere,
             offset: 0,
+            jumps: 0,
+            topic_id: Uuid::nil(),
             offset_epoch: -1,
             agreed_epoch: -1,
             paused,
@@ -92,6 +109,10 @@ impl Slot {
             last_stable: -1,
             reported_end: None,
             preferred: None,
+            leader_only_until: Duration::ZERO,
+            served: 0,
+            unreadable: None,
+            absent_at: None,
             retry_at: Duration::ZERO,
             backoff,
             reported_error: None,
@@ -108,7 +129,9 @@ impl Slot {
         self.reported_end = None;
         self.reported_error = None;
         self.retry_at = Duration::ZERO;
+        self.unreadable = None;
         self.offset_epoch = -1;
+        self.jumps += 1;
         self.phase = match start {
             StartOffset::Committed => Phase::WantsCommitted,
             StartOffset::Beginning => Phase::WantsOffset(-2),
@@ -124,9 +147,48 @@ impl Slot {
     pub(super) fn found(&mut self, offset: Offset, epoch: i32) {
         self.offset = offset;
         self.offset_epoch = epoch;
+        self.jumps += 1;
         self.phase = Phase::Fetching;
+        self.reported_end = None;
         self.reported_error = None;
         self.backoff.succeeded();
+    }
+
+    /// Drops what is of another topic of the same name. Where to go on is for the caller.
+    pub(super) fn topic_made_anew(&mut self, reading: u64) {
+        let phase = self.phase;
+        self.start(reading, StartOffset::At(0));
+        self.phase = match phase {
+            Phase::WantsOffset(timestamp) | Phase::AsksOffset(timestamp) => {
+                Phase::WantsOffset(timestamp)
+            }
+            Phase::WantsCommitted | Phase::AsksCommitted => Phase::WantsCommitted,
+            Phase::WantsEpoch | Phase::AsksEpoch(_) => Phase::Fetching,
+            phase => phase,
+        };
+        self.agreed_epoch = -1;
+        self.preferred = None;
+        (self.log_start, self.high_watermark, self.last_stable) = (-1, -1, -1);
+    }
+
+    /// The log ends at `offset`, before where the next fetch would begin: what is fetched beyond
+    /// is not handed out, and reading goes on there.
+    pub(super) fn cut(&mut self, offset: Offset, epoch: i32) {
+        self.offset = offset;
+        self.offset_epoch = epoch;
+        self.jumps += 1;
+        self.reported_end = None;
+        self.deliveries.retain_mut(|delivery| match delivery {
+            Delivery::Chunk(chunk) => {
+                chunk.until = chunk.until.min(offset);
+                true
+            }
+            Delivery::Open(chunk, _) => {
+                chunk.cut(offset);
+                true
+            }
+            Delivery::End(end) => *end <= offset,
+        });
     }
 
     /// Whether records of it can be asked for now.

@@ -219,13 +219,13 @@ impl Connection {
         let correlation = wire::correlation_of(&frame)?;
         self.last_used = now.mono;
         // Brokers answer the requests of one connection in their order.
-        let request = match self.in_flight.pop_front() {
-            Some(request) if request.correlation == correlation => request,
-            _ => {
-                return Err(Broken::Failed(Failure::Disconnected(format!(
-                    "a response to a request that is not out (correlation id {correlation}); is this a Kafka listener?"
-                ))));
-            }
+        let is_next = self.in_flight.front().is_some_and(|out| out.correlation == correlation);
+        // One that is not answered by it stays, to come back with the others.
+        let request = if is_next { self.in_flight.pop_front() } else { None };
+        let Some(request) = request else {
+            return Err(Broken::Failed(Failure::Disconnected(format!(
+                "a response to a request that is not out (correlation id {correlation}); is this a Kafka listener?"
+            ))));
         };
         let body = Body::new(request.version, frame);
         match request.of {

@@ -1,0 +1,7 @@
+//! The consumer against brokers by script, in virtual time.
+
+mod brokers;
+mod fetching;
+mod groups;
+mod random;
+mod starts;
