@@ -23,7 +23,7 @@ pub(crate) trait Checked: Request {
     /// The versions that the shape describes.
     const SHAPED: (i16, i16);
     /// The shape of the response behind its header.
-    const SHAPE: &Shape;
+    const SHAPE: &'static Shape;
 }
 
 /// Checks a response behind its correlation id. Returns where its header ends.
@@ -46,7 +46,7 @@ macro_rules! responses {
     ($($request:ident, $min:literal..=$max:literal, $shape:literal;)*) => {
         $(impl Checked for $request {
             const SHAPED: (i16, i16) = ($min, $max);
-            const SHAPE: &Shape = &Shape::parse($shape);
+            const SHAPE: &'static Shape = &Shape::parse($shape);
         })*
 
         #[cfg(test)]
