@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use kafka_protocol::protocol::Request;
+
 use super::AdminTag;
 use super::route::{Leads, Route, Search};
 use crate::base::Base;

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use kafka_protocol::messages::ApiVersionsResponse;
-use kafka_protocol::protocol::Request;
 
 use crate::wire::Checked;
 
