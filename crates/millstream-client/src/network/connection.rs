@@ -218,14 +218,13 @@ impl Connection {
     pub(super) fn frame(&mut self, frame: Bytes, now: Now) -> Result<Arrived, Broken> {
         let correlation = wire::correlation_of(&frame)?;
         self.last_used = now.mono;
-        // Brokers answer the requests of one connection in their order.
-        let request = match self.in_flight.pop_front() {
-            Some(request) if request.correlation == correlation => request,
-            _ => {
-                return Err(Broken::Failed(Failure::Disconnected(format!(
-                    "a response to a request that is not out (correlation id {correlation}); is this a Kafka listener?"
-                ))));
-            }
+        // Brokers answer the requests of one connection in their order. One that is not answered
+        // by this stays in the queue, to be reported when the connection ends.
+        let is_next = self.in_flight.front().is_some_and(|next| next.correlation == correlation);
+        let Some(request) = is_next.then(|| self.in_flight.pop_front()).flatten() else {
+            return Err(Broken::Failed(Failure::Disconnected(format!(
+                "a response to a request that is not out (correlation id {correlation}); is this a Kafka listener?"
+            ))));
         };
         let body = Body::new(request.version, frame);
         match request.of {
