@@ -28,7 +28,7 @@ use crate::random::{Backoff, Random};
 use crate::settings::ConnectionSettings;
 use crate::tag::Tag;
 use crate::time::{Now, earlier};
-use crate::wire::{Body, Malformed};
+use crate::wire::{Body, Checked, Malformed};
 
 /// A broker's id; those that are known by their address only (`bootstrap.servers`) are negative.
 pub(crate) type NodeId = i32;
@@ -402,7 +402,7 @@ impl Network {
 
     /// The highest version of request `R` within `ours` that `node` takes; `None` if the node is
     /// not connected or knows none of them.
-    pub(crate) fn version<R: Request>(&self, node: NodeId, ours: (i16, i16)) -> Option<i16> {
+    pub(crate) fn version<R: Checked>(&self, node: NodeId, ours: (i16, i16)) -> Option<i16> {
         self.connection(node)?.versions.pick::<R>(ours)
     }
 
@@ -688,7 +688,7 @@ impl Network {
 
 impl Body {
     /// [`Body::decode`], with a failure that ends the connection of `node`.
-    pub(crate) fn decode_from<R: Request>(
+    pub(crate) fn decode_from<R: Checked>(
         self,
         node: NodeId,
         network: &mut Network,

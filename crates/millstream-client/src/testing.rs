@@ -1,7 +1,9 @@
 //! A cluster for tests: brokers that answer frames by script, and a clock that moves when there is
 //! nothing else to do. No thread, no socket, no waiting.
 
+pub(crate) mod allocations;
 pub(crate) mod frames;
+pub(crate) mod fuzz;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};

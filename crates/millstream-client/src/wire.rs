@@ -1,8 +1,12 @@
 //! Frames: a request as bytes, and a response's bytes until someone who knows its type decodes it.
 
-use bytes::{BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::{RequestHeader, ResponseHeader};
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+mod shapes;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::RequestHeader;
+use kafka_protocol::protocol::{Decodable, Encodable, Request, StrBytes};
+
+pub(crate) use self::shapes::Checked;
 
 /// A frame that does not say what it should.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,15 +74,21 @@ impl Body {
         self.version
     }
 
-    /// Reads the response to a request of type `R`.
+    /// Reads the response to a request of type `R`, once it was held against its shape.
     ///
     /// # Errors
     /// [`Malformed`] if the bytes are no such response.
-    pub(crate) fn decode<R: Request>(mut self) -> Result<R::Response, Malformed> {
-        let failed = |error| Malformed::new("a response could not be decoded", error);
-        let header_version = R::Response::header_version(self.version);
-        ResponseHeader::decode(&mut self.frame, header_version).map_err(failed)?;
-        R::Response::decode(&mut self.frame, self.version).map_err(failed)
+    pub(crate) fn decode<R: Checked>(self) -> Result<R::Response, Malformed> {
+        const WHAT: &str = "a response could not be decoded";
+        let (version, mut frame) = (self.version, self.frame);
+        if !(R::SHAPED.0..=R::SHAPED.1).contains(&version) {
+            return Err(Malformed::new(WHAT, format_args!("version {version} is not known here")));
+        }
+        correlation_of(&frame)?;
+        frame.advance(4);
+        let header = shapes::check::<R>(version, &frame).map_err(|e| Malformed::new(WHAT, e))?;
+        frame.advance(header);
+        R::Response::decode(&mut frame, version).map_err(|e| Malformed::new(WHAT, e))
     }
 }
 

@@ -10,6 +10,8 @@
 //!   borrow from the batch (or from a scratch buffer, if the batch is compressed).
 //! * [`RecordBatchBuilder`] writes a batch, or one anew without some of its records; [`header`] patches what a broker may change.
 //! * [`Compression`] packs and unpacks, always with a bound on the output.
+//! * [`shape`] holds the bytes of a request or response against what they state, before
+//!   `kafka-protocol` allocates for them.
 //!
 //! *Invariant:* no length read from the bytes is trusted. Whatever the input, the functions here
 //! return an error; they do not panic and do not allocate more than a caller's bound.
@@ -38,6 +40,7 @@ mod compression;
 mod error;
 pub mod header;
 mod record;
+pub mod shape;
 pub mod varint;
 
 pub use batch::{Batch, BatchIter};

@@ -20,6 +20,7 @@ use crate::random::Backoff;
 use crate::settings::SaslSettings;
 use crate::tag::Tag;
 use crate::time::{Now, earlier};
+use crate::wire::Checked;
 
 /// How long a broker that is known may take to become ready before it is looked for anew.
 const DOUBT_AFTER: Duration = Duration::from_millis(500);
@@ -42,7 +43,7 @@ pub(crate) struct Reply {
 /// A request of the protocol as the admin client uses it. One implementation per request.
 pub(crate) trait Operation: Send + 'static {
     /// The request.
-    type Request: Request;
+    type Request: Checked;
     /// One of the things that are asked about.
     type Item: Send + 'static;
     /// The answer about one.

@@ -11,7 +11,7 @@ use super::versions::Versions;
 use super::{Failure, NodeId, Tag};
 use crate::auth::Exchange;
 use crate::time::{Now, earlier};
-use crate::wire::{self, Body, Malformed};
+use crate::wire::{self, Body, Checked, Malformed};
 
 const UNSUPPORTED_VERSION: i16 = 35;
 /// The highest version of ApiVersions that we ask with. A broker that does not know it answers in
@@ -165,7 +165,7 @@ impl Connection {
         Ok(self.send_setup(&request, version, Setup::Handshake, now)?)
     }
 
-    fn pick<R: Request>(&self, ours: (i16, i16)) -> Result<i16, Broken> {
+    fn pick<R: Checked>(&self, ours: (i16, i16)) -> Result<i16, Broken> {
         self.versions.pick::<R>(ours).ok_or_else(|| {
             Broken::Failed(Failure::Authentication(
                 "the broker's listener does not offer SASL; check security.protocol".into(),

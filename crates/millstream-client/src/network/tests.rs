@@ -1,3 +1,5 @@
+mod garbage;
+
 use std::sync::Arc;
 
 use kafka_protocol::messages::api_versions_response::ApiVersion;

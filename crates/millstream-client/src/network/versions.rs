@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use kafka_protocol::messages::ApiVersionsResponse;
-use kafka_protocol::protocol::Request;
+
+use crate::wire::Checked;
 
 /// What a broker said it takes.
 #[derive(Clone, Debug, Default)]
@@ -29,12 +30,12 @@ impl Versions {
         }
     }
 
-    /// The highest version of request `R` that the broker, the codec and the caller's `ours`
-    /// (lowest, highest) have in common.
-    pub(crate) fn pick<R: Request>(&self, ours: (i16, i16)) -> Option<i16> {
+    /// The highest version of request `R` that the broker, the shape of its responses and the
+    /// caller's `ours` (lowest, highest) have in common.
+    pub(crate) fn pick<R: Checked>(&self, ours: (i16, i16)) -> Option<i16> {
         let (low, high) = *self.ranges.get(&R::KEY)?;
-        let highest = high.min(ours.1).min(R::VERSIONS.max);
-        (highest >= low.max(ours.0).max(R::VERSIONS.min)).then_some(highest)
+        let highest = high.min(ours.1).min(R::SHAPED.1);
+        (highest >= low.max(ours.0).max(R::SHAPED.0)).then_some(highest)
     }
 
     /// The level of a feature; 0 if the broker does not know it.

@@ -1,6 +1,7 @@
 use bytes::Bytes;
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::Decodable;
+use millstream_protocol::shape::example::{self, Style};
 use proptest::prelude::*;
 use proptest::test_runner::TestRng;
 
@@ -8,106 +9,9 @@ use super::*;
 use crate::api::TABLE;
 use crate::wire::is_flexible;
 
-/// Writes random bytes of a shape: the mirror of the walk.
-struct Writer<'r> {
-    out: Vec<u8>,
-    version: i16,
-    flexible: bool,
-    rng: &'r mut TestRng,
-}
-
-impl Writer<'_> {
-    fn below(&mut self, bound: u32) -> u32 {
-        self.rng.next_u32() % bound
-    }
-
-    fn fields(&mut self, mut shape: &str) {
-        while !shape.is_empty() {
-            let (field, rest) = split_field(shape);
-            shape = rest;
-            let (kind, range) = split_range(field);
-            if in_range(range, self.version) {
-                self.kind(kind);
-            }
-        }
-    }
-
-    fn kind(&mut self, kind: &str) {
-        if let Some(inner) = kind.strip_prefix('[') {
-            let inner = &inner[..inner.len() - 1];
-            let count = self.below(3);
-            self.length(count, 4);
-            for _ in 0..count {
-                match inner.strip_prefix('{') {
-                    Some(fields) => self.structure(&fields[..fields.len() - 1]),
-                    None if is_bare(inner) => self.kind(inner),
-                    None => self.structure(inner),
-                }
-            }
-            return;
-        }
-        if let Some(inner) = kind.strip_prefix("?{") {
-            let there = self.below(2) == 0;
-            self.out.push(if there { 1 } else { 0xff });
-            if there {
-                self.structure(&inner[..inner.len() - 1]);
-            }
-            return;
-        }
-        match kind {
-            "s" | "b" => {
-                let length = self.below(5);
-                self.length(length, if kind == "s" { 2 } else { 4 });
-                for _ in 0..length {
-                    let letter = b'a' + self.below(26) as u8;
-                    self.out.push(letter);
-                }
-            }
-            // Booleans must be 0 or 1 for some decoders; other numbers may be anything.
-            "1" => {
-                let bit = self.below(2) as u8;
-                self.out.push(bit);
-            }
-            fixed => {
-                for _ in 0..fixed.parse().unwrap() {
-                    let byte = self.rng.next_u32() as u8;
-                    self.out.push(byte);
-                }
-            }
-        }
-    }
-
-    fn length(&mut self, length: u32, bytes: usize) {
-        if self.flexible {
-            millstream_protocol::varint::write_u64(&mut self.out, u64::from(length) + 1);
-        } else {
-            self.out.extend_from_slice(&length.to_be_bytes()[4 - bytes..]);
-        }
-    }
-
-    fn structure(&mut self, fields: &str) {
-        self.fields(fields);
-        self.tags();
-    }
-
-    fn tags(&mut self) {
-        if !self.flexible {
-            return;
-        }
-        // A tag that nobody knows yet, now and then.
-        if self.below(4) == 0 {
-            self.out.extend_from_slice(&[1, 100, 3, 7, 7, 7]);
-        } else {
-            self.out.push(0);
-        }
-    }
-}
-
 fn write(shape: &str, version: i16, flexible: bool, rng: &mut TestRng) -> Vec<u8> {
-    let mut writer = Writer { out: Vec::new(), version, flexible, rng };
-    writer.fields(shape);
-    writer.tags();
-    writer.out
+    let random = &mut || rng.next_u32();
+    example::write(&Shape::parse(shape), version, flexible, &Style::default(), random).bytes
 }
 
 /// Bytes that the codec leaves after decoding a request, or its error.

@@ -12,7 +12,7 @@ use kafka_protocol::messages::{
     InitProducerIdRequest, ProducerId as WireId, TopicName, TransactionalId,
     TxnOffsetCommitRequest,
 };
-use kafka_protocol::protocol::{Request, StrBytes};
+use kafka_protocol::protocol::StrBytes;
 
 use super::{Phase, Stage, Step, Transaction};
 use crate::coordinators::CoordinatorKey;
@@ -21,6 +21,7 @@ use crate::producer::batch::ProducerId;
 use crate::producer::machine::{ProducerCore, ProducerTag};
 use crate::tag::Tag;
 use crate::time::Now;
+use crate::wire::Checked;
 
 /// The feature that KIP-890 is switched on by.
 const TRANSACTION_VERSION: &str = "transaction.version";
@@ -211,7 +212,7 @@ struct Sender<'a> {
 
 impl Sender<'_> {
     /// Sends a request in the highest version up to `max`, if the node takes any.
-    fn request<R: Request>(&mut self, build: impl Fn(i16) -> R, max: i16) -> bool {
+    fn request<R: Checked>(&mut self, build: impl Fn(i16) -> R, max: i16) -> bool {
         let Some(version) = self.net.version::<R>(self.node, (0, max)) else { return false };
         let tag = Tag::Producer(ProducerTag::Transaction(self.step));
         self.net.send(self.node, &build(version), version, self.timeout, tag, self.now);
