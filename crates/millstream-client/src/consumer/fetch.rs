@@ -115,6 +115,9 @@ impl ConsumerCore {
                 slots.sort_by_key(|at| self.slots[*at].served);
                 self.send_fetch(node, &slots, full, room, now);
             } else if self.base.net.is_unreachable(node, now) {
+                if !self.base.net.knows(node) {
+                    self.base.metadata.refresh();
+                }
                 self.leave_replica(node, now);
             }
         }

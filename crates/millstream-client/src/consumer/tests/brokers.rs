@@ -177,6 +177,7 @@ pub(super) struct State {
     sessions: BTreeMap<i32, Session>,
     next_session: i32,
     pending: Vec<Pending>,
+    queued: VecDeque<(ConnectionId, i32, Arrived, u64)>,
     /// Node, key and version of all that was asked.
     pub(super) seen: Vec<(i32, i16, i16)>,
     pub(super) fetches: Vec<(i32, FetchRequest)>,
@@ -244,6 +245,7 @@ impl State {
     fn hang_up(&mut self, connection: ConnectionId, inputs: &mut Vec<Input>) {
         self.connections.remove(&connection);
         self.pending.retain(|pending| pending.connection != connection);
+        self.queued.retain(|(of, ..)| *of != connection);
         inputs.push(Input::Closed { connection, reason: "reset".into(), tls: false });
     }
 
@@ -262,14 +264,23 @@ impl State {
             Fate::Lost => return self.hang_up(connection, inputs),
             Fate::AnswerLost => 0,
         };
+        // A broker takes the requests of a connection one after the other.
+        if self.pending.iter().any(|pending| pending.connection == connection) {
+            self.queued.push_back((connection, node, request, delay));
+        } else {
+            self.handle(connection, node, request, delay);
+        }
+        if fate == Fate::AnswerLost {
+            self.hang_up(connection, inputs);
+        }
+    }
+
+    fn handle(&mut self, connection: ConnectionId, node: i32, request: Arrived, delay: u64) {
         if request.key == FetchRequest::KEY {
             self.fetch(connection, node, request, delay);
         } else {
             let frame = self.answer(node, &request);
             self.send(connection, frame, delay);
-        }
-        if fate == Fate::AnswerLost {
-            self.hang_up(connection, inputs);
         }
     }
 
@@ -475,6 +486,13 @@ impl State {
                 None => self.pending.push(pending),
             }
         }
+        for (connection, node, request, delay) in std::mem::take(&mut self.queued) {
+            if self.pending.iter().any(|pending| pending.connection == connection) {
+                self.queued.push_back((connection, node, request, delay));
+            } else {
+                self.handle(connection, node, request, delay);
+            }
+        }
     }
 
     fn try_fetch(&mut self, pending: &Pending) -> Option<FetchResponse> {
@@ -498,12 +516,16 @@ impl State {
             return None;
         }
         let mut topics: Vec<FetchableTopicResponse> = Vec::new();
+        let mut served = Vec::new();
         for (asked, data) in session.partitions.iter_mut().zip(answers) {
             let news = data.error_code != 0
                 || data.records.as_ref().is_some_and(|records| !records.is_empty())
                 || data.preferred_read_replica.0 >= 0
                 || data.diverging_epoch.end_offset >= 0
                 || asked.told != Some(data.high_watermark);
+            if data.records.as_ref().is_some_and(|records| !records.is_empty()) {
+                served.push((asked.topic.clone(), asked.partition));
+            }
             asked.told = (data.error_code == 0).then_some(data.high_watermark);
             if news || version < 7 {
                 let topic = FetchableTopicResponse::default().with_partitions(vec![data]);
@@ -517,6 +539,9 @@ impl State {
         if version < 7 {
             return Some(response);
         }
+        // Who was served comes last next time (KIP-227).
+        let was_served = |asked: &Asked| served.contains(&(asked.topic.clone(), asked.partition));
+        session.partitions.sort_by_key(was_served);
         self.sessions.insert(pending.session, session);
         Some(response.with_session_id(pending.session))
     }
@@ -721,6 +746,7 @@ impl World {
             sessions: BTreeMap::new(),
             next_session: 0,
             pending: Vec::new(),
+            queued: VecDeque::new(),
             seen: Vec::new(),
             fetches: Vec::new(),
             refusals: VecDeque::new(),

@@ -150,6 +150,7 @@ fn calls_end_with_an_answer_an_error_or_the_time() {
     assert_eq!(refused(world.consumer.watermarks(&missing, second)), 3);
     assert_eq!(refused(world.consumer.watermarks(&tp(7), second)), -190);
     world.state().alive.remove(&2);
+    world.cut();
     let late = world.consumer.watermarks(&tp(1), second);
     assert!(matches!(late, Err(Error::TimedOut { .. })));
     // What came meanwhile is not forgotten.
