@@ -14,8 +14,8 @@ use kafka_protocol::protocol::{HeaderVersion, Request};
 use millstream_protocol::shape::{Limit, Shape, ShapeError, tags_length};
 
 /// Array elements of one response together, tagged fields included, bare numbers not: as many as
-/// there are partitions in the largest clusters. In memory they take 300 bytes at most, so 300 MB
-/// is the most that a response costs beyond its own size.
+/// there are partitions in the largest clusters. Each takes some hundred bytes in memory, so a
+/// response costs some hundred megabytes at most beyond its own size, whatever it says.
 const ELEMENTS: Limit = Limit::ButNumbers(1_000_000);
 
 /// A request whose responses are checked before they are decoded.

@@ -13,7 +13,8 @@ pub struct Style {
     /// Whether strings, byte strings and arrays are null now and then, also where the codec does
     /// not allow it. Default: false.
     pub nulls: bool,
-    /// Numbers of tagged fields that the shape does not name and that are there now and then.
+    /// Numbers of tagged fields that the shape does not name, one of which every other
+    /// struct has.
     /// Those that it names in any version are left out. Default: only 100.
     pub foreign_tags: Range<u16>,
 }
@@ -172,7 +173,7 @@ impl Writer<'_> {
         }
         let foreign = self.style.foreign_tags.clone();
         let choice = foreign.start + self.below(foreign.len().max(1) as u32) as u16;
-        let is_foreign = !foreign.is_empty() && !named.contains(&choice) && self.below(4) == 0;
+        let is_foreign = !foreign.is_empty() && !named.contains(&choice) && self.below(2) == 0;
 
         let count = known.len() + usize::from(is_foreign);
         self.varint_length(count);
