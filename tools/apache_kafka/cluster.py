@@ -130,7 +130,7 @@ def make_certificate(folder):
     common = ["-alias", "broker", "-keystore", store, "-storepass", PASSWORD]
     steps = [
         [tool, "-genkeypair", *common, "-storetype", "PKCS12", "-keyalg", "RSA", "-keysize", "2048", "-validity", "365",
-         "-dname", "CN=localhost", "-ext", "san=dns:localhost,ip:127.0.0.1", "-ext", "bc=ca:true"],
+         "-dname", "CN=localhost", "-ext", "san=dns:localhost,ip:127.0.0.1"],
         [tool, "-exportcert", *common, "-rfc", "-file", folder / "ca.pem"],
     ]
     for step in steps:

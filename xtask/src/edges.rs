@@ -15,7 +15,7 @@ pub(crate) const MAY_USE: &[(&str, &[&str])] = &[
     ("formats", &["types", "value"]),
     ("state", &["types"]),
     ("engine", &["types", "value", "state"]),
-    ("kafka", &["types", "protocol"]),
+    ("kafka", &["types", "protocol", "client"]),
     ("runtime", &["types", "value", "state", "engine", "kafka"]),
     ("broker", &["types", "protocol"]),
     ("client", &["types", "protocol"]),

@@ -9,7 +9,7 @@ use millstream_client::Error;
 use millstream_client::admin::{
     Admin, ConfigChange, ConfigResource, ConfigSource, NewTopic, OffsetSpec, OpenTransaction,
 };
-use millstream_client::settings::{ConnectionSettings, SecurityProtocol};
+use millstream_client::settings::ConnectionSettings;
 use millstream_types::{SystemClock, TopicPartition};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -210,15 +210,4 @@ fn a_broker_that_comes_back() {
     assert!(admin.list_topics(Duration::from_millis(300)).is_err());
     let _broker = start(port);
     assert_eq!(admin.list_topics(LIMIT).unwrap().len(), 1);
-}
-
-/// What this client does not speak is refused, not ignored.
-#[test]
-fn tls_is_not_ignored() {
-    let settings = ConnectionSettings {
-        bootstrap: vec![("127.0.0.1".into(), 1)],
-        protocol: SecurityProtocol::Ssl,
-        ..ConnectionSettings::default()
-    };
-    assert!(matches!(Admin::start(&settings), Err(Error::Setting(_))));
 }

@@ -146,10 +146,7 @@ mod tests {
     fn golden_bytes() {
         let upstream = Upstream { partition: 258, stream_time: 5, idle: true };
         let bytes = encoded(upstream);
-        assert_eq!(
-            bytes,
-            b"\x0d\0\0\0__ms_upstream\x0e\0\0\0\x01\x01\0\0\x01\x02\0\0\0\0\0\0\0\x05"
-        );
+        assert_eq!(bytes, b"\x1a__ms_upstream\x1c\x01\x01\0\0\x01\x02\0\0\0\0\0\0\0\x05");
         assert_eq!(Upstream::decode(HeadersView::new(&bytes, 1)), Some(upstream));
         assert_eq!(bytes.len(), ENCODED);
     }

@@ -17,7 +17,7 @@ use crate::base::{Base, Machine};
 use crate::driver::Wake;
 use crate::error::{Error, KafkaError, code};
 use crate::group::{Committed, Group, GroupEvent, Subscription};
-use crate::network::{Action, Completion, Health, Input};
+use crate::network::{Action, Completion, Failure, Health, Input};
 use crate::random::{Backoff, Random};
 use crate::settings::{ConnectionSettings, ConsumerSettings, OffsetReset};
 use crate::tag::Tag;
@@ -718,13 +718,16 @@ impl ConsumerCore {
         match self.base.health(now) {
             Health::Down(failure) if !self.down => {
                 self.down = true;
-                let error = match KafkaError::from(failure) {
-                    error if error.code == code::TRANSPORT => {
-                        KafkaError::with(code::ALL_BROKERS_DOWN, Some(&error.text))
+                // Waiting does not mend a refused password or certificate, so that is no outage.
+                self.report(match failure {
+                    Failure::Authentication(_) => {
+                        ConsumerEvent::Error { error: KafkaError::from(failure), fatal: false }
                     }
-                    error => error,
-                };
-                self.report(ConsumerEvent::BrokersDown(error));
+                    other => ConsumerEvent::BrokersDown(KafkaError::with(
+                        code::ALL_BROKERS_DOWN,
+                        Some(&other.to_string()),
+                    )),
+                });
             }
             _ if self.down && answered => {
                 self.down = false;

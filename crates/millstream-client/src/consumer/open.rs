@@ -261,6 +261,10 @@ impl OpenBatch {
                 }
                 Some(Ok(record)) => {
                     let ranges = ranges(&record, base);
+                    if !run.fits(ranges.size) {
+                        // It comes first in the next run.
+                        break Ok(());
+                    }
                     run.bytes += ranges.size;
                     run.entries.push(RecordEntry::new(
                         record.offset,
@@ -312,6 +316,8 @@ struct Run {
     bytes: usize,
     records_max: usize,
     bytes_max: usize,
+    /// Whether a record was left for the next run.
+    closed: bool,
 }
 
 impl Run {
@@ -322,11 +328,18 @@ impl Run {
             bytes: 0,
             records_max,
             bytes_max,
+            closed: false,
         }
     }
 
+    /// Whether a record of that size is still within the bounds. A single record always is.
+    fn fits(&mut self, size: usize) -> bool {
+        self.closed = !self.entries.is_empty() && self.bytes + size > self.bytes_max;
+        !self.closed
+    }
+
     fn is_full(&self) -> bool {
-        self.entries.len() >= self.records_max || self.bytes >= self.bytes_max
+        self.closed || self.entries.len() >= self.records_max || self.bytes >= self.bytes_max
     }
 }
 

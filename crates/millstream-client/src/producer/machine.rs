@@ -299,11 +299,15 @@ impl ProducerCore {
             && let Health::Down(failure) = self.base.health(now)
         {
             self.down = true;
-            let error = match failure {
-                Failure::Authentication(_) => KafkaError::from(failure),
-                other => KafkaError::with(code::ALL_BROKERS_DOWN, Some(&other.to_string())),
+            // Waiting does not mend a refused password or certificate, so that is no outage.
+            let event = match failure {
+                Failure::Authentication(_) => ProducerEvent::Error(KafkaError::from(failure)),
+                other => ProducerEvent::BrokersDown(KafkaError::with(
+                    code::ALL_BROKERS_DOWN,
+                    Some(&other.to_string()),
+                )),
             };
-            self.reports.event(ProducerEvent::BrokersDown(error));
+            self.reports.event(event);
         }
         if self.base.net.take_token_needed()
             && let Some(SaslSettings::OAuthBearer { config }) = &self.base.settings.sasl

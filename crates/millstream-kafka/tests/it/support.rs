@@ -34,11 +34,6 @@ pub(crate) fn clients() -> &'static dyn ClientFactory {
     }
 }
 
-/// Whether the clients under test are librdkafka's.
-pub(crate) fn on_librdkafka() -> bool {
-    std::env::var("MILLSTREAM_TEST_CLIENT").is_ok_and(|client| client == "librdkafka")
-}
-
 /// The test broker, or a skipped test.
 macro_rules! brokers {
     () => {

@@ -56,6 +56,15 @@ fn words(error: &Error) -> String {
             &format!("is for another host name ({reason})"),
             "use the name that the certificate has in bootstrap.servers and advertised.listeners, or set ssl.endpoint.identification.algorithm=none",
         ),
+        // webpki names it in its own words only.
+        Error::InvalidCertificate(Certificate::Other(other))
+            if other.to_string().contains("CaUsedAsEndEntity") =>
+        {
+            certificate(
+                "is that of an authority (CA:TRUE) and cannot be the broker's own",
+                "let it sign one for the broker, or use client=\"librdkafka\", which takes it",
+            )
+        }
         Error::InvalidCertificate(reason) => {
             certificate(&format!("is not accepted: {reason}"), "check it and ssl.ca.location")
         }
