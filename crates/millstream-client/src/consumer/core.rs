@@ -34,12 +34,14 @@ pub(crate) enum ConsumerTag {
     Epochs(u64),
 }
 
+type CommittedOffsets = Vec<(TopicPartition, Option<Offset>)>;
+
 /// A call that waits for its answer.
 pub(super) enum Call {
     /// Offsets of partitions by time, as they come in.
     Offsets { answers: Vec<Option<Result<Option<Offset>, KafkaError>>> },
     /// Committed offsets.
-    Committed { answer: Option<Result<Vec<(TopicPartition, Option<Offset>)>, KafkaError>> },
+    Committed { answer: Option<Result<CommittedOffsets, KafkaError>> },
 }
 
 /// What changed under records that the front end has taken over already.

@@ -168,12 +168,20 @@ struct Pending {
     until: Duration,
 }
 
+/// What happens to a request, by its key.
+type Rule = Box<dyn FnMut(i16, &mut Seeded) -> Fate + Send>;
+
+/// When each answer arrives, in order.
+type Answers = VecDeque<(Duration, Bytes)>;
+
 pub(super) struct State {
     pub(super) topics: BTreeMap<String, Topic>,
     pub(super) alive: BTreeSet<i32>,
+    /// Those that metadata names; that one is dead is noticed later.
+    pub(super) listed: BTreeSet<i32>,
     pub(super) caps: BTreeMap<i16, i16>,
     pub(super) ids: bool,
-    connections: BTreeMap<ConnectionId, (i32, VecDeque<(Duration, Bytes)>)>,
+    connections: BTreeMap<ConnectionId, (i32, Answers)>,
     sessions: BTreeMap<i32, Session>,
     next_session: i32,
     pending: Vec<Pending>,
@@ -185,7 +193,7 @@ pub(super) struct State {
     pub(super) refusals: VecDeque<(i16, i16)>,
     /// A code for the next whole fetch.
     pub(super) fetch_error: Option<i16>,
-    pub(super) fate: Box<dyn FnMut(i16, &mut Seeded) -> Fate + Send>,
+    pub(super) fate: Rule,
     random: Seeded,
     /// The replica that leaders name to those with a rack.
     pub(super) preferred: Option<i32>,
@@ -318,7 +326,7 @@ impl State {
 
     fn metadata(&self, request: &Arrived) -> MetadataResponse {
         let version = request.version;
-        let brokers = self.alive.iter().map(|id| {
+        let brokers = self.listed.iter().map(|id| {
             MetadataResponseBroker::default()
                 .with_node_id(BrokerId(*id))
                 .with_host(text("b"))
@@ -740,6 +748,7 @@ impl World {
         let mut state = State {
             topics: BTreeMap::new(),
             alive: (1..=3).collect(),
+            listed: (1..=3).collect(),
             caps: BTreeMap::new(),
             ids: true,
             connections: BTreeMap::new(),
@@ -780,6 +789,14 @@ impl World {
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.brokers.state()
+    }
+
+    /// Lets time pass without a poll.
+    pub(super) fn wait(&self, time: Duration) {
+        let end = self.brokers.elapsed() + time;
+        while self.brokers.elapsed() < end {
+            self.brokers.wait(end - self.brokers.elapsed());
+        }
     }
 
     /// Polls for that long.

@@ -132,7 +132,6 @@ fn sessions_that_are_lost_begin_anew() {
         (world.read(0), world.read(1)),
         (vec!["end 0".to_owned()], vec!["end 0".to_owned()])
     );
-    let mut next = 0;
     for disturbance in 0..5 {
         match disturbance {
             0..3 => world.state().fetch_error = Some([70, 71, 106][disturbance]),
@@ -141,8 +140,8 @@ fn sessions_that_are_lost_begin_anew() {
         }
         world.state().partition(0).write(1, None);
         world.run_ms(3000);
-        assert_eq!(world.read(0), [format!("{next}@0"), format!("end {}", next + 1)]);
-        next += 1;
+        let end = format!("end {}", disturbance + 1);
+        assert_eq!(world.read(0), [format!("{disturbance}@0"), end]);
     }
     assert_eq!(world.errors(), []);
 }
@@ -254,18 +253,23 @@ fn leaders_move_with_and_without_being_named() {
 
 #[test]
 fn a_leader_that_dies_is_replaced_however_late_it_is_known() {
-    let mut world = World::new(settings(), 1);
-    world.state().partition(0).write(1, None);
-    world.consumer.assign(&[from(0, StartOffset::At(0))]).unwrap();
-    world.run_ms(1000);
-    world.state().alive.remove(&1);
-    world.cut();
-    // For a while nobody else leads.
-    world.run_ms(20_000);
-    world.state().move_leader(0);
-    world.state().partition(0).write(1, None);
-    world.run_ms(25_000);
-    assert_eq!(world.read(0), ["0@0", "end 1", "1@1", "end 2"]);
+    for is_noticed in [true, false] {
+        let mut world = World::new(settings(), 1);
+        world.state().partition(0).write(1, None);
+        world.consumer.assign(&[from(0, StartOffset::At(0))]).unwrap();
+        world.run_ms(1000);
+        world.state().alive.remove(&1);
+        if is_noticed {
+            world.state().listed.remove(&1);
+        }
+        world.cut();
+        // For a while nobody else leads.
+        world.run_ms(20_000);
+        world.state().move_leader(0);
+        world.state().partition(0).write(1, None);
+        world.run_ms(25_000);
+        assert_eq!(world.read(0), ["0@0", "end 1", "1@1", "end 2"]);
+    }
 }
 
 #[test]
@@ -307,6 +311,7 @@ fn a_replica_nearby_is_followed_and_left_when_it_is_of_no_use() {
     assert!(to(&world, 3) > to(&world, 1));
     // Gone, while the leader goes on naming it.
     world.state().alive.remove(&3);
+    world.state().listed.remove(&3);
     world.cut();
     let before = world.state().fetches.len();
     world.state().partition(0).write(2, None);
@@ -315,6 +320,7 @@ fn a_replica_nearby_is_followed_and_left_when_it_is_of_no_use() {
     assert!(world.state().fetches.len() - before < 100);
     // Back, and it refuses: the leader is asked.
     world.state().alive.insert(3);
+    world.state().listed.insert(3);
     world.run_ms(30_000);
     assert!(world.state().fetches.iter().rev().take(5).all(|(node, _)| *node == 3));
     world.state().refusals.push_back((FetchRequest::KEY, 1));

@@ -17,8 +17,8 @@ use kafka_protocol::protocol::Request;
 use millstream_types::TopicPartition;
 
 use super::brokers::{World, from, settings, text, tp};
-use crate::consumer::{ConsumerEvent, PartitionStart, StartOffset};
-use crate::settings::{Assignor, ConsumerSettings, GroupSettings, OffsetReset};
+use crate::consumer::{Bounds, ConsumerEvent, PartitionStart, StartOffset};
+use crate::settings::{Assignor, ConnectionSettings, ConsumerSettings, GroupSettings, OffsetReset};
 use crate::testing::frames::Arrived;
 
 /// Coordinates one member, which leads the group. It is broker 1.
@@ -224,6 +224,30 @@ fn a_rebalance_drops_what_is_not_handed_out_and_starts_anew() {
     assert_eq!(world.read(0), ["4@0", "5@0", "6@0", "end 7"]);
     assert!(world.consumer.close(Duration::from_secs(5)));
     assert!(world.state().coordinator.left);
+    assert_eq!(world.buffered(), 0);
+}
+
+#[test]
+fn what_was_used_up_of_a_partition_that_is_taken_back_counts_no_more() {
+    let bounds = Bounds { records_max: 4, bytes_max: 1 << 20 };
+    let mut world = World::with(ConnectionSettings::default(), group(None), bounds, 2, 4);
+    world.state().partition(0).write(2, None);
+    world.state().partition(1).write(20, None);
+    world.consumer.subscribe(&["t".into()]).unwrap();
+    joined(&mut world);
+    world.consumer.ack_assigned(&[]).unwrap();
+    world.consumer.hold_records(true);
+    world.run_ms(1000);
+    world.consumer.hold_records(false);
+    for _ in 0..2 {
+        world.consumer.poll(Duration::from_secs(1), &mut world.events);
+    }
+    assert_eq!(world.read(0), ["0@0", "1@0"]);
+    assert_eq!(world.read(1).len(), 4);
+    world.state().coordinator.rebalances = true;
+    world.wait(Duration::from_secs(4));
+    world.consumer.poll(Duration::ZERO, &mut world.events);
+    assert!(matches!(&world.events[..], [ConsumerEvent::Revoked(_)]), "{:?}", world.events);
     assert_eq!(world.buffered(), 0);
 }
 

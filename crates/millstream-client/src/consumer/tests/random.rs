@@ -92,11 +92,11 @@ fn run(seed: u64, read_committed: bool, old: bool) {
         take(&mut world, &mut seen);
     }
     world.state().fate = Box::new(|_, _| Fate::Answered(1));
-    for index in 0..PARTITIONS {
+    for (index, twin) in twins.iter_mut().enumerate() {
         for producer in 0..3 {
             let commit = producer == 1;
             world.state().partition(index).mark(producer, commit);
-            twins[index].end(producer, commit);
+            twin.end(producer, commit);
         }
     }
     world.consumer.hold_records(false);
