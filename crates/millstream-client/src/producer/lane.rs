@@ -1,8 +1,9 @@
 //! One partition as the machine sees it: the batches that wait, in order, and their sequence
 //! numbers.
 //!
-//! *Order.* Up to five requests may be out with batches of one partition, all to the same broker.
-//! Once one has failed, those behind it fail too (the broker takes no sequence number before its
+//! *Order.* The first batch of a producer goes out alone, until the broker knows the producer. Then
+//! up to five requests may be out with batches of one partition, all to the same broker. Once one
+//! has failed, those behind it fail too (the broker takes no sequence number before its
 //! turn) and come back to their places; from there they go out one at a time, and nothing new with
 //! them, until the last of them is through. So no batch of unknown fate ever has more than four
 //! behind it that the broker has taken: it remembers five, and would not know an older one again.
@@ -56,6 +57,8 @@ pub(super) struct Lane {
     /// The number that the broker expects, as far as is known.
     expected: i32,
     unresolved: bool,
+    /// Whether the broker has acknowledged a batch of this producer's id and epoch.
+    known: bool,
     /// Offset of the last record that was acknowledged.
     pub(super) last_offset: i64,
 }
@@ -76,6 +79,7 @@ impl Lane {
             next: 0,
             expected: 0,
             unresolved: false,
+            known: false,
             last_offset: super::NO_OFFSET,
         }
     }
@@ -117,9 +121,17 @@ impl Lane {
         let (node, _) = self.leader?;
         let front = self.pending.front()?;
         let out_node = self.out_to.map(|(node, _)| node);
-        let in_order =
-            self.out == 0 || (out_node == Some(node) && front.attempts == 0 && !self.retrying);
+        let beside =
+            out_node == Some(node) && front.attempts == 0 && !self.retrying && self.is_known();
+        let in_order = self.out == 0 || beside;
         (in_order && self.may_retry(now)).then_some(node)
+    }
+
+    /// Whether the broker knows the producer and so takes no number before its turn. Of a producer
+    /// that it does not know it takes any: if the first batch were refused for another reason, the
+    /// second would be written in its place, and the first could never be.
+    fn is_known(&self) -> bool {
+        self.known || self.producer.is_none()
     }
 
     /// Whether a batch that has lingered is better sent now than left to grow.
@@ -147,6 +159,7 @@ impl Lane {
             self.next = 0;
             self.expected = 0;
             self.unresolved = false;
+            self.known = false;
             for batch in &mut self.pending {
                 batch.sequence = None;
             }
@@ -189,6 +202,7 @@ impl Lane {
         if let Some(sequence) = batch.sequence
             && Some(sequence.producer) == self.producer
         {
+            self.known = true;
             let next = add_sequence(sequence.base, batch.records as i32);
             // An older one may be acknowledged behind a younger one, when it was written at an
             // attempt before.

@@ -28,6 +28,7 @@ pub(super) struct Log {
     pub(super) records: Vec<Written>,
     pub(super) batches: usize,
     writers: HashMap<i64, Writer>,
+    has_forgotten: bool,
     /// Ids and epochs that have written, in order.
     pub(super) epochs: Vec<(i64, i16)>,
 }
@@ -81,9 +82,9 @@ impl Log {
     fn check(&self, batch: &Batch<'_>) -> Result<Option<i64>, i16> {
         let header = batch.header();
         let Some(writer) = self.writers.get(&header.producer_id) else {
-            // Brokers take any number of a producer that they do not know. We are stricter:
-            // nothing is ever forgotten here.
-            return if header.base_sequence == 0 { Ok(None) } else { Err(OUT_OF_ORDER) };
+            // Like Kafka, it takes any number of a producer that it does not know.
+            let taken = !self.has_forgotten || header.base_sequence == 0;
+            return if taken { Ok(None) } else { Err(OUT_OF_ORDER) };
         };
         if header.producer_epoch < writer.epoch {
             return Err(INVALID_EPOCH);
@@ -102,8 +103,10 @@ impl Log {
         if header.base_sequence == next { Ok(None) } else { Err(OUT_OF_ORDER) }
     }
 
-    /// Forgets all producers, as if the log had been lost behind a point.
+    /// Forgets all producers, as if the log had been lost behind a point, and from here on misses
+    /// the numbers before the one that comes.
     pub(super) fn forget_writers(&mut self) {
+        self.has_forgotten = true;
         self.writers.clear();
     }
 
