@@ -7,11 +7,28 @@ use crate::{Error, KafkaError};
 /// An error by its code. `fatal`: the instance that it came from is of no more use.
 pub(super) fn kafka_error(error: own::KafkaError, fatal: bool) -> KafkaError {
     KafkaError {
-        name: error.name().to_owned(),
+        name: name_of(&error).to_owned(),
         retriable: error.is_retriable(),
         fatal: fatal || error.code == own::code::FATAL,
         code: error.code,
         description: error.text,
+    }
+}
+
+/// The code's name as programs know it from librdkafka, whatever the client (parity row E-11): some
+/// codes have another there than in Kafka's protocol.
+fn name_of(error: &own::KafkaError) -> &'static str {
+    match error.code {
+        -1 => "UNKNOWN",
+        0 => "NO_ERROR",
+        2 => "INVALID_MSG",
+        3 => "UNKNOWN_TOPIC_OR_PART",
+        4 => "INVALID_MSG_SIZE",
+        6 => "NOT_LEADER_FOR_PARTITION",
+        10 => "MSG_SIZE_TOO_LARGE",
+        11 => "STALE_CTRL_EPOCH",
+        17 => "TOPIC_EXCEPTION",
+        _ => error.name(),
     }
 }
 
