@@ -219,8 +219,9 @@ impl Group {
         self.finish_join_if_ready(now, wall_ms);
     }
 
-    /// A static member comes back after a restart: same place, new id. If nothing else changes,
-    /// it gets its old assignment and nobody has to move.
+    /// A static member comes back after a restart: same place, new id. Unless it changes which
+    /// protocol the group chooses, it gets its old assignment and nobody has to move. What it says
+    /// within the protocol is not compared, as in Kafka: a client puts its generation in there.
     fn replace_static(
         &mut self,
         at: usize,
@@ -242,10 +243,9 @@ impl Group {
         member.client_host = request.client_host;
         member.session_timeout = request.session_timeout;
         member.rebalance_timeout = request.rebalance_timeout;
-        let unchanged = member.protocols == request.protocols;
         member.protocols = request.protocols;
         member.is_alive_at(now);
-        if self.state == GroupState::Stable && unchanged && self.choose_protocol() == old_protocol {
+        if self.state == GroupState::Stable && self.choose_protocol() == old_protocol {
             let mut joined = self.joined_answer(at);
             if was_leader {
                 // It must not assign again: told so, or, if it is too old to understand, made
