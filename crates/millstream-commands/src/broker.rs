@@ -31,10 +31,7 @@ use listeners::{Advertise, Listen};
     Users, encryption and rights (clients choose with security.protocol and sasl.mechanism):\n  \
     (umask 077; echo 'ann:her password' > users.txt)\n  \
     millstream broker --listen SASL_PLAINTEXT://127.0.0.1:9092 --users users.txt\n  \
-    millstream broker --listen SASL_SSL://0.0.0.0:9093 --advertise kafka.example:9093 \
-      --tls-cert broker.pem --tls-key broker.key --users users.txt --acl --super-user User:ann\n  \
-    millstream broker --listen 127.0.0.1:9092 --listen SSL://127.0.0.1:9093 \
-      --tls-cert broker.pem --tls-key broker.key --tls-client-ca ca.pem\n\n\
+    millstream broker --listen SSL://127.0.0.1:9093 --tls-cert own.pem --tls-key own.key\n\n\
     In another terminal, or from any Kafka client:\n  \
     millstream topics list --broker 127.0.0.1:9092"
 )]

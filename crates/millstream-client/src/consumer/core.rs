@@ -98,8 +98,8 @@ pub(crate) struct ConsumerCore {
 }
 
 /// How long a topic may be missing before it is reported: its creation takes a while to reach
-/// every broker (librdkafka's `topic.metadata.propagation.max.ms`).
-const PROPAGATION: Duration = Duration::from_secs(30);
+/// every broker.
+const PROPAGATION: Duration = Duration::from_secs(10);
 
 impl ConsumerCore {
     pub(crate) fn new(
