@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use crate::error::{Error, KafkaError, code};
 use crate::network::Network;
-use crate::random::Random;
 use crate::settings::{ConnectionSettings, SaslSettings};
 use crate::time::Now;
 
@@ -55,7 +54,7 @@ pub(crate) trait Authenticator: Send {
     ///
     /// # Errors
     /// [`NotYet`].
-    fn begin(&mut self, now: Now, random: &mut dyn Random) -> Result<Box<dyn Exchange>, NotYet>;
+    fn begin(&mut self, now: Now) -> Result<Box<dyn Exchange>, NotYet>;
 
     /// Takes over a token, for the exchanges from here on.
     ///
@@ -83,14 +82,6 @@ pub(crate) type Nonces = Box<dyn FnMut(&mut [u8]) -> Result<(), String> + Send>;
 /// Who makes the exchanges that `settings` ask for; `None` if they ask for none. Nonces come from
 /// the system.
 pub(crate) fn authenticator(settings: &ConnectionSettings) -> Option<Box<dyn Authenticator>> {
-    authenticator_with(settings, Box::new(crate::driver::system_nonce))
-}
-
-/// [`authenticator`] with nonces from elsewhere, for a run that can be repeated.
-pub(crate) fn authenticator_with(
-    settings: &ConnectionSettings,
-    nonces: Nonces,
-) -> Option<Box<dyn Authenticator>> {
     if !settings.protocol.has_sasl() {
         return None;
     }
@@ -98,11 +89,20 @@ pub(crate) fn authenticator_with(
         SaslSettings::Plain { username, password } => {
             Box::new(plain::Plain::new(username, password))
         }
-        SaslSettings::Scram { sha512, username, password } => {
-            Box::new(scram::Scram::new(*sha512, username, password, nonces))
-        }
+        SaslSettings::Scram { sha512, username, password } => Box::new(scram::Scram::new(
+            *sha512,
+            username,
+            password,
+            Box::new(crate::driver::system_nonce),
+        )),
         SaslSettings::OAuthBearer { .. } => Box::<oauth::OAuth>::default(),
     })
+}
+
+/// What a broker sent, fit for an error and a terminal: whoever it is has not been authenticated
+/// yet, and may send a hundred megabytes.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(300).collect()
 }
 
 /// Hands a token to who makes the exchanges.

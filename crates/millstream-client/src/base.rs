@@ -8,8 +8,9 @@ use kafka_protocol::messages::ApiVersionsRequest;
 
 use crate::auth::Authenticator;
 use crate::coordinators::{CoordinatorKey, Coordinators};
+use crate::error::{KafkaError, code};
 use crate::metadata::Metadata;
-use crate::network::{Action, Completion, Health, Input, Line, Network, NodeId};
+use crate::network::{Action, Completion, Failure, Health, Input, Line, Network, NodeId};
 use crate::random::Random;
 use crate::settings::ConnectionSettings;
 use crate::tag::Tag;
@@ -41,6 +42,21 @@ pub(crate) struct Base {
     pub(crate) coordinators: Coordinators,
     probe: bool,
     answered: bool,
+    /// Whether an outage was told, or that credentials are refused, and no broker has answered
+    /// since.
+    down: bool,
+    refused: bool,
+}
+
+/// A change in whether brokers can be reached, for the owner to report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reachability {
+    /// No broker is reachable.
+    Down(KafkaError),
+    /// Password, token or certificate are refused: no outage, for waiting does not mend it.
+    Refused(KafkaError),
+    /// A broker has answered after `Down`.
+    Up,
 }
 
 impl Base {
@@ -55,6 +71,8 @@ impl Base {
             coordinators: Coordinators::default(),
             probe: false,
             answered: false,
+            down: false,
+            refused: false,
             settings,
         }
     }
@@ -131,9 +149,29 @@ impl Base {
         self.probe = true;
     }
 
-    /// Whether any broker has answered anything since the last call.
-    pub(crate) fn take_answered(&mut self) -> bool {
-        std::mem::take(&mut self.answered)
+    /// What has changed about the brokers being reachable; each change is told once. To be asked
+    /// until there is none.
+    pub(crate) fn reachability(&mut self, now: Now) -> Option<Reachability> {
+        if std::mem::take(&mut self.answered) {
+            self.refused = false;
+            if std::mem::take(&mut self.down) {
+                return Some(Reachability::Up);
+            }
+        }
+        match self.net.health(now) {
+            // That is told by the need for one.
+            Health::Down(Failure::NoToken) => None,
+            Health::Down(failure @ Failure::Authentication(_)) if !self.refused => {
+                self.refused = true;
+                Some(Reachability::Refused(failure.into()))
+            }
+            Health::Down(failure) if !self.down && !self.refused => {
+                self.down = true;
+                let text = failure.to_string();
+                Some(Reachability::Down(KafkaError::with(code::ALL_BROKERS_DOWN, Some(&text))))
+            }
+            _ => None,
+        }
     }
 
     /// What is known about the brokers being reachable.

@@ -46,12 +46,27 @@ pub struct PartitionStart {
     pub paused: bool,
 }
 
+impl PartitionStart {
+    /// `partition` from `offset`, not paused.
+    pub fn new(partition: TopicPartition, offset: StartOffset) -> Self {
+        Self { partition, offset, paused: false }
+    }
+
+    /// The same, paused.
+    #[must_use]
+    pub fn paused(mut self) -> Self {
+        self.paused = true;
+        self
+    }
+}
+
 /// First offset and end of a partition's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watermarks {
     /// Offset of the oldest record that is still there.
     pub low: Offset,
-    /// Offset that the next record will get (`read_committed`: the last stable offset).
+    /// Offset that the next record will get (`read_committed`: the last stable offset where the
+    /// broker tells it).
     pub high: Offset,
 }
 

@@ -76,6 +76,12 @@ impl<M> Driven<M> {
         }
     }
 
+    /// Whether the thread has ended by itself: a panic, or the system's refusal to wait on sockets.
+    /// Nothing will ever happen to the machine again.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.thread.as_ref().is_some_and(|(_, thread)| thread.is_finished())
+    }
+
     /// What time it is for this client.
     pub(crate) fn now(&self) -> Now {
         now(&*self.clock)
@@ -92,6 +98,12 @@ impl<M> Drop for Driven<M> {
     }
 }
 
+/// What a front end reports once its [`Driven::is_dead`].
+pub(crate) fn death() -> KafkaError {
+    let text = "the client's thread has ended; what it said before is in the log. Start again";
+    KafkaError::with(code::FATAL, Some(text))
+}
+
 /// What [`Driven::start`] says, for the user: a setting that cannot be, or the system's refusal.
 pub(crate) fn start_error(error: io::Error) -> crate::Error {
     match error.downcast::<SettingError>() {
@@ -105,4 +117,40 @@ pub(crate) fn start_error(error: io::Error) -> crate::Error {
 
 fn now(clock: &dyn Clock) -> Now {
     Now { mono: clock.monotonic(), wall: clock.wall() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::{Action, Input};
+
+    /// A machine with a bug.
+    struct Faulty;
+
+    impl Machine for Faulty {
+        fn input(&mut self, _: Input, _: Now) {}
+
+        fn advance(&mut self, _: Now) {
+            panic!("a bug");
+        }
+
+        fn action(&mut self) -> Option<Action> {
+            None
+        }
+
+        fn next_deadline(&self, _: Now) -> Option<std::time::Duration> {
+            None
+        }
+    }
+
+    #[test]
+    fn the_end_of_the_thread_is_seen_and_survived() {
+        let driven = Driven::start(Faulty, &ConnectionSettings::default(), "faulty").unwrap();
+        while !driven.is_dead() {
+            std::thread::yield_now();
+        }
+        assert!(driven.lock().action().is_none());
+        driven.wake();
+        assert_eq!((death().code, death().remedy()), (code::FATAL, crate::Remedy::Fatal));
+    }
 }

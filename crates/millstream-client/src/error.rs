@@ -119,6 +119,7 @@ impl From<Failure> for KafkaError {
             Failure::Disconnected(text) => Self::with(code::TRANSPORT, Some(&text)),
             Failure::TimedOut => Self::of(code::TIMED_OUT),
             Failure::Authentication(text) => Self::with(code::AUTHENTICATION, Some(&text)),
+            Failure::NoToken => Self::with(code::AUTHENTICATION, Some(&failure.to_string())),
         }
     }
 }

@@ -328,6 +328,10 @@ impl Group {
     }
 
     fn advance_offsets(&mut self, base: &mut Base, now: Now) {
+        // Most steps are about something else.
+        if self.shared.offsets.is_idle() {
+            return;
+        }
         let standing = self.standing();
         let link = &self.shared.link;
         let node = |base: &mut Base| link.node(base, now);

@@ -76,7 +76,6 @@ pub(crate) struct Metadata {
     asking: bool,
     /// What was wanted has grown while an answer was on its way.
     asked_all: bool,
-    asked: usize,
     ask_at: Duration,
     expires_at: Duration,
     backoff: Backoff,
@@ -102,7 +101,6 @@ impl Metadata {
             unasked: false,
             asking: false,
             asked_all: false,
-            asked: 0,
             ask_at: Duration::ZERO,
             expires_at: Duration::ZERO,
             backoff: Backoff::new(settings.retry_backoff, settings.retry_backoff_max),
@@ -235,7 +233,6 @@ impl Metadata {
         self.refresh = false;
         self.unasked = false;
         self.asked_all = self.all;
-        self.asked = self.wanted.len();
         network.send(node, &request, version, settings.request_timeout, Tag::Metadata, now);
     }
 

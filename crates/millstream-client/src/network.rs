@@ -34,7 +34,7 @@ use crate::wire::{Body, Checked, Malformed};
 pub(crate) type NodeId = i32;
 
 /// From here on ids name further connections to brokers: the line, then the broker's id in the
-/// bits below. A broker whose own id does not fit has one connection for all.
+/// bits below. A broker whose own id does not fit there is not talked to; nobody numbers so high.
 const LINE_BITS: u32 = 28;
 const LINES: NodeId = 1 << LINE_BITS;
 
@@ -117,6 +117,9 @@ pub(crate) enum Failure {
     /// SASL or TLS was refused.
     #[error("{0}")]
     Authentication(String),
+    /// SASL needs an OAuth token, which was asked for and has not come yet.
+    #[error("there is no valid OAuth token yet")]
+    NoToken,
 }
 
 /// The end of a request.
@@ -220,7 +223,7 @@ impl Network {
     /// bootstrap addresses stay, as the way back when all the others are gone (KIP-899, KIP-1102).
     pub(crate) fn set_nodes(&mut self, brokers: &[(NodeId, String, u16)]) {
         // Other numbers are ours.
-        let brokers: Vec<_> = brokers.iter().filter(|(id, ..)| *id >= 0).collect();
+        let brokers: Vec<_> = brokers.iter().filter(|(id, ..)| (0..LINES).contains(id)).collect();
         let gone: Vec<NodeId> = self
             .nodes
             .iter()
@@ -273,8 +276,8 @@ impl Network {
     /// Adds or moves one broker (new leaders named in error responses, KIP-951).
     pub(crate) fn learn_node(&mut self, id: NodeId, host: &str, port: u16) {
         match self.nodes.get(&id) {
-            // The numbers of the bootstrap addresses are ours.
-            _ if id < 0 => {}
+            // Other numbers are ours.
+            _ if !(0..LINES).contains(&id) => {}
             Some(node) if *node.host == *host && node.port == port => {}
             _ => {
                 self.drop_node(id);
@@ -369,12 +372,12 @@ impl Network {
         if let Some(connection) = ready {
             return Some(connection.node);
         }
-        if self
-            .connections
-            .values()
-            .filter(|connection| connection.node < LINES)
-            .any(|connection| connection.in_flight() > 0 || connection.deadline().is_some())
-        {
+        let first_lines = self.connections.values().filter(|connection| connection.node < LINES);
+        if first_lines.into_iter().any(|connection| match connection.patience_until() {
+            // Another one is tried beside a broker that keeps us waiting.
+            Some(until) => now.mono < until,
+            None => connection.in_flight() > 0,
+        }) {
             return None;
         }
         let candidates = |known: bool, nodes: &BTreeMap<NodeId, Node>| {
@@ -515,7 +518,7 @@ impl Network {
         authenticator.set_token(token, now)?;
         self.token_needed = false;
         for node in self.nodes.values_mut() {
-            if matches!(node.failure, Some(Failure::Authentication(_))) {
+            if matches!(node.failure, Some(Failure::Authentication(_) | Failure::NoToken)) {
                 node.retry_at = now.mono;
                 node.failure = None;
                 node.backoff.succeeded();
@@ -602,7 +605,7 @@ impl Network {
             return;
         };
         let node = connection.node;
-        let failure = match authenticator.begin(now, &mut *self.random) {
+        let failure = match authenticator.begin(now) {
             Ok(exchange) => {
                 let done = connection.authenticate(authenticator.mechanism(), exchange, now);
                 self.arrived(id, node, done.map(|()| Arrived::Nothing), now);
@@ -610,7 +613,7 @@ impl Network {
             }
             Err(NotYet::TokenNeeded) => {
                 self.token_needed |= authenticator.take_token_wanted(now);
-                Failure::Authentication("there is no valid OAuth token yet".into())
+                Failure::NoToken
             }
             Err(NotYet::Refused(text)) => Failure::Authentication(text),
         };
@@ -673,7 +676,8 @@ impl Network {
         let connections = self.connections.values().flat_map(|connection| {
             let idle = self.settings.max_idle.filter(|_| connection.in_flight() == 0);
             let idle = idle.map(|idle| connection.last_used + idle);
-            [connection.deadline(), connection.wakes_at(now), idle]
+            let patience = connection.patience_until().filter(|until| *until > now.mono);
+            [connection.deadline(), connection.wakes_at(now), idle, patience]
         });
         let retries = self
             .nodes

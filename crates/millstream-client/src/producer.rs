@@ -41,6 +41,7 @@ use crate::settings::Secret;
 
 pub use front::Producer;
 pub(crate) use machine::ProducerTag;
+pub use partitioner::murmur2;
 pub use transaction::{GroupMetadata, TransactionOffset};
 
 /// A topic of one producer, by which records are produced without looking the name up. Belongs to

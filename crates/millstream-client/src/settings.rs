@@ -192,8 +192,6 @@ pub struct ConnectionSettings {
     pub send_buffer: Option<usize>,
     /// `socket.receive.buffer.bytes`; `None` (0): the system's.
     pub receive_buffer: Option<usize>,
-    /// `statistics.interval.ms`. Default: none.
-    pub statistics_interval: Option<Duration>,
 }
 
 impl Default for ConnectionSettings {
@@ -220,7 +218,6 @@ impl Default for ConnectionSettings {
             keep_alive: false,
             send_buffer: None,
             receive_buffer: None,
-            statistics_interval: None,
         }
     }
 }

@@ -227,14 +227,28 @@ pub fn admin_properties(extra: &Properties, connection: &Properties) -> Properti
     merged
 }
 
-fn concerns_connection(name: &str) -> bool {
-    const PREFIXES: [&str; 7] =
-        ["bootstrap.", "security.", "sasl.", "ssl.", "enable.ssl.", "enable.sasl.", "socket."];
+/// Whether a setting is about connections: such is what an admin client takes of the settings of
+/// other clients.
+///
+/// ```
+/// use millstream_kafka::config::concerns_connection;
+/// assert!(concerns_connection("ssl.ca.location") && !concerns_connection("linger.ms"));
+/// ```
+pub fn concerns_connection(name: &str) -> bool {
+    const PREFIXES: [&str; 10] = [
+        "bootstrap.",
+        "broker.",
+        "client.",
+        "enable.sasl.",
+        "enable.ssl.",
+        "metadata.",
+        "sasl.",
+        "security.",
+        "socket.",
+        "ssl.",
+    ];
     PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-        || matches!(
-            name,
-            crate::CLIENT | "client.id" | "broker.address.family" | "client.dns.lookup" | "debug"
-        )
+        || matches!(name, crate::CLIENT | "debug")
 }
 
 /// A token for SASL/OAUTHBEARER.

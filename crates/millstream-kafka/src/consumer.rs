@@ -14,6 +14,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+// They are the same for every client.
+pub use millstream_client::consumer::{PartitionStart, StartOffset, Watermarks};
+
 use millstream_types::{Offset, RecordBatch, Timestamp, TopicPartition};
 
 use crate::{ClientConfig, Error, KafkaError, OAuthToken, Wake};
@@ -37,54 +40,6 @@ impl ConsumerConfig {
     pub fn new(client: ClientConfig) -> Self {
         Self { client, poll_records_max: 1024, poll_bytes_max: 1 << 20, batch_bytes_max: 1 << 20 }
     }
-}
-
-/// Where reading of a partition starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StartOffset {
-    /// At the group's committed offset; without one as `auto.offset.reset` says.
-    Committed,
-    /// At this offset.
-    At(Offset),
-    /// At the first record.
-    Beginning,
-    /// After the last record.
-    End,
-}
-
-/// A partition to read and where from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PartitionStart {
-    /// The partition.
-    pub partition: TopicPartition,
-    /// Where reading starts.
-    pub offset: StartOffset,
-    /// Whether it starts paused: assigned, but fetching nothing until [`Consumer::resume`].
-    pub paused: bool,
-}
-
-impl PartitionStart {
-    /// `partition` from `offset`, not paused.
-    pub fn new(partition: TopicPartition, offset: StartOffset) -> Self {
-        Self { partition, offset, paused: false }
-    }
-
-    /// The same, paused.
-    #[must_use]
-    pub fn paused(mut self) -> Self {
-        self.paused = true;
-        self
-    }
-}
-
-/// First offset and end of a partition's log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Watermarks {
-    /// Offset of the oldest record that is still there.
-    pub low: Offset,
-    /// Offset that the next record will get (`read_committed`: the last stable offset where the
-    /// broker tells it).
-    pub high: Offset,
 }
 
 /// Names a request, so that its answer can be told from others.

@@ -1,6 +1,8 @@
 //! The partition a key belongs to, as Kafka's Java client and librdkafka's `murmur2` compute it
 //! (parity row C-11), so that the test driver, repartitioning and tools agree with every producer.
 
+pub use millstream_client::producer::murmur2;
+
 /// The partition of `key` in a topic of `partitions` partitions.
 ///
 /// ```
@@ -12,29 +14,6 @@
 pub fn partition_of(key: &[u8], partitions: i32) -> i32 {
     assert!(partitions > 0, "a topic has at least one partition");
     ((murmur2(key) & 0x7fff_ffff) % partitions as u32) as i32
-}
-
-/// Murmur2 by Austin Appleby with the seed of Kafka's `Utils.murmur2`.
-pub fn murmur2(data: &[u8]) -> u32 {
-    const SEED: u32 = 0x9747_b28c;
-    const M: u32 = 0x5bd1_e995;
-    let mix = |k: u32| {
-        let k = k.wrapping_mul(M);
-        (k ^ (k >> 24)).wrapping_mul(M)
-    };
-    let mut chunks = data.chunks_exact(4);
-    let mut h = SEED ^ data.len() as u32;
-    for chunk in &mut chunks {
-        let k = u32::from_le_bytes(chunk.try_into().expect("chunks of four"));
-        h = h.wrapping_mul(M) ^ mix(k);
-    }
-    let rest = chunks.remainder();
-    if !rest.is_empty() {
-        let tail = rest.iter().rev().fold(0, |tail, &byte| tail << 8 | u32::from(byte));
-        h = (h ^ tail).wrapping_mul(M);
-    }
-    h = (h ^ (h >> 13)).wrapping_mul(M);
-    h ^ (h >> 15)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use super::route::{Leads, Route, Search};
 use crate::base::Base;
 use crate::coordinators::CoordinatorKey;
 use crate::error::{Error, KafkaError, code};
-use crate::network::{Completion, Failure, Health, NodeId};
+use crate::network::{Completion, Failure, Health, Network, NodeId};
 use crate::random::Backoff;
 use crate::settings::SaslSettings;
 use crate::tag::Tag;
@@ -36,7 +36,7 @@ pub(crate) type Outcome<T> = Result<Vec<Result<T, Error>>, Error>;
 pub(crate) struct Reply {
     /// Its version, which is the request's.
     pub(crate) version: i16,
-    /// Who answered.
+    /// The broker that answered, by whichever connection.
     pub(crate) node: NodeId,
 }
 
@@ -348,7 +348,7 @@ impl<O: Operation> Call for Running<O> {
         let Some(items) = self.out.remove(&request) else { return };
         let node = completion.node;
         let answers = completion.result.map_err(KafkaError::from).and_then(|body| {
-            let reply = Reply { version: body.version(), node };
+            let reply = Reply { version: body.version(), node: Network::broker_of(node) };
             let response = body
                 .decode_from::<O::Request>(node, &mut base.net, now)
                 .map_err(KafkaError::from)?;

@@ -20,7 +20,6 @@ use super::route::Route;
 use super::topics::owned;
 use crate::coordinators::CoordinatorKey;
 use crate::error::{Error, code};
-use crate::network::Network;
 
 const UNSUPPORTED_VERSION: i32 = 35;
 const GROUP_ID_NOT_FOUND: i32 = 69;
@@ -164,7 +163,7 @@ impl Operation for ConsumerGroupDescribe {
                     state: group.group_state.to_string(),
                     broker_assigns: true,
                     assignor: group.assignor_name.to_string(),
-                    coordinator: Network::broker_of(reply.node),
+                    coordinator: reply.node,
                     members: group.members.into_iter().map(modern_member).collect(),
                 };
                 let text = group.error_message.as_deref();
@@ -232,7 +231,7 @@ impl Operation for DescribeGroups {
                     state: group.group_state.to_string(),
                     broker_assigns: false,
                     assignor: group.protocol_data.to_string(),
-                    coordinator: Network::broker_of(reply.node),
+                    coordinator: reply.node,
                     members: group.members.into_iter().map(member).collect(),
                 };
                 (description.group.clone(), checked(group.error_code, None, description))

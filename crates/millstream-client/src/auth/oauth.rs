@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use millstream_types::Timestamp;
 
-use super::{Authenticator, Exchange, NotYet};
-use crate::random::Random;
+use super::{Authenticator, Exchange, NotYet, printable};
 use crate::settings::Secret;
 use crate::time::Now;
 
@@ -63,7 +62,7 @@ impl Authenticator for OAuth {
         "OAUTHBEARER"
     }
 
-    fn begin(&mut self, now: Now, _random: &mut dyn Random) -> Result<Box<dyn Exchange>, NotYet> {
+    fn begin(&mut self, now: Now) -> Result<Box<dyn Exchange>, NotYet> {
         match &self.token {
             Some(token) if token.expires_at_ms > now.wall => {
                 Ok(Box::new(OAuthExchange { token: token.clone(), refusal: None }))
@@ -155,7 +154,7 @@ fn readable(challenge: &[u8], principal: &str) -> String {
     let mut add = |before: &str, name: &str| {
         if let Some(value) = error.get(name).and_then(|value| value.as_str()) {
             text.push_str(before);
-            text.extend(value.chars().filter(|c| !c.is_control()).take(300));
+            text.push_str(&printable(value));
         }
     };
     add(" with status ", "status");
@@ -167,7 +166,6 @@ fn readable(challenge: &[u8], principal: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::SystemRandom;
 
     fn token(expires_at_ms: Timestamp) -> OAuthToken {
         OAuthToken {
@@ -183,7 +181,7 @@ mod tests {
     }
 
     fn begin(oauth: &mut OAuth, now: Now) -> Result<Box<dyn Exchange>, NotYet> {
-        oauth.begin(now, &mut SystemRandom::default())
+        oauth.begin(now)
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! PLAIN (RFC 4616): name and password as they are. Only TLS keeps them secret.
 
 use super::{Authenticator, Exchange, NotYet};
-use crate::random::Random;
 use crate::settings::Secret;
 use crate::time::Now;
 
@@ -23,7 +22,7 @@ impl Authenticator for Plain {
         "PLAIN"
     }
 
-    fn begin(&mut self, _now: Now, _random: &mut dyn Random) -> Result<Box<dyn Exchange>, NotYet> {
+    fn begin(&mut self, _now: Now) -> Result<Box<dyn Exchange>, NotYet> {
         let refused = |what: &str| Err(NotYet::Refused(what.to_owned()));
         // The message separates its parts by NUL.
         for (name, text) in
@@ -54,11 +53,9 @@ impl Exchange for Plain {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::SystemRandom;
 
     fn begin(username: &str, password: &str) -> Result<Box<dyn Exchange>, NotYet> {
-        Plain::new(username, &Secret::new(password))
-            .begin(Now::default(), &mut SystemRandom::default())
+        Plain::new(username, &Secret::new(password)).begin(Now::default())
     }
 
     #[test]

@@ -12,8 +12,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use ring::{digest, hmac, pbkdf2};
 use zeroize::Zeroizing;
 
-use super::{Authenticator, Exchange, Nonces, NotYet};
-use crate::random::Random;
+use super::{Authenticator, Exchange, Nonces, NotYet, printable};
 use crate::settings::Secret;
 use crate::time::Now;
 
@@ -79,7 +78,7 @@ impl Authenticator for Scram {
         self.algorithms.mechanism
     }
 
-    fn begin(&mut self, _now: Now, _random: &mut dyn Random) -> Result<Box<dyn Exchange>, NotYet> {
+    fn begin(&mut self, _now: Now) -> Result<Box<dyn Exchange>, NotYet> {
         if self.username.is_empty() || self.password.expose().is_empty() {
             return Err(NotYet::Refused("sasl.username or sasl.password is empty".into()));
         }
@@ -210,11 +209,6 @@ impl ScramExchange {
 
 fn malformed(what: &str) -> String {
     format!("SCRAM: the broker sent a message that cannot be: {what}")
-}
-
-/// What a broker sent, fit for a terminal.
-fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
 #[cfg(test)]

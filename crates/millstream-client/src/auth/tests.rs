@@ -25,6 +25,8 @@ struct Test {
     now: Now,
     /// How many frames a broker has answered with a token of SASL.
     tokens: usize,
+    /// For how long a broker lets a session live; 0: for ever.
+    lifetime_ms: i64,
 }
 
 impl Test {
@@ -38,7 +40,7 @@ impl Test {
         let authenticator = authenticator(&settings);
         assert!(authenticator.is_some());
         let net = Network::new(Arc::new(settings), authenticator, Box::<SystemRandom>::default());
-        Self { net, now: Now { mono: Duration::ZERO, wall: 1_000_000 }, tokens: 0 }
+        Self { net, now: Now { mono: Duration::ZERO, wall: 1_000_000 }, tokens: 0, lifetime_ms: 0 }
     }
 
     /// Connects, and lets `broker` answer the tokens of SASL.
@@ -98,6 +100,7 @@ impl Test {
                     .with_error_code(code)
                     .with_error_message(Some(StrBytes::from_static_str(message)))
                     .with_auth_bytes(bytes.into())
+                    .with_session_lifetime_ms(if version > 0 { self.lifetime_ms } else { 0 })
                     .encode(&mut frame, version)
                     .unwrap();
             }
@@ -212,4 +215,25 @@ fn settings_decide_whether_there_is_an_authenticator() {
     assert_eq!(authenticator(&settings).unwrap().mechanism(), "OAUTHBEARER");
     settings.sasl = None;
     assert!(authenticator(&settings).is_none());
+}
+
+/// KIP-368: at nine tenths of a session's life nothing new is sent, and once nothing is out the
+/// exchange is made again on the same connection.
+#[test]
+fn a_session_is_renewed_before_the_broker_ends_it() {
+    let sasl = SaslSettings::Plain { username: "u".into(), password: Secret::new("p") };
+    let mut test = Test::new(sasl);
+    test.lifetime_ms = 10_000;
+    test.connect(|_| (0, "", Vec::new())).unwrap();
+    assert_eq!(test.net.next_deadline(test.now), Some(Duration::from_secs(9)));
+    test.now.mono += Duration::from_millis(8_999);
+    assert!(test.net.ready(NODE, test.now));
+    test.now.mono += Duration::from_millis(1);
+    assert!(!test.net.ready(NODE, test.now));
+    assert_eq!(test.tokens, 1);
+    test.net.tick(test.now);
+    test.connect(|_| (0, "", Vec::new())).unwrap();
+    assert_eq!(test.tokens, 2);
+    assert!(test.net.ready(NODE, test.now));
+    assert_eq!(test.net.next_deadline(test.now), Some(test.now.mono + Duration::from_secs(9)));
 }

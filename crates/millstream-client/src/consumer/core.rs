@@ -13,11 +13,11 @@ use super::open::{Chunk, OpenChunk};
 use super::slot::{Delivery, Phase, Slot};
 use super::{ConsumerEvent, PartitionStart, StartOffset, Watermarks};
 use crate::auth::Authenticator;
-use crate::base::{Base, Machine};
+use crate::base::{Base, Machine, Reachability};
 use crate::driver::Wake;
 use crate::error::{Error, KafkaError, code};
 use crate::group::{Committed, Group, GroupEvent, Subscription};
-use crate::network::{Action, Completion, Failure, Health, Input};
+use crate::network::{Action, Completion, Input};
 use crate::random::{Backoff, Random};
 use crate::settings::{ConnectionSettings, ConsumerSettings, OffsetReset};
 use crate::tag::Tag;
@@ -88,8 +88,9 @@ pub(crate) struct ConsumerCore {
     /// One was lost before it was answered.
     assignment_lost: bool,
     revoked: Option<Vec<TopicPartition>>,
+    /// A revocation was lost before it was answered.
+    revocation_lost: bool,
     seen_revision: u64,
-    down: bool,
     closing: bool,
     closed: bool,
     /// Topics whose absence was reported, and when absence of others will be.
@@ -139,8 +140,8 @@ impl ConsumerCore {
             assigned: None,
             assignment_lost: false,
             revoked: None,
+            revocation_lost: false,
             seen_revision: 0,
-            down: false,
             closing: false,
             closed: false,
             missing: BTreeMap::new(),
@@ -218,6 +219,10 @@ impl ConsumerCore {
 
     pub(super) fn ack_revoked(&mut self, now: Now) -> Result<(), Error> {
         let Some(partitions) = self.revoked.take() else {
+            // The answer to the revocation was taken for one to the loss that took its place.
+            if std::mem::take(&mut self.revocation_lost) {
+                return Ok(());
+            }
             return Err(Error::Misuse("ack_revoked without an open Revoked or Lost"));
         };
         self.assignment_lost = false;
@@ -300,11 +305,19 @@ impl ConsumerCore {
     }
 
     /// A partition was paused while a chunk of it was half handed out.
-    pub(super) fn put_back(&mut self, chunk: OpenChunk, bytes: usize) {
+    pub(super) fn put_back(&mut self, mut chunk: OpenChunk) {
         let reading = chunk.reading();
+        // A cut that the front end has not heard of yet would not find it there any more.
+        for change in &self.changes {
+            if let Change::Cut { reading: of, at, .. } = change
+                && *of == reading
+            {
+                chunk.cut(*at);
+            }
+        }
         let partition = chunk.partition().clone();
         if let Some(slot) = self.slot_mut(&partition).filter(|slot| slot.reading == reading) {
-            slot.deliveries.push_front(Delivery::Open(Box::new(chunk), bytes));
+            slot.deliveries.push_front(Delivery::Open(Box::new(chunk)));
         }
     }
 
@@ -456,6 +469,14 @@ impl ConsumerCore {
         }
     }
 
+    /// The place to read at is gone: the setting decides. Records may be passed over by it, so
+    /// whoever looks for them later finds a line in the log.
+    pub(super) fn reset_from_lost(&mut self, partition: &TopicPartition, why: &str) {
+        let reset = self.settings.offset_reset;
+        tracing::warn!(target: "millstream::kafka", %partition, why, ?reset, "reading starts anew");
+        self.reset(partition, why);
+    }
+
     /// A partition has no place to read at: the setting decides.
     pub(super) fn reset(&mut self, partition: &TopicPartition, why: &str) {
         let reset = self.settings.offset_reset;
@@ -494,12 +515,14 @@ impl ConsumerCore {
                 self.report(ConsumerEvent::Assigned(partitions));
             }
             GroupEvent::Revoked(partitions) => {
+                self.revocation_lost = false;
                 self.revoking(&partitions);
                 self.report(ConsumerEvent::Revoked(partitions));
             }
             GroupEvent::Lost(partitions) => {
                 // The group is beyond waiting for the answer to an assignment that is lost.
                 self.assignment_lost = self.assigned.take().is_some();
+                self.revocation_lost = self.revoked.is_some();
                 self.revoking(&partitions);
                 self.report(ConsumerEvent::Lost(partitions));
             }
@@ -648,7 +671,7 @@ impl ConsumerCore {
         self.changes.push(Change::Anew(partition.clone()));
         self.news = true;
         if fetches {
-            self.reset(partition, "the topic was deleted and created again");
+            self.reset_from_lost(partition, "the topic was deleted and created again");
         }
     }
 
@@ -716,26 +739,12 @@ impl ConsumerCore {
     }
 
     fn report_health(&mut self, now: Now) {
-        let answered = self.base.take_answered();
-        match self.base.health(now) {
-            Health::Down(failure) if !self.down => {
-                self.down = true;
-                // Waiting does not mend a refused password or certificate, so that is no outage.
-                self.report(match failure {
-                    Failure::Authentication(_) => {
-                        ConsumerEvent::Error { error: KafkaError::from(failure), fatal: false }
-                    }
-                    other => ConsumerEvent::BrokersDown(KafkaError::with(
-                        code::ALL_BROKERS_DOWN,
-                        Some(&other.to_string()),
-                    )),
-                });
-            }
-            _ if self.down && answered => {
-                self.down = false;
-                self.report(ConsumerEvent::BrokersUp);
-            }
-            _ => {}
+        while let Some(change) = self.base.reachability(now) {
+            self.report(match change {
+                Reachability::Down(error) => ConsumerEvent::BrokersDown(error),
+                Reachability::Refused(error) => ConsumerEvent::Error { error, fatal: false },
+                Reachability::Up => ConsumerEvent::BrokersUp,
+            });
         }
         if self.base.net.take_token_needed() {
             self.report(ConsumerEvent::OAuthTokenNeeded);

@@ -159,7 +159,6 @@ impl ConsumerCore {
                 offset: slot.offset,
                 leader_epoch: epoch,
                 last_epoch: slot.offset_epoch,
-                log_start: -1,
                 max_bytes: self.settings.partition_fetch_bytes,
             };
             flight.asked.insert(slot.partition.clone(), (slot.reading, slot.offset));
@@ -427,7 +426,7 @@ impl ConsumerCore {
         if data.error_code == OFFSET_OUT_OF_RANGE {
             let offset = self.slot(partition).map_or(-1, |slot| slot.offset);
             let why = format!("offset {offset} is not in the log");
-            self.reset(partition, &why);
+            self.reset_from_lost(partition, &why);
             return;
         }
         let error = KafkaError::of(data.error_code);

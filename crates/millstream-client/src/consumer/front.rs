@@ -39,12 +39,6 @@ impl Default for Bounds {
     }
 }
 
-/// A chunk that is being handed out, and what it counts for.
-struct Open {
-    chunk: OpenChunk,
-    size: usize,
-}
-
 /// Reads partitions. Used from one thread; dropped without [`close`](Self::close), it leaves its
 /// group to the session time-out.
 pub struct Consumer {
@@ -53,7 +47,7 @@ pub struct Consumer {
     settings: Arc<ConsumerSettings>,
     bounds: Bounds,
     /// Chunks that are half handed out, in the order of their turns.
-    open: Vec<Open>,
+    open: Vec<OpenChunk>,
     /// Behind what was handed out.
     positions: HashMap<TopicPartition, Offset>,
     held: bool,
@@ -63,6 +57,8 @@ pub struct Consumer {
     taken: Vec<(TopicPartition, Delivery)>,
     used_up: Vec<(TopicPartition, u64, usize)>,
     auto_commit: Option<AutoCommit>,
+    /// Whether the end of the driver's thread was reported.
+    death_told: bool,
 }
 
 /// `enable.auto.commit`.
@@ -158,6 +154,7 @@ impl Consumer {
             taken: Vec::new(),
             used_up: Vec::new(),
             auto_commit,
+            death_told: false,
         }
     }
 
@@ -194,6 +191,10 @@ impl Consumer {
             self.awaits.wait(left);
             self.collect(events);
         }
+        if events.len() == before && !self.death_told && self.driven.is_dead() {
+            self.death_told = true;
+            events.push(ConsumerEvent::Error { error: driver::death(), fatal: true });
+        }
     }
 
     fn collect(&mut self, events: &mut Vec<ConsumerEvent>) {
@@ -222,13 +223,13 @@ impl Consumer {
             for change in core.changes.drain(..) {
                 match change {
                     Change::Anew(partition) => {
-                        self.open.retain(|open| *open.chunk.partition() != partition);
+                        self.open.retain(|open| *open.partition() != partition);
                         self.positions.remove(&partition);
                     }
                     Change::Cut { partition, reading, at } => {
                         for open in &mut self.open {
-                            if open.chunk.reading() == reading {
-                                open.chunk.cut(at);
+                            if open.reading() == reading {
+                                open.cut(at);
                             }
                         }
                         if let Some(position) = self.positions.get_mut(&partition) {
@@ -246,7 +247,7 @@ impl Consumer {
             for event in &events[first..] {
                 match event {
                     ConsumerEvent::Revoked(gone) | ConsumerEvent::Lost(gone) => {
-                        self.open.retain(|open| !gone.contains(open.chunk.partition()));
+                        self.open.retain(|open| !gone.contains(open.partition()));
                         self.revoked.clone_from(gone);
                     }
                     ConsumerEvent::Closed => self.open.clear(),
@@ -265,10 +266,9 @@ impl Consumer {
         for (partition, delivery) in self.taken.drain(..) {
             match delivery {
                 Delivery::Chunk(chunk) => {
-                    let size = chunk.size();
-                    self.open.push(Open { chunk: OpenChunk::new(chunk), size });
+                    self.open.push(OpenChunk::new(chunk));
                 }
-                Delivery::Open(chunk, size) => self.open.push(Open { chunk: *chunk, size }),
+                Delivery::Open(chunk) => self.open.push(*chunk),
                 Delivery::End(offset) => ends.push((partition, offset)),
             }
         }
@@ -288,24 +288,21 @@ impl Consumer {
         let mut unreadable = Vec::new();
         let (used_up, positions) = (&mut self.used_up, &mut self.positions);
         self.open.retain_mut(|open| {
-            match open.chunk.next(share, share_bytes) {
+            match open.next(share, share_bytes) {
                 Ok(Some(batch)) => {
                     match positions.get_mut(batch.topic_partition()) {
-                        Some(position) => *position = open.chunk.position(),
+                        Some(position) => *position = open.position(),
                         None => {
-                            positions
-                                .insert(batch.topic_partition().clone(), open.chunk.position());
+                            positions.insert(batch.topic_partition().clone(), open.position());
                         }
                     }
                     events.push(ConsumerEvent::Records(batch));
                     return true;
                 }
                 Ok(None) => {}
-                Err(error) => {
-                    unreadable.push((open.chunk.partition().clone(), open.chunk.reading(), error))
-                }
+                Err(error) => unreadable.push((open.partition().clone(), open.reading(), error)),
             }
-            used_up.push((open.chunk.partition().clone(), open.chunk.reading(), open.size));
+            used_up.push((open.partition().clone(), open.reading(), open.size()));
             false
         });
         if !unreadable.is_empty() {
@@ -477,9 +474,9 @@ impl Consumer {
         }
         // What is half handed out waits with the rest, in its place before it.
         for at in (0..self.open.len()).rev() {
-            if partitions.contains(self.open[at].chunk.partition()) {
+            if partitions.contains(self.open[at].partition()) {
                 let open = self.open.remove(at);
-                core.put_back(open.chunk, open.size);
+                core.put_back(open);
             }
         }
         Ok(())
@@ -513,7 +510,7 @@ impl Consumer {
             return Err(Error::Misuse("a consumer without a group has no committed offsets"));
         }
         self.driven.lock().seek(partition, offset);
-        self.open.retain(|open| open.chunk.partition() != partition);
+        self.open.retain(|open| open.partition() != partition);
         self.started(partition, offset);
         self.driven.wake();
         Ok(())

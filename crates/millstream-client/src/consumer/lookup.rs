@@ -384,15 +384,17 @@ impl ConsumerCore {
     pub(super) fn truncated(&mut self, partition: &TopicPartition, epoch: i32, end: Offset) {
         let Some(slot) = self.slot_mut(partition) else { return };
         let was = slot.offset;
-        if end < 0 {
-            self.reset(partition, "the log was cut before anything that the leader can name");
+        let gone = if end < 0 {
+            self.reset_from_lost(partition, "the log was cut before anything the leader can name");
+            format!("all offsets before {was}")
         } else {
             slot.cut(end, epoch);
             let (partition, reading) = (partition.clone(), slot.reading);
             self.changes.push(Change::Cut { partition, reading, at: end });
-        }
+            format!("offsets {end} to {was}")
+        };
         let text = format!(
-            "the log of {partition} was cut: offsets {end} to {was} were read and are gone, \
+            "the log of {partition} was cut: {gone} were read and are gone, \
              an unclean leader election or a power loss may have taken them"
         );
         let error = KafkaError::with(code::LOG_TRUNCATION, Some(&text));

@@ -94,6 +94,11 @@ impl OpenChunk {
         self.chunk.until = self.chunk.until.min(offset);
     }
 
+    /// Bytes that it counts for.
+    pub(super) fn size(&self) -> usize {
+        self.chunk.size()
+    }
+
     /// Offset behind all that was handed out or passed over so far.
     pub(super) fn position(&self) -> Offset {
         self.position

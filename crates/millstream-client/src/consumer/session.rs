@@ -16,7 +16,6 @@ pub(super) struct Asked {
     pub(super) offset: i64,
     pub(super) leader_epoch: i32,
     pub(super) last_epoch: i32,
-    pub(super) log_start: i64,
     pub(super) max_bytes: i32,
 }
 
@@ -107,7 +106,6 @@ mod tests {
             offset,
             leader_epoch: 0,
             last_epoch: -1,
-            log_start: -1,
             max_bytes: 1,
         }
     }

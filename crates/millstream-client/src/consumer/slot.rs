@@ -34,8 +34,8 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) enum Delivery {
     Chunk(Chunk),
-    /// One that was half handed out when its partition was paused, and the bytes it counts for.
-    Open(Box<OpenChunk>, usize),
+    /// One that was half handed out when its partition was paused.
+    Open(Box<OpenChunk>),
     /// All before this offset is handed out, and there is no more for now.
     End(Offset),
 }
@@ -183,7 +183,7 @@ impl Slot {
                 chunk.until = chunk.until.min(offset);
                 true
             }
-            Delivery::Open(chunk, _) => {
+            Delivery::Open(chunk) => {
                 chunk.cut(offset);
                 true
             }

@@ -121,8 +121,12 @@ impl Sockets {
         let mut events = Events::with_capacity(64);
         let mut actions = Vec::new();
         loop {
-            // Before the machine is looked at: a change that comes later brings another wake-up.
-            control.woken.store(false, Ordering::Release);
+            // Before anything is looked at: what comes later brings another wake-up. A swap, so that
+            // what was written before the wake-up that it takes back is seen here.
+            control.woken.swap(false, Ordering::AcqRel);
+            while let Some(resolved) = self.names.done() {
+                self.resolved(resolved, clock.monotonic());
+            }
             // Also before: what was asked for until then is still carried out.
             let stopped = control.stopped.load(Ordering::Acquire);
             let deadline = {
@@ -161,9 +165,6 @@ impl Sockets {
                 return;
             }
             self.mark(&events);
-            while let Some(resolved) = self.names.done() {
-                self.resolved(resolved, clock.monotonic());
-            }
             self.pump(clock.monotonic());
         }
     }

@@ -9,7 +9,7 @@ use kafka_protocol::protocol::{Request, StrBytes};
 
 use super::versions::Versions;
 use super::{Failure, NodeId, Tag};
-use crate::auth::Exchange;
+use crate::auth::{Exchange, printable};
 use crate::time::{Now, earlier};
 use crate::wire::{self, Body, Checked, Malformed};
 
@@ -17,6 +17,11 @@ const UNSUPPORTED_VERSION: i16 = 35;
 /// The highest version of ApiVersions that we ask with. A broker that does not know it answers in
 /// version 0 and is asked again in that.
 const API_VERSIONS: i16 = 3;
+
+/// How long nothing may be heard of a connection that is being set up before another broker is
+/// tried beside it. Far below the time-out: of several brokers, one that is powered off must not
+/// cost a start half a minute.
+const SETUP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A request that waits for its response.
 struct InFlight {
@@ -274,7 +279,7 @@ impl Connection {
                         response.mechanisms.iter().map(|name| name.as_str()).collect();
                     return Err(Broken::Failed(Failure::Authentication(format!(
                         "the broker does not take sasl.mechanism {mechanism}; it offers {}",
-                        offered.join(", ")
+                        printable(&offered.join(", "))
                     ))));
                 }
                 let first = exchange.start().map_err(authentication)?;
@@ -288,7 +293,7 @@ impl Connection {
                 };
                 if response.error_code != 0 {
                     let text = response.error_message.as_deref().unwrap_or("authentication failed");
-                    return Err(authentication(exchange.refused(text)));
+                    return Err(authentication(exchange.refused(&printable(text))));
                 }
                 if let Some(next) = exchange.step(&response.auth_bytes).map_err(authentication)? {
                     self.send_token(next, now)?;
@@ -325,6 +330,12 @@ impl Connection {
             .iter()
             .map(|request| request.deadline)
             .fold(connecting, |earliest, at| earlier(earliest, Some(at)))
+    }
+
+    /// Until when one that is being set up is waited for before another broker is tried beside it;
+    /// `None` if it is set up.
+    pub(super) fn patience_until(&self) -> Option<Duration> {
+        (!matches!(self.state, State::Ready)).then(|| self.last_used + SETUP_PATIENCE)
     }
 
     /// When the connection becomes usable again, if it is only throttled or due for renewal.

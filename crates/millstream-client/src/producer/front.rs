@@ -32,6 +32,8 @@ pub struct Producer {
     by_name: HashMap<Arc<str>, TopicHandle>,
     names: Vec<Arc<str>>,
     next_request: u64,
+    /// Whether the end of the driver's thread was reported.
+    death_told: bool,
 }
 
 impl Producer {
@@ -82,7 +84,7 @@ impl Producer {
 
     fn new(driven: Driven<ProducerCore>, shared: Arc<Shared>, clock: Arc<dyn Clock>) -> Self {
         let (by_name, names) = (HashMap::new(), Vec::new());
-        Self { driven, shared, clock, by_name, names, next_request: 1 }
+        Self { driven, shared, clock, by_name, names, next_request: 1, death_told: false }
     }
 
     /// The machine, for whoever drives it.
@@ -156,6 +158,10 @@ impl Producer {
     /// Appends what happened to `events`. Never waits.
     pub fn poll(&mut self, events: &mut Vec<ProducerEvent>) {
         self.shared.lock().take_events(events);
+        if !self.death_told && self.driven.is_dead() {
+            self.death_told = true;
+            events.push(ProducerEvent::Fatal(driver::death()));
+        }
     }
 
     /// Who is woken when [`poll`](Self::poll) has something to report, or when a queue that was

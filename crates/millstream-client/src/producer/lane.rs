@@ -134,9 +134,10 @@ impl Lane {
         self.known || self.producer.is_none()
     }
 
-    /// Whether a batch that has lingered is better sent now than left to grow.
-    pub(super) fn wants_more(&self, now: Duration) -> bool {
-        self.pending.is_empty() && self.leader.is_some() && self.may_retry(now)
+    /// Whether a batch that has lingered is better closed now than left to grow. Also while a retry
+    /// has to wait: only a lane with a closed batch is looked at again when that is over.
+    pub(super) fn wants_more(&self) -> bool {
+        self.pending.is_empty() && self.leader.is_some()
     }
 
     /// Looks after the sequences under the producer's `current` id.

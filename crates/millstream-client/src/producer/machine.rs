@@ -17,10 +17,10 @@ use super::reports::Reports;
 use super::transaction::{Command, Step, Transaction};
 use super::{ProducerEvent, TransactionRequest};
 use crate::auth::{self, Authenticator, OAuthToken};
-use crate::base::{Base, Machine};
+use crate::base::{Base, Machine, Reachability};
 use crate::driver::Wake;
 use crate::error::{Error, KafkaError, code};
-use crate::network::{Action, Completion, Failure, Health, Input, NodeId};
+use crate::network::{Action, Completion, Input, NodeId};
 use crate::random::{Backoff, Random};
 use crate::settings::{ConnectionSettings, ProducerSettings, SaslSettings};
 use crate::tag::Tag;
@@ -89,7 +89,6 @@ pub(crate) struct ProducerCore {
     pub(super) records: u64,
     metadata_seen: Option<u64>,
     linger_until: Option<Duration>,
-    down: bool,
 }
 
 impl ProducerCore {
@@ -123,7 +122,6 @@ impl ProducerCore {
             records: 0,
             metadata_seen: None,
             linger_until: None,
-            down: false,
         }
     }
 
@@ -195,7 +193,7 @@ impl ProducerCore {
         let (topics, out) = (&self.topics, &self.out);
         let (closed, linger) = queue.collect(now.mono, timeout, |topic, partition| {
             let lane = &topics[topic as usize].lanes[partition as usize];
-            lane.wants_more(now.mono)
+            lane.wants_more()
                 && lane.leader.is_some_and(|(node, _)| out.get(&node).is_none_or(|out| *out < max))
         });
         self.linger_until = earlier(waiting, linger);
@@ -290,24 +288,12 @@ impl ProducerCore {
     }
 
     fn watch_health(&mut self, now: Now) {
-        let answered = self.base.take_answered();
-        if self.down && answered {
-            self.down = false;
-            self.reports.event(ProducerEvent::BrokersUp);
-        }
-        if !self.down
-            && let Health::Down(failure) = self.base.health(now)
-        {
-            self.down = true;
-            // Waiting does not mend a refused password or certificate, so that is no outage.
-            let event = match failure {
-                Failure::Authentication(_) => ProducerEvent::Error(KafkaError::from(failure)),
-                other => ProducerEvent::BrokersDown(KafkaError::with(
-                    code::ALL_BROKERS_DOWN,
-                    Some(&other.to_string()),
-                )),
-            };
-            self.reports.event(event);
+        while let Some(change) = self.base.reachability(now) {
+            self.reports.event(match change {
+                Reachability::Down(error) => ProducerEvent::BrokersDown(error),
+                Reachability::Refused(error) => ProducerEvent::Error(error),
+                Reachability::Up => ProducerEvent::BrokersUp,
+            });
         }
         if self.base.net.take_token_needed()
             && let Some(SaslSettings::OAuthBearer { config }) = &self.base.settings.sasl

@@ -19,7 +19,7 @@ pub(super) fn by_key(how: Partitioner, key: Option<&[u8]>, partitions: u32) -> O
 }
 
 /// Murmur2 by Austin Appleby with the seed of Kafka's `Utils.murmur2`.
-fn murmur2(data: &[u8]) -> u32 {
+pub fn murmur2(data: &[u8]) -> u32 {
     const SEED: u32 = 0x9747_b28c;
     const M: u32 = 0x5bd1_e995;
     let mix = |k: u32| {

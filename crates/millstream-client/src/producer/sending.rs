@@ -40,7 +40,7 @@ impl ProducerCore {
             }
         }
         if leaderless {
-            self.base.metadata.refresh();
+            self.base.metadata.lacks(&mut self.base.net, now);
         }
         self.unready.retain(|node, _| by_node.contains_key(node));
         for (node, mut lanes) in by_node {

@@ -79,28 +79,6 @@ impl NativeConsumer {
     }
 }
 
-fn start_offset(offset: StartOffset) -> own::StartOffset {
-    match offset {
-        StartOffset::Committed => own::StartOffset::Committed,
-        StartOffset::At(offset) => own::StartOffset::At(offset),
-        StartOffset::Beginning => own::StartOffset::Beginning,
-        StartOffset::End => own::StartOffset::End,
-    }
-}
-
-fn starts(starts: &[PartitionStart]) -> Vec<own::PartitionStart> {
-    let start = |start: &PartitionStart| own::PartitionStart {
-        partition: start.partition.clone(),
-        offset: start_offset(start.offset),
-        paused: start.paused,
-    };
-    starts.iter().map(start).collect()
-}
-
-fn watermarks(found: own::Watermarks) -> Watermarks {
-    Watermarks { low: found.low, high: found.high }
-}
-
 impl Consumer for NativeConsumer {
     fn subscribe(&mut self, topics: &[String]) -> Result<(), Error> {
         self.consumer.subscribe(topics).map_err(error)
@@ -128,7 +106,7 @@ impl Consumer for NativeConsumer {
     }
 
     fn ack_assigned(&mut self, given: &[PartitionStart]) -> Result<(), Error> {
-        self.consumer.ack_assigned(&starts(given)).map_err(error)
+        self.consumer.ack_assigned(given).map_err(error)
     }
 
     fn ack_revoked(&mut self) -> Result<(), Error> {
@@ -136,7 +114,7 @@ impl Consumer for NativeConsumer {
     }
 
     fn assign(&mut self, given: &[PartitionStart]) -> Result<(), Error> {
-        self.consumer.assign(&starts(given)).map_err(error)
+        self.consumer.assign(given).map_err(error)
     }
 
     fn is_eager(&self) -> bool {
@@ -156,7 +134,7 @@ impl Consumer for NativeConsumer {
     }
 
     fn seek(&mut self, partition: &TopicPartition, offset: StartOffset) -> Result<(), Error> {
-        self.consumer.seek(partition, start_offset(offset)).map_err(error)
+        self.consumer.seek(partition, offset).map_err(error)
     }
 
     fn commit(&mut self, offsets: &[(TopicPartition, Offset)]) -> Result<RequestId, Error> {
@@ -176,11 +154,11 @@ impl Consumer for NativeConsumer {
         partition: &TopicPartition,
         timeout: Duration,
     ) -> Result<Watermarks, Error> {
-        self.consumer.watermarks(partition, timeout).map(watermarks).map_err(error)
+        self.consumer.watermarks(partition, timeout).map_err(error)
     }
 
     fn cached_watermarks(&self, partition: &TopicPartition) -> Option<Watermarks> {
-        self.consumer.cached_watermarks(partition).map(watermarks)
+        self.consumer.cached_watermarks(partition)
     }
 
     fn offsets_for_times(

@@ -54,14 +54,13 @@ fn names_are_escaped_and_nonces_are_used() {
     });
     let mut scram = Scram::new(true, "a=b,c", &Secret::new("hunter2"), nonces);
     assert_eq!(scram.mechanism(), "SCRAM-SHA-512");
-    let mut random = crate::driver::SystemRandom::default();
     for nonce in ["AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB", "AgICAgICAgICAgICAgICAgICAgICAgIC"] {
-        let mut exchange = scram.begin(Now::default(), &mut random).unwrap();
+        let mut exchange = scram.begin(Now::default()).unwrap();
         let first = exchange.start().unwrap();
         assert_eq!(str::from_utf8(&first).unwrap(), format!("n,,n=a=3Db=2Cc,r={nonce}"));
     }
     scram.nonces = Box::new(|_| Err("no random numbers".into()));
-    let refused = scram.begin(Now::default(), &mut random).err();
+    let refused = scram.begin(Now::default()).err();
     assert_eq!(refused, Some(NotYet::Refused("no random numbers".into())));
 }
 

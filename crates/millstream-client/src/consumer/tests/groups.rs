@@ -286,3 +286,35 @@ fn assignments_by_hand_and_by_a_group_exclude_each_other() {
     world.consumer.ack_assigned(&[]).unwrap_err();
     world.consumer.ack_revoked().unwrap_err();
 }
+
+/// The group finds out that the member is a stranger to it while the member commits what a rebalance
+/// takes back: the loss comes in the place of the revocation, and the owner answers both, as it does
+/// not know of the second when it answers the first.
+#[test]
+fn a_revocation_that_is_lost_before_its_answer_is_answered_twice() {
+    let mut world = World::new(group(None), 3);
+    world.consumer.subscribe(&["t".into()]).unwrap();
+    assert_eq!(joined(&mut world).len(), 3);
+    world.consumer.ack_assigned(&[]).unwrap();
+    world.run_ms(1000);
+    world.state().coordinator.rebalances = true;
+    world.run_ms(4000);
+    let is_revoked = |event: &ConsumerEvent| matches!(event, ConsumerEvent::Revoked(_));
+    assert!(world.events.iter().any(is_revoked), "{:?}", world.events);
+    world.events.clear();
+    // 25: UNKNOWN_MEMBER_ID.
+    world.state().coordinator.refuses_commit = Some(25);
+    world.consumer.commit(&[(tp(0), 1)]).unwrap();
+    world.run_ms(1000);
+    world.consumer.ack_revoked().unwrap();
+    let lost =
+        |event: &ConsumerEvent| matches!(event, ConsumerEvent::Lost(gone) if gone.len() == 3);
+    assert!(world.events.iter().any(lost), "{:?}", world.events);
+    world.consumer.ack_revoked().unwrap();
+    assert!(world.consumer.ack_revoked().is_err(), "that was one too many");
+    world.events.clear();
+    assert_eq!(joined(&mut world).len(), 3);
+    world.consumer.ack_assigned(&[]).unwrap();
+    assert_eq!(world.consumer.assignment().len(), 3);
+    world.consumer.pause(&[tp(0)]).unwrap();
+}

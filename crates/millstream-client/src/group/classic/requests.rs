@@ -11,10 +11,12 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
+use super::super::codes::UNSUPPORTED_VERSION;
 use super::super::embedded_protocol::{encode_assignment, encode_subscription};
 use super::super::{GroupTag, Shared, millis};
 use super::{Classic, State};
 use crate::base::Base;
+use crate::error::KafkaError;
 use crate::tag::Tag;
 use crate::time::Now;
 
@@ -40,7 +42,11 @@ impl Classic {
     pub(super) fn send_join(&mut self, shared: &mut Shared, base: &mut Base, now: Now) {
         let Some(subscription) = &shared.subscription else { return };
         let Some(node) = shared.link.node(base, now) else { return };
-        let Some(version) = base.net.version::<JoinGroupRequest>(node, (5, 9)) else { return };
+        // The node is ready, so none means that the broker is too old.
+        let Some(version) = base.net.version::<JoinGroupRequest>(node, (5, 9)) else {
+            let text = "groups need brokers of Kafka 2.3 or later";
+            return self.fail(shared, KafkaError::with(UNSUPPORTED_VERSION, Some(text)));
+        };
         let topics = subscription.resolve(&base.metadata);
         let owned = shared.talk.owned_set();
         // Who still has what it had says so by `owned`.

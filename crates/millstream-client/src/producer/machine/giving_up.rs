@@ -24,6 +24,10 @@ impl ProducerCore {
                 idle.push((topic, partition));
             }
         }
+        if !idle.is_empty() {
+            // What lingers there was left to grow behind what has just gone.
+            self.linger_until = Some(now.mono);
+        }
         for lane in idle {
             self.busy.remove(&lane);
         }

@@ -39,7 +39,7 @@ impl Queue {
         if count > topic.slots.len() {
             topic.slots.resize_with(count, Slot::default);
         }
-        if count == 0 {
+        if count == 0 || topic.waiting.is_empty() {
             return;
         }
         let mut waiting = std::mem::take(&mut topic.waiting);

@@ -83,7 +83,7 @@ pub const SETTINGS: &[Setting] = rows! {
         Honoured;
 
     // What is told and logged.
-    "statistics.interval.ms", Both, Int(0, 86_400_000), "0", Honoured;
+    "statistics.interval.ms", Both, Int(0, 86_400_000), "0", NoEffect("statistics are not made");
     "debug", Both, Text, "", NoEffect("logging is set where the program sets its logging");
     "log_level", Both, Int(0, 7), "6",
         NoEffect("logging is set where the program sets its logging");
@@ -266,7 +266,7 @@ pub const SETTINGS: &[Setting] = rows! {
     // What C programs set by functions.
     "error_cb", Both, Callback, "", NoEffect("events tell it");
     "throttle_cb", Both, Callback, "", NoEffect("throttling is obeyed");
-    "stats_cb", Both, Callback, "", NoEffect("events tell it");
+    "stats_cb", Both, Callback, "", NoEffect("statistics are not made");
     "log_cb", Both, Callback, "", NoEffect("log lines go to the program's logging");
     "background_event_cb", Both, Callback, "", NoEffect("events tell it");
     "socket_cb", Both, Callback, "", NoEffect("sockets are opened by the client");

@@ -66,7 +66,6 @@ pub(super) fn connection(values: &mut Values) -> Result<ConnectionSettings, Sett
         keep_alive: values.flag("socket.keepalive.enable"),
         send_buffer: buffer("socket.send.buffer.bytes"),
         receive_buffer: buffer("socket.receive.buffer.bytes"),
-        statistics_interval: values.limit("statistics.interval.ms"),
         sasl: sasl(values, protocol)?,
     })
 }
