@@ -56,6 +56,8 @@ pub(crate) mod write_txn_markers;
 use std::collections::HashSet;
 use std::hash::Hash;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{ApiKey, BrokerId, TopicName};
@@ -258,16 +260,7 @@ pub(crate) mod operations {
 
 /// URL-safe base 64 without padding: how Kafka shows ids.
 pub(crate) fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut out = String::new();
-    for chunk in bytes.chunks(3) {
-        let word = chunk.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte));
-        let word = word << (8 * (3 - chunk.len()));
-        for digit in 0..=chunk.len() {
-            out.push(DIGITS[(word >> (18 - 6 * digit) & 63) as usize] as char);
-        }
-    }
-    out
+    URL_SAFE_NO_PAD.encode(bytes)
 }
 
 #[cfg(test)]

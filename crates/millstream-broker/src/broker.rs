@@ -131,6 +131,8 @@ pub struct Broker {
     answers: Vec<(Ticket, Bytes)>,
     next_ticket: Ticket,
     next_chores: Duration,
+    /// Until when what has gathered in the sockets at the last delay is being read.
+    caught_up_at: Duration,
     cleaner: cleaning::Cleaner,
     retention_interval_ms: i64,
     disk: Arc<dyn Disk>,
@@ -233,6 +235,7 @@ impl Broker {
             answers: Vec::new(),
             next_ticket: 1,
             next_chores: now,
+            caught_up_at: Duration::ZERO,
             cleaner,
             retention_interval_ms,
             disk,
@@ -328,8 +331,12 @@ impl Broker {
             // Heartbeats of that time lie unread in the sockets: nobody's session ends for it.
             // Transactions get no time back: their time-outs run by the wall clock, also over a
             // restart.
+            // What lies in the sockets is read within that second: one that is held up time and
+            // again must not put its groups' deadlines off faster than the clock runs.
+            let catch_up = if now < self.caught_up_at { Duration::ZERO } else { CATCH_UP };
+            self.caught_up_at = now + CATCH_UP;
             tracing::warn!(?late, "the broker was held up; groups get that time back");
-            self.coordinator.put_off(late + CATCH_UP);
+            self.coordinator.put_off(late + catch_up);
         }
         self.coordinator.tick(now, self.clock.wall());
         self.tick_transactions();

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::broker::Context;
 use crate::group::Ticket;
+use crate::topics::NAME_MAX;
 use cache::{Cache, Room};
 use session::Session;
 pub(crate) use session::{Found, Slot, TopicKey, Wanted};
@@ -223,10 +224,12 @@ impl Fetches {
         now: Duration,
     ) -> Result<Source, ResponseError> {
         let id = request.session_id;
+        // There is no such topic, and a session would keep the name, however long.
+        let too_long = request.topics.iter().any(|topic| topic.topic.len() > NAME_MAX);
         match request.session_epoch {
             INITIAL_EPOCH => {
                 self.end_session(id);
-                return Ok(Source::OpensSession);
+                return Ok(if too_long { Source::Request } else { Source::OpensSession });
             }
             FINAL_EPOCH => {
                 self.end_session(id);
@@ -240,6 +243,10 @@ impl Fetches {
         }
         if session.uses_topic_ids != uses_topic_ids {
             return Err(ResponseError::FetchSessionTopicIdError);
+        }
+        if too_long {
+            self.end_session(id);
+            return Err(ResponseError::FetchSessionIdNotFound);
         }
         let unwatched = session.update(request);
         session.epoch = next_epoch(session.epoch);

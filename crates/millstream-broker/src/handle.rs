@@ -14,7 +14,7 @@ use crate::disk::StdDisk;
 use crate::embedded::DataDirLock;
 use crate::error::BrokerError;
 use crate::random::SystemRandom;
-use crate::security::{self, Listener};
+use crate::security::{self, Listener, SecurityProtocol};
 use crate::server::{self, Control};
 use crate::settings::Settings;
 
@@ -46,10 +46,13 @@ impl BrokerHandle {
         let mut sockets = Vec::with_capacity(listeners.len());
         let mut addresses = Vec::with_capacity(listeners.len());
         let mut last = lock.last_address();
+        // The one that is published, for programs on this machine: they speak PLAINTEXT.
+        let is_plain = |listener: &Listener| listener.protocol == SecurityProtocol::Plaintext;
+        let local = listeners.iter().position(is_plain).unwrap_or(0);
         for listener in listeners {
             let failed = |source| BrokerError::Listen { address: listener.address, source };
-            // The address that is published is the first one's.
-            let socket = listen(listener.address, last.take()).map_err(failed)?;
+            let again = if addresses.len() == local { last.take() } else { None };
+            let socket = listen(listener.address, again).map_err(failed)?;
             socket.set_nonblocking(true).map_err(failed)?;
             addresses.push(socket.local_addr().map_err(failed)?);
             sockets.push((listener.protocol, socket));
@@ -68,7 +71,7 @@ impl BrokerHandle {
         )
         .map_err(data_dir_error)?;
         broker.secure(secrets);
-        lock.publish(addresses[0]).map_err(data_dir_error)?;
+        lock.publish(addresses[local]).map_err(data_dir_error)?;
         let control = Arc::new(Control::default());
         let (shared, idle_exit, dir) =
             (Arc::clone(&control), config.idle_exit, config.data_dir.clone());

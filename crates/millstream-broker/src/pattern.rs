@@ -6,6 +6,9 @@
 
 use regex::{Regex, RegexBuilder};
 
+/// Bytes of an expression's text: what reading it takes grows with them, before the size of what
+/// it compiles to is known.
+const TEXT_MAX: usize = 16 << 10;
 /// Bytes that a compiled expression may take.
 const COMPILED_MAX: usize = 1 << 20;
 
@@ -19,6 +22,9 @@ impl Pattern {
     /// # Errors
     /// A text for the user if it is none, or too large.
     pub(crate) fn new(text: &str) -> Result<Self, String> {
+        if text.len() > TEXT_MAX {
+            return Err(format!("a regular expression has at most {TEXT_MAX} bytes"));
+        }
         let compile = |text: &str| RegexBuilder::new(text).size_limit(COMPILED_MAX).build();
         // By itself first: `a)|(b` is no expression, though it would be one in the brackets.
         compile(text)
@@ -36,6 +42,13 @@ impl Pattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_expression_of_any_length_is_not_even_read() {
+        assert!(Pattern::new(&"a".repeat(TEXT_MAX)).is_ok());
+        let refused = Pattern::new(&"a".repeat(TEXT_MAX + 1)).unwrap_err();
+        assert_eq!(refused, "a regular expression has at most 16384 bytes");
+    }
 
     #[test]
     fn the_whole_name_must_match() {

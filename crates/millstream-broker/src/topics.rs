@@ -27,7 +27,7 @@ use stored::{
 };
 
 /// Longest name of a topic, as in Kafka.
-const NAME_MAX: usize = 249;
+pub(crate) const NAME_MAX: usize = 249;
 /// Partitions of all topics together. Each costs a few hundred bytes and up to three open files
 /// in turn; a request must not be able to ask for two billion.
 const PARTITIONS_MAX: usize = 100_000;

@@ -170,26 +170,33 @@ impl Transactions {
         })
     }
 
-    /// A log has seen that epoch of a producer. Where the journal knows an older one only, a power
-    /// loss took its last writes; the markers of that epoch would be refused, and so would be the
-    /// producer that is given the next.
+    /// The logs have seen these epochs of producers. Where the journal knows an older one only, a
+    /// power loss took its last writes; the markers of that epoch would be refused, and so would be
+    /// the producer that is given the next.
     ///
     /// # Errors
     /// Kafka's code, if the disk fails.
-    pub(crate) fn raise_epoch(
+    pub(crate) fn raise_epochs(
         &mut self,
-        producer_id: i64,
-        epoch: i16,
+        seen: &BTreeMap<i64, i16>,
         now: Now,
     ) -> Result<(), ResponseError> {
-        let behind = self.by_id.iter().find(|(_, transaction)| {
-            transaction.producer_id == producer_id && transaction.epoch < epoch
-        });
-        let Some((id, transaction)) = behind else { return Ok(()) };
-        let id = id.clone();
-        let raised = Transaction { epoch, last_epoch: NO_EPOCH, ..transaction.clone() };
-        tracing::warn!(transactional_id = id, epoch, "the logs know a newer epoch of a producer");
-        self.store(&id, raised, now)
+        let behind = |(id, transaction): (&String, &Transaction)| {
+            let epoch = *seen.get(&transaction.producer_id)?;
+            let raised = || Transaction { epoch, last_epoch: NO_EPOCH, ..transaction.clone() };
+            (transaction.epoch < epoch).then(|| (id.clone(), raised()))
+        };
+        let behind: Vec<_> = self.by_id.iter().filter_map(behind).collect();
+        for (id, raised) in behind {
+            let epoch = raised.epoch;
+            tracing::warn!(
+                transactional_id = id,
+                epoch,
+                "the logs know a newer epoch of a producer"
+            );
+            self.store(&id, raised, now)?;
+        }
+        Ok(())
     }
 
     /// The highest producer id among all.

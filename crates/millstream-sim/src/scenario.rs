@@ -106,6 +106,8 @@ struct Stage {
     workers: Vec<HostId>,
     orders: Orders,
     random: SplitMix64,
+    /// Problems of the ledger that the trace tells already.
+    problems_taken: usize,
 }
 
 impl Stage {
@@ -141,6 +143,7 @@ impl Stage {
             workers: Vec::new(),
             orders: Orders::default(),
             random: SplitMix64::stream(seed, "faults"),
+            problems_taken: 0,
         };
         let admin = stage.add("admin", move |host, shared, random| {
             let shared = shared.clone();
@@ -257,9 +260,9 @@ impl Stage {
     }
 
     fn take_problems(&mut self) {
-        let known = self.kernel.violations().len();
         let problems: Vec<String> = self.shared.ledger.borrow().problems().to_vec();
-        for problem in problems.into_iter().skip(known) {
+        for problem in problems.into_iter().skip(self.problems_taken) {
+            self.problems_taken += 1;
             self.violation(problem);
         }
     }

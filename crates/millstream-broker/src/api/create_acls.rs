@@ -20,13 +20,16 @@ pub(crate) fn handle(broker: &mut Broker, context: &Context, request: CreateAcls
         let rule = allowed.clone().and_then(|()| read(asked));
         outcomes.push(rule.map(|rule| rules.push(rule)));
     }
+    let changes = !rules.is_empty();
     if let Err(error) = broker.security.add_rules(rules) {
         tracing::error!(%error, "cannot store access control lists");
         for outcome in outcomes.iter_mut().filter(|outcome| outcome.is_ok()) {
             *outcome = Err(describe_acls::not_stored());
         }
     }
-    broker.fetches.rights_changed();
+    if changes {
+        broker.fetches.rights_changed();
+    }
     let results = outcomes
         .into_iter()
         .map(|outcome| match outcome {

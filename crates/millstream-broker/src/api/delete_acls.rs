@@ -37,7 +37,9 @@ pub(crate) fn handle(broker: &mut Broker, context: &Context, request: DeleteAcls
             *outcome = Err(describe_acls::not_stored());
         }
     }
-    broker.fetches.rights_changed();
+    if !gone.is_empty() {
+        broker.fetches.rights_changed();
+    }
     let results = outcomes.into_iter().map(result).collect();
     context.reply(&DeleteAclsResponse::default().with_filter_results(results))
 }

@@ -7,6 +7,9 @@ use uuid::Uuid;
 
 use super::Broker;
 
+/// Least memory of the map of keys, as in Kafka. A map that has room for no key would be full at
+/// once, and the same log would be begun with for ever.
+const MAP_BYTES_MIN: i64 = 1 << 20;
 /// Logs are not looked through more often than this, in milliseconds, whatever the back-off.
 const BACKOFF_MS_MIN: i64 = 10;
 
@@ -56,7 +59,8 @@ impl Broker {
 
     fn begin_with_the_dirtiest(&mut self) -> Option<(Uuid, i32)> {
         let now_ms = self.clock.wall();
-        let map_bytes = self.settings.number("log.cleaner.dedupe.buffer.size").max(0) as usize;
+        let map_bytes = self.settings.number("log.cleaner.dedupe.buffer.size").max(MAP_BYTES_MIN);
+        let map_bytes = map_bytes as usize;
         let mut dirtiest = None;
         for topic in self.topics.iter().filter(|topic| topic.config.compact) {
             for (partition, log) in topic.partitions.iter().enumerate() {

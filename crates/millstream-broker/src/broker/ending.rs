@@ -98,10 +98,8 @@ impl Broker {
             }
         }
         let now = self.now();
-        for (producer_id, epoch) in epochs {
-            // A disk that fails has been reported.
-            let _ = self.transactions.raise_epoch(producer_id, epoch, now);
-        }
+        // A disk that fails has been reported.
+        let _ = self.transactions.raise_epochs(&epochs, now);
         for producer_id in self.coordinator.pending_producers() {
             if !self.transactions.has_open(producer_id, OFFSETS_TOPIC, 0) {
                 tracing::warn!(producer_id, "drops offsets of a transaction nobody knows of");

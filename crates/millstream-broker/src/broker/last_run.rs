@@ -11,6 +11,10 @@ pub(super) const CLEAN_STOP: &str = "clean-stop";
 /// Holds the machine's boot id of the last run that got through its recovery: until then the old
 /// one stands, so that a recovery that was interrupted begins anew.
 const BOOT_ID: &str = "boot-id";
+/// What a recovery after the death of a process relies on, such as the order in which indexes are
+/// written. Stands behind the boot id, so that what a version before this one left is checked as
+/// after another boot.
+const PROMISES: &str = " 2";
 
 /// Finds out how the last run ended. Changes nothing: if this start comes to no end, the next one
 /// must find the same.
@@ -22,7 +26,7 @@ pub(super) fn recovery_needed(disk: &dyn Disk, dir: &Path, boot_id: &str) -> io:
     if !last_boot.is_empty() {
         file.read_at(&mut last_boot, 0)?;
     }
-    let same_boot = !boot_id.is_empty() && last_boot == boot_id.as_bytes();
+    let same_boot = !boot_id.is_empty() && last_boot == format!("{boot_id}{PROMISES}").as_bytes();
     Ok(match (clean, same_boot) {
         (true, true) => Recovery::Clean,
         (true, false) => Recovery::Reboot,
@@ -51,5 +55,5 @@ pub(super) fn make_durable(disk: &dyn Disk, dir: &Path, recovery: Recovery) {
 pub(super) fn note_boot(disk: &dyn Disk, dir: &Path, boot_id: &str) -> io::Result<()> {
     let file = disk.file(&dir.join(BOOT_ID));
     file.truncate(0)?;
-    file.write_at(boot_id.as_bytes(), 0)
+    file.write_at(format!("{boot_id}{PROMISES}").as_bytes(), 0)
 }
