@@ -223,6 +223,9 @@ class NativeDeserializer:
         self, value: bytes, topic: str = "", field: Literal["key", "value"] = "value", headers: Any = None
     ) -> Any: ...
 
+def connection_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a client's settings that are about connections, for an admin client beside it."""
+
 def json_dumps(value: Any) -> bytes:
     """`value` as JSON by the rules of T-44. Raises `TypeError` for what has no JSON form."""
 

@@ -18,7 +18,7 @@ from millstream._application_config import (
     StateRecoveryOffsetReset,
 )
 from millstream._environment import Environment
-from millstream._millstream import Runner
+from millstream._millstream import Runner, connection_settings
 from millstream.dataframe import StreamingDataFrame
 from millstream.error_callbacks import (
     ConsumerErrorCallback,
@@ -246,11 +246,7 @@ class Application:
         return TopicAdmin(self._config.broker_address, extra_config=self._admin_settings())
 
     def _admin_settings(self) -> dict[str, Any]:
-        # Settings that only a producer has would make the admin client complain.
-        kept = ("client.", "millstream.", "socket.", "broker.", "security.", "sasl.", "ssl.", "metadata.", "debug")
-        return {
-            name: value for name, value in self._config.producer_extra_config.items() if name.startswith(kept)
-        }
+        return connection_settings(self._config.producer_extra_config)
 
     def _refuse_unsupported(self) -> None:
         config = self._config

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use millstream_kafka::config::concerns_connection;
 use millstream_kafka::{ClientConfig, Properties};
 use millstream_types::{Clock, SystemClock};
 use pyo3::exceptions::PyRuntimeError;
@@ -28,6 +29,15 @@ pub(crate) use partition::PyTopicPartition;
 pub(crate) use producer::KafkaProducer;
 
 use crate::gil::{IntoException, leave};
+
+/// Those of a client's settings that are about connections, for an admin client beside it.
+#[pyfunction]
+pub(crate) fn connection_settings(
+    mut settings: BTreeMap<String, Py<PyAny>>,
+) -> BTreeMap<String, Py<PyAny>> {
+    settings.retain(|name, _| concerns_connection(name));
+    settings
+}
 
 /// Longest wait before Python's signal handlers get a chance.
 const LOOK_EVERY: Duration = Duration::from_millis(100);

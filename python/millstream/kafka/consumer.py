@@ -7,7 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal
 
-from millstream._millstream import KafkaAdmin, KafkaConsumer, KafkaError, Message, TopicPartition
+from millstream._millstream import (
+    KafkaAdmin,
+    KafkaConsumer,
+    KafkaError,
+    Message,
+    TopicPartition,
+    connection_settings,
+)
 from millstream.exceptions import MillstreamException, NotSupportedYet, PartitionAssignmentError
 
 from .availability import Availability
@@ -90,12 +97,7 @@ class Consumer:
         )
         self._logger = logger
         self._native: KafkaConsumer | None = None
-        self._availability = Availability(self._admin_settings)
-
-    @property
-    def _admin_settings(self) -> dict[str, str]:
-        own = ("bootstrap.servers", "security.", "sasl.", "ssl.", "enable.s", "client.id")
-        return {name: value for name, value in self._settings.items() if name.startswith(own)}
+        self._availability = Availability(connection_settings(self._settings))
 
     @property
     def _client(self) -> KafkaConsumer:
@@ -242,7 +244,7 @@ class Consumer:
             topic: only this one.
             timeout: seconds; `None` waits for half a minute.
         """
-        admin = KafkaAdmin(self._admin_settings)
+        admin = KafkaAdmin(connection_settings(self._settings))
         try:
             found = topics_of(admin.list_topics(30.0 if timeout is None else timeout))
         finally:

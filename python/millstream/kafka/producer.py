@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from millstream._millstream import KafkaError, KafkaProducer, Message
+from millstream._millstream import KafkaError, KafkaProducer, Message, connection_settings
 from millstream.exceptions import NotSupportedYet
 
 from .availability import Availability
@@ -72,7 +72,8 @@ class Producer:
         self._logger = logger
         self._flush_timeout = flush_timeout
         self._native: KafkaProducer | None = None
-        self._availability = Availability(self._settings)
+        # It writes through librdkafka whatever was chosen, and so does who asks whether it can.
+        self._availability = Availability({**connection_settings(self._settings), "millstream.client": "librdkafka"})
 
     @property
     def _client(self) -> KafkaProducer:
