@@ -215,7 +215,7 @@ def save(options, description, facts, lines, latencies, verdicts):
         ["git", "describe", "--always", "--dirty"], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True
     ).stdout.strip()
     path.write_text(json.dumps({
-        "at": now.isoformat(), "commit": commit, "broker": description, "machine": facts, "quix": quix.QUIX,
+        "at": now.isoformat(), "commit": commit, "client": os.environ.get("MILLSTREAM_CLIENT") or "millstream", "broker": description, "machine": facts, "quix": quix.QUIX,
         "options": vars(options) | {"results": str(options.results)},
         "lines": [dataclasses.asdict(line) for line in lines], "latencies": latencies, "verdicts": verdicts,
     }, indent=1))

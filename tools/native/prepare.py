@@ -10,7 +10,7 @@ Three things; the first two are kept in a cache outside the clone:
   RocksDB file repeats are then compiled eight times, not 343 times.
 * libclang, which bindgen needs to read RocksDB's C header. The system's is taken where there is one;
   otherwise the PyPI package `libclang` brings it.
-* whether this system has OpenSSL to link, and so whether the Kafka client is built with TLS and SASL:
+* whether this system has OpenSSL to link, and so whether librdkafka is built with TLS and SASL (our own client has them):
   MILLSTREAM_CARGO_FEATURES says what to hand to cargo's `--features`.
 
 The result is a file of shell exports (`--env-file`, default: standard output). Nothing here is
@@ -289,8 +289,8 @@ def feature_exports():
     probe = shutil.which("pkg-config") or shutil.which("pkgconf")
     found = probe and subprocess.run([probe, "--exists", "openssl >= 1.1.1"]).returncode == 0
     if not found:
-        say("NO TLS: OpenSSL's headers or pkg-config are missing (Debian: libssl-dev pkg-config), "
-            "so this build cannot talk to secured clusters")
+        say("NO TLS IN LIBRDKAFKA: OpenSSL's headers or pkg-config are missing (Debian: libssl-dev pkg-config), so in "
+            "this build client=\"librdkafka\" and Python's low-level Producer cannot talk to secured clusters")
     return {"MILLSTREAM_CARGO_FEATURES": "millstream-kafka/ssl" if found else ""}
 
 
