@@ -117,9 +117,109 @@ fn compare_int_float(int: i128, float: f64) -> Option<Ordering> {
     Some(int.cmp(&whole).then_with(|| 0.0f64.total_cmp(&(float.fract() + 0.0))))
 }
 
+/// A number or truth of 64 bits: what most expressions are made of, small enough to stay in
+/// registers.
+#[derive(Clone, Copy)]
+pub(crate) enum Quick {
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+}
+
+impl Quick {
+    #[inline]
+    fn of(view: View<'_>) -> Option<Self> {
+        match view {
+            View::Int(v) => Some(Quick::Int(v)),
+            View::Float(v) => Some(Quick::Float(v)),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn truthy(self) -> bool {
+        match self {
+            Quick::Bool(v) => v,
+            Quick::Int(v) => v != 0,
+            Quick::Float(v) => v != 0.0,
+        }
+    }
+}
+
+impl From<Quick> for Operand<'_> {
+    fn from(value: Quick) -> Self {
+        Operand::View(match value {
+            Quick::Bool(v) => View::Bool(v),
+            Quick::Int(v) => View::Int(v),
+            Quick::Float(v) => View::Float(v),
+        })
+    }
+}
+
+/// `left op right` where operands and result are numbers of 64 bits (or the result a truth), and
+/// nothing needs thought. `None`: [`general`] decides.
+#[inline]
+pub(crate) fn quick(op: BinaryOp, left: Quick, right: Quick) -> Option<Quick> {
+    /// Up to here an integer and the double nearest to it are equal.
+    const EXACT: u64 = 1 << 53;
+    let float = |int: i64| (int.unsigned_abs() <= EXACT).then_some(int as f64);
+    let (a, b) = match (left, right) {
+        (Quick::Int(a), Quick::Int(b)) => {
+            return Some(match op {
+                BinaryOp::Add => Quick::Int(a.checked_add(b)?),
+                BinaryOp::Sub => Quick::Int(a.checked_sub(b)?),
+                BinaryOp::Mul => Quick::Int(a.checked_mul(b)?),
+                BinaryOp::Div if b != 0 => Quick::Float(float(a)? / float(b)?),
+                _ => Quick::Bool(holds(op, a.cmp(&b))?),
+            });
+        }
+        (Quick::Float(a), Quick::Float(b)) => (a, b),
+        (Quick::Int(a), Quick::Float(b)) => (float(a)?, b),
+        (Quick::Float(a), Quick::Int(b)) => (a, float(b)?),
+        _ => return None,
+    };
+    Some(match op {
+        BinaryOp::Add => Quick::Float(a + b),
+        BinaryOp::Sub => Quick::Float(a - b),
+        BinaryOp::Mul => Quick::Float(a * b),
+        BinaryOp::Div if b != 0.0 => Quick::Float(a / b),
+        // Nothing is before, behind or equal to NaN.
+        _ => Quick::Bool(holds(op, a.partial_cmp(&b)?)?),
+    })
+}
+
+/// `None` for what is no comparison.
+#[inline]
+fn holds(op: BinaryOp, ordering: Ordering) -> Option<bool> {
+    Some(match op {
+        BinaryOp::Eq => ordering.is_eq(),
+        BinaryOp::Ne => ordering.is_ne(),
+        BinaryOp::Lt => ordering.is_lt(),
+        BinaryOp::Le => ordering.is_le(),
+        BinaryOp::Gt => ordering.is_gt(),
+        BinaryOp::Ge => ordering.is_ge(),
+        _ => return None,
+    })
+}
+
 /// All operators but `GetItem`.
 #[inline]
 pub(crate) fn apply(
+    op: BinaryOp,
+    left: View<'_>,
+    right: View<'_>,
+    host: &dyn Host,
+) -> Result<Operand<'static>, Failure> {
+    if let (Some(a), Some(b)) = (Quick::of(left), Quick::of(right))
+        && let Some(result) = quick(op, a, b)
+    {
+        return Ok(result.into());
+    }
+    general(op, left, right, host)
+}
+
+/// [`apply`], whatever the operands.
+fn general(
     op: BinaryOp,
     left: View<'_>,
     right: View<'_>,

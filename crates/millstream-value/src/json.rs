@@ -9,6 +9,7 @@
 
 mod build;
 mod check;
+mod index;
 mod number;
 mod read;
 mod scan;

@@ -22,6 +22,8 @@ pub(super) struct Step {
     pub(super) op: Op,
     /// Whether there is a user function in it.
     pub(super) calls: bool,
+    /// Whether to try [`Step::quick`]. Set at the top of what can be tried, and not below.
+    pub(super) quick: bool,
 }
 
 pub(super) enum Op {
@@ -46,10 +48,75 @@ pub(super) enum Op {
     TooDeep,
 }
 
+impl Op {
+    /// The steps that it is made of.
+    fn children(&self) -> &[Step] {
+        match self {
+            Op::Index(pair)
+            | Op::Binary(_, pair)
+            | Op::Contains(pair)
+            | Op::And(pair)
+            | Op::Or(pair) => &pair[..],
+            Op::OneOf(inner, _)
+            | Op::Same(inner)
+            | Op::Not(inner)
+            | Op::Abs(inner)
+            | Op::Neg(inner)
+            | Op::IsNull(inner)
+            | Op::HasKeys(inner, _)
+            | Op::Apply(_, inner) => std::slice::from_ref(inner),
+            Op::Record | Op::Column(..) | Op::Constant(_) | Op::TooDeep => &[],
+        }
+    }
+
+    fn children_mut(&mut self) -> &mut [Step] {
+        match self {
+            Op::Index(pair)
+            | Op::Binary(_, pair)
+            | Op::Contains(pair)
+            | Op::And(pair)
+            | Op::Or(pair) => &mut pair[..],
+            Op::OneOf(inner, _)
+            | Op::Same(inner)
+            | Op::Not(inner)
+            | Op::Abs(inner)
+            | Op::Neg(inner)
+            | Op::IsNull(inner)
+            | Op::HasKeys(inner, _)
+            | Op::Apply(_, inner) => std::slice::from_mut(inner),
+            Op::Record | Op::Column(..) | Op::Constant(_) | Op::TooDeep => &mut [],
+        }
+    }
+}
+
+impl Step {
+    /// Marks the largest parts that are nothing but columns and numbers, calculated, compared, and
+    /// joined by `and`, `or` and `not`.
+    fn mark_quick(&mut self) {
+        match &self.op {
+            Op::Binary(..) | Op::And(_) | Op::Or(_) | Op::Not(_) if self.is_quick() => {
+                self.quick = true;
+            }
+            _ => self.op.children_mut().iter_mut().for_each(Step::mark_quick),
+        }
+    }
+
+    fn is_quick(&self) -> bool {
+        match &self.op {
+            Op::Column(_, Some(_)) | Op::Constant(Value::Int(_) | Value::Float(_)) => true,
+            Op::Binary(..) | Op::And(_) | Op::Or(_) | Op::Not(_) => {
+                self.op.children().iter().all(Step::is_quick)
+            }
+            _ => false,
+        }
+    }
+}
+
 impl Program {
     pub(super) fn new(expr: &Expr) -> Self {
         let mut compiler = Compiler { columns: Vec::new(), needs_host: false };
-        let root = compiler.step(expr);
+        let mut root = compiler.step(expr);
+        root.mark_quick();
         Self { root, columns: compiler.columns, needs_host: compiler.needs_host }
     }
 }
@@ -88,21 +155,9 @@ impl Compiler {
         };
         let calls = match &op {
             Op::Apply(..) => true,
-            Op::Index(pair)
-            | Op::Binary(_, pair)
-            | Op::Contains(pair)
-            | Op::And(pair)
-            | Op::Or(pair) => pair[0].calls || pair[1].calls,
-            Op::OneOf(inner, _)
-            | Op::Same(inner)
-            | Op::Not(inner)
-            | Op::Abs(inner)
-            | Op::Neg(inner)
-            | Op::IsNull(inner)
-            | Op::HasKeys(inner, _) => inner.calls,
-            Op::Record | Op::Column(..) | Op::Constant(_) | Op::TooDeep => false,
+            op => op.children().iter().any(|child| child.calls),
         };
-        Step { op, calls }
+        Step { op, calls, quick: false }
     }
 
     fn boxed(&mut self, expr: &Expr) -> Box<Step> {

@@ -2,6 +2,7 @@ use std::any::Any;
 use std::sync::{Arc, Mutex};
 
 use millstream_types::TopicPartition;
+use proptest::prelude::*;
 
 use super::{DEPTH_MAX, Expr};
 use crate::{
@@ -400,4 +401,81 @@ fn s07_how_a_set_is_written() {
     let items = [Value::from("b"), 2.5.into(), Value::Null, "a".into(), 7.into()];
     let expr = Expr::one_of(column("x"), &items, true, Value::Null);
     assert_eq!(format!("{expr:?}"), "(value['x'] in {None, 7, 2.5, 'a', 'b'})");
+}
+
+/// Expressions of columns, numbers and what joins them: the ones that have a quick way.
+fn numeric() -> impl Strategy<Value = Expr> {
+    let number = prop_oneof![
+        (-3i64..4).prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        prop::sample::select(vec![
+            0.0,
+            -0.0,
+            1.5,
+            1e300,
+            f64::NAN,
+            f64::INFINITY,
+            9007199254740993.0
+        ])
+        .prop_map(Value::from),
+        Just(()).prop_map(|()| Value::from("text")),
+    ];
+    let column = prop::sample::select(vec!["a", "b", "c", "d"]);
+    let leaf = prop_oneof![
+        2 => column.prop_map(Expr::column),
+        1 => number.prop_map(Expr::constant),
+    ];
+    let ops = vec![
+        BinaryOp::Add,
+        BinaryOp::Sub,
+        BinaryOp::Mul,
+        BinaryOp::Div,
+        BinaryOp::FloorDiv,
+        BinaryOp::Mod,
+        BinaryOp::Eq,
+        BinaryOp::Ne,
+        BinaryOp::Lt,
+        BinaryOp::Le,
+        BinaryOp::Gt,
+        BinaryOp::Ge,
+        BinaryOp::Is,
+    ];
+    leaf.prop_recursive(4, 16, 2, move |inner| {
+        let pair = (inner.clone(), inner.clone());
+        prop_oneof![
+            6 => (prop::sample::select(ops.clone()), inner.clone(), inner.clone())
+                .prop_map(|(op, a, b)| Expr::binary(op, a, b)),
+            1 => pair.clone().prop_map(|(a, b)| Expr::and(a, b)),
+            1 => pair.prop_map(|(a, b)| Expr::or(a, b)),
+            1 => inner.prop_map(Expr::not),
+        ]
+    })
+}
+
+proptest! {
+    /// The quick way is for undecoded numbers; a decoded record takes the general one.
+    #[test]
+    fn the_quick_way_comes_to_the_same(
+        expr in numeric(),
+        fields in prop::collection::vec(
+            prop_oneof![
+                (-3i64..4).prop_map(|n| n.to_string()),
+                any::<i64>().prop_map(|n| n.to_string()),
+                any::<u64>().prop_map(|n| n.to_string()),
+                "-?(0|[1-9][0-9]{0,3})\\.[0-9]{1,3}(e-?[0-9]{1,2})?",
+                prop::sample::select(vec!["true", "null", "\"x\"", "[1]"]).prop_map(str::to_owned),
+            ],
+            2..4,
+        ),
+    ) {
+        let fields: Vec<_> = ["a", "b", "c"].iter().zip(fields).map(|(k, v)| format!("\"{k}\":{v}")).collect();
+        let record = Value::json(format!("{{{}}}", fields.join(","))).unwrap();
+        let mut decoded = record.share();
+        decoded.decode_deep();
+        let run = |record| match expr.evaluate_native(record, &InlineHost) {
+            Ok(value) => format!("{value:?}"),
+            Err(failure) => format!("{:?}: {}", failure.kind, failure.message),
+        };
+        prop_assert_eq!(run(&record), run(&decoded));
+    }
 }

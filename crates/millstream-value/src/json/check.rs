@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::index::Notes;
 use super::scan::{plain_run, skip_space};
 
 /// How many containers may lie in each other.
@@ -33,10 +34,19 @@ fn error<T>(position: usize, what: &'static str) -> Check<T> {
 /// Where it is not, with the first byte that cannot be. Invalid UTF-8 is reported when
 /// everything else is right.
 pub fn check(text: &[u8]) -> Result<Range<usize>, JsonError> {
+    check_noting(text, &mut ())
+}
+
+/// The same, and tells `notes` of the fields of the outermost map, by their places in `text`.
+#[inline]
+pub(super) fn check_noting<N: Notes>(
+    text: &[u8],
+    notes: &mut N,
+) -> Result<Range<usize>, JsonError> {
     if u32::try_from(text.len()).is_err() {
         return error(0, "text of 4 GiB or more");
     }
-    let mut checker = Checker { text, high: false };
+    let mut checker = Checker { text, high: false, notes };
     let start = skip_space(text, 0);
     let end = checker.value(start)?;
     let rest = skip_space(text, end);
@@ -51,8 +61,9 @@ pub fn check(text: &[u8]) -> Result<Range<usize>, JsonError> {
     Ok(start..end)
 }
 
-struct Checker<'a> {
+struct Checker<'a, N> {
     text: &'a [u8],
+    notes: &'a mut N,
     /// Whether a string has a byte beyond ASCII. (Outside of strings there can be none.)
     high: bool,
 }
@@ -84,7 +95,7 @@ impl Open {
     }
 }
 
-impl Checker<'_> {
+impl<N: Notes> Checker<'_, N> {
     #[inline(always)]
     fn byte(&self, at: usize) -> Option<u8> {
         self.text.get(at).copied()
@@ -95,6 +106,8 @@ impl Checker<'_> {
         let text = self.text;
         let mut open = Open { bits: [0; DEPTH_MAX / 64], depth: 0 };
         let mut in_object = false;
+        // Where the value of the outermost map's last key starts.
+        let mut noted = 0;
         'value: loop {
             match self.byte(at) {
                 Some(b'"') => at = self.string(at + 1)?,
@@ -104,7 +117,10 @@ impl Checker<'_> {
                     in_object = true;
                     at = skip_space(text, at + 1);
                     if self.byte(at) != Some(b'}') {
-                        at = self.key(at)?;
+                        at = self.key(at, open.depth == 1)?;
+                        if open.depth == 1 {
+                            noted = at;
+                        }
                         continue 'value;
                     }
                     at += 1;
@@ -129,12 +145,18 @@ impl Checker<'_> {
                 if open.depth == 0 {
                     return Ok(at);
                 }
+                if open.depth == 1 && in_object {
+                    self.notes.value(noted..at);
+                }
                 at = skip_space(text, at);
                 match self.byte(at) {
                     Some(b',') => {
                         at = skip_space(text, at + 1);
                         if in_object {
-                            at = self.key(at)?;
+                            at = self.key(at, open.depth == 1)?;
+                            if open.depth == 1 {
+                                noted = at;
+                            }
                         }
                         continue 'value;
                     }
@@ -152,7 +174,7 @@ impl Checker<'_> {
 
     /// Checks a key and the colon; where the value starts.
     #[inline(always)]
-    fn key(&mut self, at: usize) -> Check<usize> {
+    fn key(&mut self, at: usize, note: bool) -> Check<usize> {
         match self.byte(at) {
             Some(b'"') => {}
             Some(b'}') => return error(at, "a comma before `}`"),
@@ -160,7 +182,13 @@ impl Checker<'_> {
             None => return error(at, "the text ends inside an object"),
             _ => return error(at, "a key must be a string"),
         }
-        let colon = skip_space(self.text, self.string(at + 1)?);
+        let end = self.string(at + 1)?;
+        if note {
+            let key = at + 1..end - 1;
+            let escaped = self.text[key.clone()].contains(&b'\\');
+            self.notes.key(key, escaped);
+        }
+        let colon = skip_space(self.text, end);
         if self.byte(colon) != Some(b':') {
             return error(colon, "no colon after a key");
         }

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::index::FieldIndex;
 use super::number::{self, Number};
 use super::scan::{Quotes, container_end, skip_space, value_end};
 use super::{JsonText, build};
@@ -37,6 +38,14 @@ pub struct JsonRef<'a> {
 pub(crate) struct Span {
     start: u32,
     end: u32,
+}
+
+impl Span {
+    /// Text of 4 GiB is refused by the check.
+    #[inline]
+    pub(super) fn new(range: Range<usize>) -> Self {
+        Self { start: range.start as u32, end: range.end as u32 }
+    }
 }
 
 impl<'a> JsonRef<'a> {
@@ -120,8 +129,18 @@ impl<'a> JsonRef<'a> {
         Items { value: self, at }
     }
 
+    /// Where the fields lie, if this is the whole text and that was noted.
+    #[inline]
+    fn index(self) -> Option<&'a FieldIndex> {
+        // A part of a text is shorter than it.
+        self.owner.index().filter(|_| self.text.len() == self.owner.as_bytes().len())
+    }
+
     /// The value of a field: of duplicates the last.
     pub fn field(self, key: &str) -> Option<JsonRef<'a>> {
+        if let Some(index) = self.index() {
+            return index.find(self.text.as_bytes(), key.as_bytes()).and_then(|span| self.at(span));
+        }
         let mut found = None;
         for (name, value) in self.fields() {
             if name.is(key) {
@@ -134,12 +153,18 @@ impl<'a> JsonRef<'a> {
     /// Finds several fields in one pass; `found` is as long as `keys` at least.
     #[inline]
     pub(crate) fn find_fields<K: AsRef<str>>(self, keys: &[K], found: &mut [Span]) {
+        if let Some(index) = self.index() {
+            for (key, slot) in keys.iter().zip(found) {
+                let span = index.find(self.text.as_bytes(), key.as_ref().as_bytes());
+                *slot = span.unwrap_or_default();
+            }
+            return;
+        }
         for (key, value) in self.fields() {
             for (wanted, slot) in keys.iter().zip(&mut *found) {
                 if key.is(wanted.as_ref()) {
                     let start = value.text.as_ptr() as usize - self.text.as_ptr() as usize;
-                    // Text of 4 GiB is refused by the check.
-                    *slot = Span { start: start as u32, end: (start + value.text.len()) as u32 };
+                    *slot = Span::new(start..start + value.text.len());
                 }
             }
         }

@@ -30,10 +30,18 @@ impl JsonText {
         let text = self.as_str().as_bytes();
         let mut present = None;
         let mut empty = true;
-        for (name, value) in self.get().fields() {
-            empty = false;
-            if name.is(key) && present.replace(value).is_some() {
+        if let Some(index) = self.index() {
+            if index.count(text, key.as_bytes()) > 1 {
                 return None;
+            }
+            present = self.get().field(key);
+            empty = index.is_empty();
+        } else {
+            for (name, value) in self.get().fields() {
+                empty = false;
+                if name.is(key) && present.replace(value).is_some() {
+                    return None;
+                }
             }
         }
         let mut out;

@@ -71,6 +71,25 @@ fn many_fields_are_found_and_counted_once() {
     assert_eq!(map.keys().nth(10).map(|key| key.as_str()), Some("k10"));
 }
 
+/// A map with more fields than an index holds, and one that is longer than it reaches, are walked.
+#[test]
+fn large_maps_are_read_without_an_index() {
+    for count in [31, 32, 33, 200] {
+        let fields: Vec<_> = (0..count).map(|n| format!(r#""k{n}":{{"k0":{n}}}"#)).collect();
+        let text = json(&format!("{{{}}}", fields.join(",")));
+        for n in 0..count {
+            let found = text.get().path([&*format!("k{n}"), "k0"]).map(|value| value.as_str());
+            assert_eq!(found, Some(&*n.to_string()));
+        }
+        assert!(text.get().field("k").is_none());
+    }
+    let long = "x".repeat(1 << 16);
+    let text = json(&format!(r#"{{"a":"{long}","b":1}}"#));
+    assert_eq!(text.get().field("b").map(|value| value.as_str()), Some("1"));
+    let spaced = json(r#"  {"a":1,"b":2}"#);
+    assert_eq!(spaced.get().field("b").map(|value| value.as_str()), Some("2"));
+}
+
 #[test]
 fn t45_integers_beyond_64_bits_become_floats() {
     let number = |text| json(text).get().number().expect("it is a number");
@@ -232,6 +251,8 @@ proptest! {
     #[test]
     fn lazy_reads_agree_with_whole_ones(text in document()) {
         let text = json(&text);
+        // A shared text has no index of its fields.
+        let shared = text.clone();
         let whole = text.get().decode_deep();
         let mut half = text.get().decode();
         prop_assert_eq!(repr(&half), repr(&whole));
@@ -240,10 +261,15 @@ proptest! {
         prop_assert_eq!(format!("{half:?}"), format!("{whole:?}"));
         if let Value::Map(map) = &whole {
             for (key, value) in map.iter() {
-                let field = text.get().field(key).expect("the whole has it");
-                prop_assert_eq!(repr(&field.to_value()), repr(value));
+                for text in [&text, &shared] {
+                    let field = text.get().field(key).expect("the whole has it");
+                    prop_assert_eq!(repr(&field.to_value()), repr(value));
+                }
             }
-            prop_assert!(text.get().field("no such key").is_none());
+            for key in ["no such key", "", "b"] {
+                prop_assert_eq!(text.get().field(key).is_some(), map.contains_key(key));
+                prop_assert_eq!(shared.get().field(key).is_some(), map.contains_key(key));
+            }
         }
         if let Value::List(items) = &whole {
             prop_assert_eq!(text.get().items().count(), items.len());
@@ -299,11 +325,13 @@ proptest! {
             other => panic!("{other:?} is no map"),
         };
 
-        let mut assigned = Value::Json(json(&record));
-        crate::access::assign(&mut assigned, &Text::from(key), value.share()).expect("a map takes it");
-        let mut expected = map();
-        expected.insert(key, value);
-        prop_assert_eq!(repr(&assigned), repr(&Value::Map(expected)));
+        for text in [json(&record), json(&record).clone()] {
+            let mut assigned = Value::Json(text);
+            crate::access::assign(&mut assigned, &Text::from(key), value.share()).expect("a map takes it");
+            let mut expected = map();
+            expected.insert(key, value.share());
+            prop_assert_eq!(repr(&assigned), repr(&Value::Map(expected)));
+        }
 
         let columns: Vec<Text> = columns.into_iter().map(Text::from).collect();
         let projected: Option<Map> = columns

@@ -4,11 +4,17 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use super::check::check_noting;
+use super::index::{FieldIndex, Indexer};
 use super::{JsonError, JsonRef, check};
 
 /// JSON text that was checked whole, with no white space around it. Sharing it is cheap.
-#[derive(Clone)]
-pub struct JsonText(Bytes);
+pub struct JsonText {
+    bytes: Bytes,
+    /// Where the fields lie, for the first who has the text: what is shared may be kept for long,
+    /// and has none.
+    index: Option<FieldIndex>,
+}
 
 impl JsonText {
     /// Checks `bytes`; white space around the value is left out.
@@ -16,30 +22,40 @@ impl JsonText {
     /// # Errors
     /// If they are not JSON as [`check`] has it.
     pub fn check(bytes: Bytes) -> Result<Self, JsonError> {
-        let range = check(&bytes)?;
-        Ok(if range.len() == bytes.len() { Self(bytes) } else { Self(bytes.slice(range)) })
+        let mut notes = Indexer::new(bytes.len());
+        let range = check_noting(&bytes, &mut notes)?;
+        if range.len() < bytes.len() {
+            return Ok(Self { bytes: bytes.slice(range), index: None });
+        }
+        Ok(Self { bytes, index: notes.finish() })
     }
 
     /// A part of checked text that is a value by itself.
     pub(super) fn part(bytes: Bytes) -> Self {
         debug_assert!(check(&bytes).is_ok_and(|range| range.len() == bytes.len()));
-        Self(bytes)
+        Self { bytes, index: None }
     }
 
     /// The text.
     pub fn as_str(&self) -> &str {
         // SAFETY: the check includes UTF-8, and a value's start and end are ASCII characters.
-        unsafe { std::str::from_utf8_unchecked(&self.0) }
+        unsafe { std::str::from_utf8_unchecked(&self.bytes) }
     }
 
     /// The text as shared bytes.
     pub fn as_bytes(&self) -> &Bytes {
-        &self.0
+        &self.bytes
     }
 
     /// The text as shared bytes.
     pub fn into_bytes(self) -> Bytes {
-        self.0
+        self.bytes
+    }
+
+    /// Where the fields lie, if that was noted.
+    #[inline]
+    pub(super) fn index(&self) -> Option<&FieldIndex> {
+        self.index.as_ref()
     }
 
     /// The value, to look into.
@@ -48,9 +64,15 @@ impl JsonText {
     }
 }
 
+impl Clone for JsonText {
+    fn clone(&self) -> Self {
+        Self { bytes: self.bytes.clone(), index: None }
+    }
+}
+
 impl AsRef<[u8]> for JsonText {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 }
 
