@@ -110,7 +110,7 @@ impl<N: Notes> Checker<'_, N> {
         let mut noted = 0;
         'value: loop {
             match self.byte(at) {
-                Some(b'"') => at = self.string(at + 1)?,
+                Some(b'"') => (at, _) = self.string(at + 1)?,
                 Some(b'-' | b'0'..=b'9') => at = self.number(at)?,
                 Some(b'{') => {
                     open.push(at, true)?;
@@ -182,11 +182,9 @@ impl<N: Notes> Checker<'_, N> {
             None => return error(at, "the text ends inside an object"),
             _ => return error(at, "a key must be a string"),
         }
-        let end = self.string(at + 1)?;
+        let (end, escaped) = self.string(at + 1)?;
         if note {
-            let key = at + 1..end - 1;
-            let escaped = self.text[key.clone()].contains(&b'\\');
-            self.notes.key(key, escaped);
+            self.notes.key(at + 1..end - 1, escaped);
         }
         let colon = skip_space(self.text, end);
         if self.byte(colon) != Some(b':') {
@@ -195,14 +193,19 @@ impl<N: Notes> Checker<'_, N> {
         Ok(skip_space(self.text, colon + 1))
     }
 
-    /// Checks a string from its first byte on; the position after its closing quote.
+    /// Checks a string from its first byte on; the position after its closing quote, and whether
+    /// there are escapes in it.
     #[inline(always)]
-    fn string(&mut self, mut at: usize) -> Check<usize> {
+    fn string(&mut self, mut at: usize) -> Check<(usize, bool)> {
+        let mut escaped = false;
         loop {
             at = plain_run(self.text, at, &mut self.high);
             match self.byte(at) {
-                Some(b'"') => return Ok(at + 1),
-                Some(b'\\') => at = self.escape(at + 1)?,
+                Some(b'"') => return Ok((at + 1, escaped)),
+                Some(b'\\') => {
+                    at = self.escape(at + 1)?;
+                    escaped = true;
+                }
                 Some(_) => return error(at, "a control character in a string must be escaped"),
                 None => return error(at, "the text ends inside a string"),
             }
