@@ -117,41 +117,76 @@ fn compare_int_float(int: i128, float: f64) -> Option<Ordering> {
     Some(int.cmp(&whole).then_with(|| 0.0f64.total_cmp(&(float.fract() + 0.0))))
 }
 
-/// A number or truth of 64 bits: what most expressions are made of, small enough to stay in
-/// registers.
+/// A number or truth of 64 bits: what most expressions are made of. A kind and its bits beside each
+/// other, for such a pair stays in registers, which an enum of integers and floats does not.
 #[derive(Clone, Copy)]
-pub(crate) enum Quick {
-    Bool(bool),
-    Int(i64),
-    Float(f64),
+pub(crate) struct Quick {
+    kind: Kind,
+    bits: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Bool,
+    Int,
+    Float,
 }
 
 impl Quick {
     #[inline]
+    pub(crate) fn bool(value: bool) -> Self {
+        Self { kind: Kind::Bool, bits: value.into() }
+    }
+
+    #[inline]
+    pub(crate) fn int(value: i64) -> Self {
+        Self { kind: Kind::Int, bits: value.cast_unsigned() }
+    }
+
+    #[inline]
+    pub(crate) fn float(value: f64) -> Self {
+        Self { kind: Kind::Float, bits: value.to_bits() }
+    }
+
+    #[inline]
     fn of(view: View<'_>) -> Option<Self> {
         match view {
-            View::Int(v) => Some(Quick::Int(v)),
-            View::Float(v) => Some(Quick::Float(v)),
+            View::Int(v) => Some(Self::int(v)),
+            View::Float(v) => Some(Self::float(v)),
             _ => None,
         }
     }
 
     #[inline]
     pub(crate) fn truthy(self) -> bool {
-        match self {
-            Quick::Bool(v) => v,
-            Quick::Int(v) => v != 0,
-            Quick::Float(v) => v != 0.0,
+        match self.kind {
+            Kind::Bool | Kind::Int => self.bits != 0,
+            Kind::Float => f64::from_bits(self.bits) != 0.0,
+        }
+    }
+
+    /// The number as a double equal to it.
+    #[inline]
+    fn exact(self) -> Option<f64> {
+        /// Up to here each integer has one.
+        const EXACT: u64 = 1 << 53;
+        match self.kind {
+            Kind::Float => Some(f64::from_bits(self.bits)),
+            Kind::Int => {
+                let int = self.bits.cast_signed();
+                (int.unsigned_abs() <= EXACT).then_some(int as f64)
+            }
+            Kind::Bool => None,
         }
     }
 }
 
 impl From<Quick> for Operand<'_> {
     fn from(value: Quick) -> Self {
-        Operand::View(match value {
-            Quick::Bool(v) => View::Bool(v),
-            Quick::Int(v) => View::Int(v),
-            Quick::Float(v) => View::Float(v),
+        Operand::View(match value.kind {
+            Kind::Bool => View::Bool(value.bits != 0),
+            Kind::Int => View::Int(value.bits.cast_signed()),
+            Kind::Float => View::Float(f64::from_bits(value.bits)),
         })
     }
 }
@@ -160,31 +195,24 @@ impl From<Quick> for Operand<'_> {
 /// nothing needs thought. `None`: [`general`] decides.
 #[inline]
 pub(crate) fn quick(op: BinaryOp, left: Quick, right: Quick) -> Option<Quick> {
-    /// Up to here an integer and the double nearest to it are equal.
-    const EXACT: u64 = 1 << 53;
-    let float = |int: i64| (int.unsigned_abs() <= EXACT).then_some(int as f64);
-    let (a, b) = match (left, right) {
-        (Quick::Int(a), Quick::Int(b)) => {
-            return Some(match op {
-                BinaryOp::Add => Quick::Int(a.checked_add(b)?),
-                BinaryOp::Sub => Quick::Int(a.checked_sub(b)?),
-                BinaryOp::Mul => Quick::Int(a.checked_mul(b)?),
-                BinaryOp::Div if b != 0 => Quick::Float(float(a)? / float(b)?),
-                _ => Quick::Bool(holds(op, a.cmp(&b))?),
-            });
-        }
-        (Quick::Float(a), Quick::Float(b)) => (a, b),
-        (Quick::Int(a), Quick::Float(b)) => (float(a)?, b),
-        (Quick::Float(a), Quick::Int(b)) => (a, float(b)?),
-        _ => return None,
-    };
+    if left.kind == Kind::Int && right.kind == Kind::Int {
+        let (a, b) = (left.bits.cast_signed(), right.bits.cast_signed());
+        return Some(match op {
+            BinaryOp::Add => Quick::int(a.checked_add(b)?),
+            BinaryOp::Sub => Quick::int(a.checked_sub(b)?),
+            BinaryOp::Mul => Quick::int(a.checked_mul(b)?),
+            BinaryOp::Div if b != 0 => Quick::float(left.exact()? / right.exact()?),
+            _ => Quick::bool(holds(op, a.cmp(&b))?),
+        });
+    }
+    let (a, b) = (left.exact()?, right.exact()?);
     Some(match op {
-        BinaryOp::Add => Quick::Float(a + b),
-        BinaryOp::Sub => Quick::Float(a - b),
-        BinaryOp::Mul => Quick::Float(a * b),
-        BinaryOp::Div if b != 0.0 => Quick::Float(a / b),
+        BinaryOp::Add => Quick::float(a + b),
+        BinaryOp::Sub => Quick::float(a - b),
+        BinaryOp::Mul => Quick::float(a * b),
+        BinaryOp::Div if b != 0.0 => Quick::float(a / b),
         // Nothing is before, behind or equal to NaN.
-        _ => Quick::Bool(holds(op, a.partial_cmp(&b)?)?),
+        _ => Quick::bool(holds(op, a.partial_cmp(&b)?)?),
     })
 }
 

@@ -162,13 +162,13 @@ impl Step {
             Op::Column(_, Some(slot)) => {
                 let Value::Json(text) = record.value else { return None };
                 match text.get().at(record.found[*slot])?.number()? {
-                    Number::Int(v) => Some(Quick::Int(v)),
-                    Number::Float(v) => Some(Quick::Float(v)),
+                    Number::Int(v) => Some(Quick::int(v)),
+                    Number::Float(v) => Some(Quick::float(v)),
                     Number::UInt(_) => None,
                 }
             }
-            Op::Constant(Value::Int(v)) => Some(Quick::Int(*v)),
-            Op::Constant(Value::Float(v)) => Some(Quick::Float(*v)),
+            Op::Constant(Value::Int(v)) => Some(Quick::int(*v)),
+            Op::Constant(Value::Float(v)) => Some(Quick::float(*v)),
             Op::Binary(op, pair) => {
                 arith::quick(*op, pair[0].quick(record)?, pair[1].quick(record)?)
             }
@@ -180,7 +180,7 @@ impl Step {
                     pair[1].quick(record)
                 }
             }
-            Op::Not(inner) => Some(Quick::Bool(!inner.quick(record)?.truthy())),
+            Op::Not(inner) => Some(Quick::bool(!inner.quick(record)?.truthy())),
             _ => None,
         }
     }

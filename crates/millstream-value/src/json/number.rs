@@ -26,7 +26,7 @@ const POWERS: [f64; 23] = [
 ///
 /// # Panics
 /// If `text` is no number as JSON has it.
-#[inline]
+#[inline(always)]
 pub fn parse(text: &[u8]) -> Number {
     let (negative, digits) = match text {
         [b'-', rest @ ..] => (true, rest),
