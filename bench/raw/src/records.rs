@@ -147,7 +147,8 @@ mod tests {
         }
         assert_ne!(sum(&[(b"user-0002", &value)]), plain);
         assert_ne!(sum(&[(b"user-000", &value)]), plain);
-        let (one, two): ((&[u8], &[u8]), (&[u8], &[u8])) = ((b"a", b"b"), (b"c", &value));
+        let one: (&[u8], &[u8]) = (b"a", b"b");
+        let two: (&[u8], &[u8]) = (b"c", &value);
         assert_eq!(sum(&[one, two]), sum(&[two, one]));
         assert_ne!(sum(&[one, one]), sum(&[two, two]));
     }
