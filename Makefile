@@ -65,7 +65,7 @@ sim: ## The broker under simulated faults (SEEDS=50000, or SEED=17 for one with 
 	  $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),5000) --from $(or $(FROM),0))
 
 .PHONY: bench
-bench: build ## Measure against librdkafka and Quix Streams (ARGS=--help)
+bench: build ## Measure against librdkafka, Quix Streams, Kafka Streams (ARGS=--help)
 	@$(WITH_NATIVE) $(VENV)/bin/python bench/run.py $(ARGS)
 
 .PHONY: lint

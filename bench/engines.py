@@ -1,5 +1,6 @@
 """What is measured: how each engine is started, what it must write, and what a process cost."""
 
+import collections
 import contextlib
 import dataclasses
 import json
@@ -50,10 +51,63 @@ def outputs(workload, records):
     return records // 100 * (100 - BELOW_FILTER_OF_100)
 
 
+def expected(workload, inputs):
+    """The key and the value of each record that a pipeline writes, in any order, of the records it read."""
+    if workload == "window":
+        sums, last = collections.Counter(), {}
+        for record in inputs:
+            window = record["timestamp"] // WINDOW_MS * WINDOW_MS
+            sums[record["key"], window] += record["value"]["amount"]
+            last[record["key"]] = record["timestamp"]
+        return [
+            (key, {"start": start, "end": start + WINDOW_MS, "total": total})
+            for (key, start), total in sums.items() if start + WINDOW_MS <= last[key]
+        ]
+    passed = [record for record in inputs if record["value"]["amount"] > 10]
+    return [
+        (record["key"], record["value"] | {"total": record["value"]["amount"] * record["value"]["quantity"]})
+        for record in passed
+    ]
+
+
+def differences(expected, records):
+    """What is missing and what is too much among records, up to three of either; empty if they are as expected."""
+    def counted(pairs):
+        # Whatever the order of the fields.
+        return collections.Counter((key, tuple(sorted(value.items()))) for key, value in pairs)
+
+    wanted, found = counted(expected), counted((record["key"], record["value"]) for record in records)
+    missing, strange = list((wanted - found).elements()), list((found - wanted).elements())
+    return [f"missing: {one}" for one in missing[:3]] + [f"not expected: {one}" for one in strange[:3]]
+
+
+class Raw:
+    """The program bench-raw: one client and nothing else."""
+
+    def __init__(self, program):
+        self.program = program
+
+    def command(self, client, workload, address, topic, *arguments):
+        return [self.program, "--client", client, workload, address, topic, *map(str, arguments)]
+
+    def measure(self, client, workload, address, topic, *arguments):
+        """Cost of a run, and what it said."""
+        cost, said = measure(self.command(client, workload, address, topic, *arguments))
+        found = json.loads(said.splitlines()[-1])
+        # The kernel's own figure is at least what this process had when it started that one.
+        cost.peak_mb = found["peak_mb"]
+        return cost, found
+
+    def latency(self, client, address, source, sink, options, program=None):
+        """From just before a record is written to `source` until it comes out of `sink`, while `program` runs."""
+        count = options.rate * options.latency_seconds
+        return latency(self.command(client, "latency", address, source, count, sink, options.rate), program)
+
+
 def build_raw():
     """The program bench-raw, in the release profile."""
-    # With the package of the Python module, though only the one program is built: with it, librdkafka and what it needs
-    # have the same features as in `make build`, and are there already.
+    # With the package of the Python module, though only the one program is built: with it, what both need
+    # has the same features as in `make build`, and is there already.
     command = ["cargo", "build", "--release", "--locked", "-p", "bench-raw", "-p", "millstream-python", "--bin", "bench-raw"]
     command += ["--message-format", "json-render-diagnostics"]
     if features := os.environ.get("MILLSTREAM_CARGO_FEATURES"):
@@ -61,7 +115,7 @@ def build_raw():
     done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit("bench: bench/raw does not build; cargo's message stands above")
-    return next(found for line in done.stdout.splitlines() if (found := json.loads(line).get("executable")))
+    return Raw(next(found for line in done.stdout.splitlines() if (found := json.loads(line).get("executable"))))
 
 
 def pipeline(python, package, workload, broker, source, sink, directory, count=0):
@@ -105,12 +159,11 @@ def measure(command):
 
 
 @contextlib.contextmanager
-def first_record(raw, address, topic):
+def first_record(command):
     """Yields a function that returns when the topic got its first record, in seconds since 1970.
 
-    A process of its own waits for that record, and has its connection before the block begins.
+    The process that `command` starts waits for that record, and has its connection before the block begins.
     """
-    command = [raw, "first", address, topic]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
 
     def line():

@@ -3,17 +3,8 @@
 import dataclasses
 import statistics
 
-# Issue 3: ratios of CPU per record that Millstream is to reach on Apache Kafka.
-TARGETS = [
-    ("expressions", "quixstreams", 8.0),
-    ("lambdas", "quixstreams", 6.0),
-    ("window", "quixstreams", 20.0),
-    ("expressions", "copy", 0.6),
-]
-LATENCY_TARGET_MS = 20.0
-
 COLUMNS = """\
-CPU us/record, records/CPU-s, records/s: what the records beyond the first 2,000 took, so without start and stop
+CPU us/record, records/CPU-s, records/s: what the records beyond those of a small run took, so without start and stop
 peak MB: the greatest of all runs
 first output: seconds from starting the process until its first record stood in the output topic"""
 TOO_FEW = "* starting and stopping took longer than the records did: give more of them (--records)"
@@ -34,7 +25,7 @@ class Line:
     first_s: list
     """From starting the process to its first output, run by run; empty if the workload has no output."""
     start_cpu_s: float
-    """CPU seconds of a run over 2,000 records."""
+    """CPU seconds of a small run."""
     start_wall_s: float
     """The same of the time that passed."""
     too_few: bool
@@ -60,7 +51,7 @@ class Line:
         return statistics.median(self.first_s) if self.first_s else None
 
 
-def line(workload, engine, records, small_records, full, small):
+def line(workload, engine, small_records, records, small, full):
     """Subtracts the cost of a small run from each full one, so that only what a record costs is left."""
     base_cpu = statistics.median(cost.cpu_s for cost in small)
     base_wall = statistics.median(cost.wall_s for cost in small)
@@ -82,19 +73,13 @@ def line(workload, engine, records, small_records, full, small):
     )
 
 
-def find(lines, workload, engine):
-    if engine == "copy":
-        workload, engine = "copy", "librdkafka"
-    return next((found for found in lines if (found.workload, found.engine) == (workload, engine)), None)
-
-
 def star(doubtful):
     return "*" if doubtful else " "
 
 
 def table(lines):
     head = (
-        f"{'workload':<12} {'engine':<12} {'CPU us/record':>24} {'records/CPU-s':>15} {'records/s':>12}"
+        f"{'workload':<12} {'engine':<13} {'CPU us/record':>24} {'records/CPU-s':>15} {'records/s':>12}"
         f" {'peak MB':>8} {'first output':>13}"
     )
     rows = [head, "-" * len(head)]
@@ -103,37 +88,10 @@ def table(lines):
         first = "-" if found.first_output is None else f"{found.first_output:.2f} s"
         rate = "-" if found.per_second is None else f"{found.per_second:,.0f}"
         rows.append(
-            f"{found.workload:<12} {found.engine:<12} {cost:>24} {found.per_cpu_second:>14,.0f}{star(found.too_few)}"
+            f"{found.workload:<12} {found.engine:<13} {cost:>24} {found.per_cpu_second:>14,.0f}{star(found.too_few)}"
             f" {rate:>11}{star(found.too_short)} {found.peak_mb:>8.0f} {first:>13}"
         )
-    rows += ["", COLUMNS] + ([TOO_FEW] if any(found.too_few or found.too_short for found in lines) else [])
     return "\n".join(rows)
-
-
-def verdict(lines, workload, other, wanted):
-    """How many times as many records per CPU-second Millstream does, and whether that is enough."""
-    ours, theirs = find(lines, workload, "millstream"), find(lines, workload, other)
-    if not ours or not theirs:
-        return "not measured"
-    ratio = theirs.cost / ours.cost
-    if ours.too_few or theirs.too_few:
-        return f"{ratio:.2f} (too few records to tell)"
-    return f"{ratio:.2f} ({'reached' if ratio >= wanted else 'MISSED'})"
-
-
-def verdicts(lines, latencies):
-    """The targets, each with what was measured."""
-    said = []
-    for workload, other, wanted in TARGETS:
-        name = "librdkafka consume + produce" if other == "copy" else "Quix Streams"
-        found = verdict(lines, workload, other, wanted)
-        said.append(f"{workload}: records per CPU-second as a multiple of {name}: {found}, to reach: {wanted}")
-    ours = next((found for found in latencies if found["engine"] == "millstream"), None)
-    text = "not measured" if not ours else (
-        f"{ours['p99_ms']:.1f} ms ({'reached' if ours['p99_ms'] < LATENCY_TARGET_MS else 'MISSED'})"
-    )
-    said.append(f"latency from produce to output, p99, default settings: {text}, to reach: under {LATENCY_TARGET_MS:.0f} ms")
-    return said
 
 
 def latency(engine, runs):
@@ -143,8 +101,39 @@ def latency(engine, runs):
 
 
 def latency_table(latencies):
-    rows = [f"{'engine':<12} {'p50 ms':>8} {'p99 ms':>8} {'max ms':>8}   p99 of each run"]
+    rows = [f"{'engine':<13} {'p50 ms':>8} {'p99 ms':>8} {'max ms':>8}   p99 of each run"]
     for found in latencies:
         each = " ".join(f"{run['p99_ms']:.2f}" for run in found["runs"])
-        rows.append(f"{found['engine']:<12} {found['p50_ms']:>8.2f} {found['p99_ms']:>8.2f} {found['max_ms']:>8.2f}   {each}")
+        rows.append(f"{found['engine']:<13} {found['p50_ms']:>8.2f} {found['p99_ms']:>8.2f} {found['max_ms']:>8.2f}   {each}")
     return "\n".join(rows)
+
+
+def peaks_table(peaks):
+    rows = [f"{'engine':<13} {'peak MB':>8}   of each run"]
+    for found in peaks:
+        each = " ".join(f"{peak:.1f}" for peak in found["peak_mb"])
+        rows.append(f"{found['engine']:<13} {statistics.median(found['peak_mb']):>8.1f}   {each}")
+    return "\n".join(rows)
+
+
+def parts(parts, options):
+    """The tables of every part that was run."""
+    heads = {
+        "clients": "Clients alone: {records:,} records of 100 bytes, one partition, CPU time of the client's process",
+        "pipelines": "Pipelines: {records:,} records of 151 bytes, one partition, CPU time of the pipeline's process",
+        "brokers": "Brokers under the same client: {records:,} records of 100 bytes, one partition, CPU time of the broker's process",
+    }
+    between = {"pipelines": "from produce to output, filter + column expression"}
+    rows = []
+    for name, part in parts.items():
+        rows += ["", heads[name].format(**part), "", table(part["lines"])]
+        if latencies := part.get("latencies"):
+            what = between.get(name, "from produce to consume, linger 0")
+            rows += ["", f"Latency {what}, at {options.rate} records/s, runs of {options.latency_seconds} s", "", latency_table(latencies)]
+        if peaks := part.get("peaks"):
+            rows += ["", f"Memory of a consumer that reads {part['partitions']:,} partitions", "", peaks_table(peaks)]
+    return "\n".join([*rows, "", COLUMNS, *([TOO_FEW] if any(is_doubtful(part["lines"]) for part in parts.values()) else [])])
+
+
+def is_doubtful(lines):
+    return any(line.too_few or line.too_short for line in lines)

@@ -1,256 +1,50 @@
-//! As much of librdkafka as the measurements need: one partition in, one partition out.
+//! What a client must be able to do to be measured. Each does it in the fastest way that it offers.
 
-use std::ffi::{CStr, CString, c_void};
-use std::ptr;
 use std::time::Duration;
 
-use rdkafka_sys as rd;
-use rdkafka_sys::{rd_kafka_vtype_t as Kind, rd_kafka_vu_s__bindgen_ty_1 as Content};
-
-use crate::Start;
-
-const PARTITION: i32 = 0;
-const BATCH: usize = 10_000;
-
-/// Makes a client; ends the program if a setting is wrong, for then it is this program that is wrong.
-fn client(kind: rd::rd_kafka_type_t, settings: &[(&str, &str)]) -> *mut rd::rd_kafka_t {
-    let mut why = [0_i8; 512];
-    // SAFETY: the configuration is made here, given only live C strings, and handed to `rd_kafka_new`, which owns it
-    // from then on; on a failure the program ends.
-    unsafe {
-        let config = rd::rd_kafka_conf_new();
-        for (name, value) in settings {
-            let (name, value) = (c_string(name), c_string(value));
-            let done = rd::rd_kafka_conf_set(
-                config,
-                name.as_ptr(),
-                value.as_ptr(),
-                why.as_mut_ptr().cast(),
-                why.len(),
-            );
-            assert!(done == rd::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK, "{}", text(&why));
-        }
-        let made = rd::rd_kafka_new(kind, config, why.as_mut_ptr().cast(), why.len());
-        assert!(!made.is_null(), "{}", text(&why));
-        made
-    }
+/// A client, by its two halves.
+pub(crate) trait Client {
+    type Reader: Reader;
+    type Writer: Writer;
 }
 
-fn c_string(text: &str) -> CString {
-    CString::new(text).expect("no zero byte in a setting")
+/// Where to begin reading.
+#[derive(Clone, Copy)]
+pub(crate) enum Start {
+    Beginning,
+    End,
 }
 
-fn text(buffer: &[i8; 512]) -> String {
-    // SAFETY: librdkafka ends what it writes into the buffer with a zero byte, and the buffer began as zeros.
-    unsafe { CStr::from_ptr(buffer.as_ptr().cast()) }.to_string_lossy().into_owned()
-}
-
-/// Reads one partition.
-pub(crate) struct Reader {
-    client: *mut rd::rd_kafka_t,
-    topic: *mut rd::rd_kafka_topic_t,
-    queue: *mut rd::rd_kafka_queue_t,
-    batch: Vec<*mut rd::rd_kafka_message_t>,
-}
-
-impl Reader {
-    pub(crate) fn new(address: &str, topic: &str, start: Start) -> Self {
-        let client = client(
-            rd::rd_kafka_type_t::RD_KAFKA_CONSUMER,
-            &[
-                ("bootstrap.servers", address),
-                ("group.id", "bench-raw"),
-                ("enable.auto.commit", "false"),
-                // As Millstream's consumer has it: librdkafka's own second is a pause at full speed.
-                ("fetch.queue.backoff.ms", "100"),
-            ],
-        );
-        let name = c_string(topic);
-        let offset = match start {
-            Start::Beginning => i64::from(rd::RD_KAFKA_OFFSET_BEGINNING),
-            Start::End => end_offset(client, &name),
-        };
-        // SAFETY: the client lives until the end of the program; topic and queue belong to it, and so do they.
-        unsafe {
-            let topic = rd::rd_kafka_topic_new(client, name.as_ptr(), ptr::null_mut());
-            let queue = rd::rd_kafka_queue_new(client);
-            let failed = rd::rd_kafka_consume_start_queue(topic, PARTITION, offset, queue);
-            assert!(failed == 0, "reading could not begin");
-            Reader { client, topic, queue, batch: vec![ptr::null_mut(); BATCH] }
-        }
-    }
+/// Reads partitions of one topic.
+pub(crate) trait Reader: Sized {
+    /// Reads the partitions from 0 up to `partitions`, without a group. Where the end is, is known
+    /// when this returns: what is written next is not missed.
+    fn open(address: &str, topic: &str, partitions: i32, start: Start) -> Self;
 
     /// Hands what is there, or what comes within `wait`, to `take`: key, value, timestamp.
-    pub(crate) fn read(&mut self, wait: Duration, mut take: impl FnMut(&[u8], &[u8], i64)) {
-        // The batch call waits its whole time for a full array. One message is waited for, the rest is taken as it is.
-        let milliseconds = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
-        // SAFETY: the queue lives as long as `self`.
-        let first = unsafe { rd::rd_kafka_consume_queue(self.queue, milliseconds) };
-        if first.is_null() {
-            return;
-        }
-        hand_over(first, &mut take);
-        // SAFETY: the array has room for as many pointers as the call is told.
-        let count = unsafe {
-            rd::rd_kafka_consume_batch_queue(self.queue, 0, self.batch.as_mut_ptr(), BATCH)
-        };
-        for &message in &self.batch[..usize::try_from(count).unwrap_or(0)] {
-            hand_over(message, &mut take);
-        }
-    }
+    fn read(&mut self, wait: Duration, take: impl FnMut(&[u8], &[u8], i64));
 }
 
-/// The partition's end now. Asked before reading begins, so that what is written next is not missed.
-fn end_offset(client: *mut rd::rd_kafka_t, topic: &CStr) -> i64 {
-    let (mut low, mut high) = (0, 0);
-    // SAFETY: the client is alive, the name a C string, and both results point to numbers of this frame.
-    let failed = unsafe {
-        rd::rd_kafka_query_watermark_offsets(
-            client,
-            topic.as_ptr(),
-            PARTITION,
-            &mut low,
-            &mut high,
-            30_000,
-        )
-    };
-    assert!(
-        failed == rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR,
-        "the topic's end is not known"
-    );
-    high
-}
+/// Writes to one topic, idempotently.
+pub(crate) trait Writer: Sized {
+    /// `settings` have librdkafka's names.
+    fn open(address: &str, topic: &str, settings: &[(&str, &str)]) -> Self;
 
-fn hand_over(message: *mut rd::rd_kafka_message_t, take: &mut impl FnMut(&[u8], &[u8], i64)) {
-    // SAFETY: librdkafka gave this message to us and to nobody else; key and payload live until it is destroyed, which
-    // is after the last use.
-    unsafe {
-        let found = &*message;
-        if found.err == rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-            let mut kind = rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
-            let timestamp = rd::rd_kafka_message_timestamp(message, &mut kind);
-            take(bytes(found.key, found.key_len), bytes(found.payload, found.len), timestamp);
-        } else if found.err != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__PARTITION_EOF {
-            eprintln!("bench-raw: {:?}", found.err);
-        }
-        rd::rd_kafka_message_destroy(message);
-    }
-}
+    /// Queues a copy of the record; waits while the queue is full.
+    fn write(&mut self, partition: i32, key: &[u8], value: &[u8], timestamp_ms: i64);
 
-/// # Safety
-///
-/// `start` is null, or points to `length` bytes that live as long as the slice is used.
-unsafe fn bytes<'a>(start: *const c_void, length: usize) -> &'a [u8] {
-    if start.is_null() {
-        return &[];
-    }
-    // SAFETY: by the promise of the caller.
-    unsafe { std::slice::from_raw_parts(start.cast(), length) }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        // SAFETY: each is destroyed once, what belongs to the client before the client.
-        unsafe {
-            rd::rd_kafka_consume_stop(self.topic, PARTITION);
-            rd::rd_kafka_queue_destroy(self.queue);
-            rd::rd_kafka_topic_destroy(self.topic);
-            rd::rd_kafka_destroy(self.client);
-        }
-    }
-}
-
-fn argument(vtype: Kind, u: Content) -> rd::rd_kafka_vu_t {
-    rd::rd_kafka_vu_t { vtype, u }
-}
-
-fn memory(bytes: &[u8]) -> rd::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 {
-    rd::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 {
-        ptr: bytes.as_ptr().cast_mut().cast(),
-        size: bytes.len(),
-    }
-}
-
-/// Writes one partition.
-pub(crate) struct Writer {
-    client: *mut rd::rd_kafka_t,
-    topic: *mut rd::rd_kafka_topic_t,
-    topic_name: CString,
-    unserved: u32,
-}
-
-impl Writer {
-    pub(crate) fn new(address: &str, topic: &str, extra: &[(&str, &str)]) -> Self {
-        let mut settings = vec![("bootstrap.servers", address), ("enable.idempotence", "true")];
-        settings.extend_from_slice(extra);
-        let client = client(rd::rd_kafka_type_t::RD_KAFKA_PRODUCER, &settings);
-        let topic_name = c_string(topic);
-        // SAFETY: the client lives as long as the topic, which `drop` destroys first.
-        let topic = unsafe { rd::rd_kafka_topic_new(client, topic_name.as_ptr(), ptr::null_mut()) };
-        Writer { client, topic, topic_name, unserved: 0 }
-    }
-
-    /// Queues a copy of the record; waits when librdkafka's queue is full.
-    pub(crate) fn write(&mut self, key: &[u8], value: &[u8], timestamp_ms: i64) {
-        loop {
-            let arguments = [
-                argument(Kind::RD_KAFKA_VTYPE_RKT, Content { rkt: self.topic }),
-                argument(Kind::RD_KAFKA_VTYPE_PARTITION, Content { i32_: PARTITION }),
-                argument(Kind::RD_KAFKA_VTYPE_MSGFLAGS, Content { i: rd::RD_KAFKA_MSG_F_COPY }),
-                argument(Kind::RD_KAFKA_VTYPE_TIMESTAMP, Content { i64_: timestamp_ms }),
-                argument(Kind::RD_KAFKA_VTYPE_KEY, Content { mem: memory(key) }),
-                argument(Kind::RD_KAFKA_VTYPE_VALUE, Content { mem: memory(value) }),
-            ];
-            // SAFETY: the array is read during the call only, and the flag makes librdkafka copy key and value.
-            let error =
-                unsafe { rd::rd_kafka_produceva(self.client, arguments.as_ptr(), arguments.len()) };
-            if error.is_null() {
-                break;
-            }
-            // SAFETY: the error is ours to read and then to destroy.
-            let code = unsafe {
-                let code = rd::rd_kafka_error_code(error);
-                rd::rd_kafka_error_destroy(error);
-                code
-            };
-            assert!(
-                code == rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__QUEUE_FULL,
-                "writing to {:?} failed: {code:?}",
-                self.topic_name
-            );
-            // SAFETY: the client is alive.
-            unsafe { rd::rd_kafka_poll(self.client, 10) };
-        }
-        self.unserved += 1;
-        if self.unserved >= 1000 {
-            self.serve();
-        }
-    }
-
-    /// Lets librdkafka report deliveries, which it keeps until asked.
-    pub(crate) fn serve(&mut self) {
-        self.unserved = 0;
-        // SAFETY: the client is alive.
-        unsafe { rd::rd_kafka_poll(self.client, 0) };
-    }
+    /// Lets the client report what became of earlier records. Does not wait.
+    fn serve(&mut self);
 
     /// Waits until everything was acknowledged.
-    pub(crate) fn finish(self) {
-        // SAFETY: the client is alive.
-        let left = unsafe {
-            rd::rd_kafka_flush(self.client, 120_000);
-            rd::rd_kafka_outq_len(self.client)
-        };
-        assert!(left == 0, "{left} records were not acknowledged");
-    }
+    fn finish(self);
 }
 
-impl Drop for Writer {
-    fn drop(&mut self) {
-        // SAFETY: each is destroyed once, the topic before the client it belongs to.
-        unsafe {
-            rd::rd_kafka_topic_destroy(self.topic);
-            rd::rd_kafka_destroy(self.client);
-        }
-    }
+/// How long nothing may come before something must be wrong.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Ends the program: nothing here is hardened, and a run that went wrong measures nothing.
+pub(crate) fn give_up(why: &str) -> ! {
+    eprintln!("bench-raw: {why}");
+    std::process::exit(1);
 }
