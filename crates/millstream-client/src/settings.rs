@@ -7,6 +7,7 @@ mod read;
 mod tests;
 mod values;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -142,6 +143,34 @@ pub enum SaslSettings {
         /// `sasl.oauthbearer.config`, passed on to whoever makes the tokens.
         config: Secret,
     },
+    /// `OAUTHBEARER` with `sasl.oauthbearer.method=oidc`: the driver fetches tokens.
+    ClientCredentials(TokenEndpoint),
+}
+
+/// Who gives tokens for a client's id and secret (RFC 6749, section 4.4; KIP-768). It is asked
+/// directly: by no proxy, and redirections are not followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenEndpoint {
+    /// `sasl.oauthbearer.token.endpoint.url`: `https://` or `http://`, without user and password.
+    pub url: String,
+    /// `sasl.oauthbearer.client.id`.
+    pub client_id: String,
+    /// `sasl.oauthbearer.client.secret`.
+    pub client_secret: Secret,
+    /// `sasl.oauthbearer.scope`; empty: none is asked for.
+    pub scope: String,
+    /// `sasl.oauthbearer.extensions`: what is sent to brokers beside the token (KIP-342).
+    pub extensions: BTreeMap<String, String>,
+    /// Authorities to trust for `https://`: `https.ca.location` (file or folder) or
+    /// `https.ca.pem`; `None`: the system's.
+    pub authorities: Option<Pem>,
+}
+
+impl TokenEndpoint {
+    /// The URL for messages: without its query, which may hold what is nobody's business.
+    pub fn shown(&self) -> &str {
+        self.url.split('?').next().unwrap_or_default()
+    }
 }
 
 /// What every client has.

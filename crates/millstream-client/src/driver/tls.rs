@@ -3,13 +3,12 @@
 mod session;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod verify;
 mod words;
 
-use std::path::Path;
 use std::sync::Arc;
 
-use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
@@ -19,6 +18,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use crate::settings::{Pem, SettingError, TlsSettings};
 
 pub(super) use session::TlsStream;
+pub(super) use trust::Trusted;
 pub(super) use words::refusal;
 
 /// What every connection of a client shares.
@@ -58,15 +58,13 @@ fn verifier(
     settings: &TlsSettings,
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ServerCertVerifier>, SettingError> {
-    // A wrong file is told even where nothing would be verified by it.
-    let given = settings.authorities.as_ref().map(authorities).transpose()?;
+    let given = settings.authorities.as_ref();
     if !settings.verify_certificate {
+        // A wrong file is told even where nothing would be verified by it.
+        given.map(|given| Trusted::read(given, "ssl.ca")).transpose()?;
         return Ok(Arc::new(verify::Nothing::new(&provider)));
     }
-    let roots = Arc::new(match given {
-        Some(roots) => roots,
-        None => system_authorities()?,
-    });
+    let roots = Arc::new(Trusted::of(given, "ssl.ca")?.roots);
     if !settings.verify_host {
         return Ok(Arc::new(verify::ChainOnly::new(roots, &provider)));
     }
@@ -74,51 +72,6 @@ fn verifier(
         .build()
         .map_err(|error| SettingError::new("ssl.ca.location", error.to_string()))?;
     Ok(verifier)
-}
-
-fn authorities(given: &Pem) -> Result<RootCertStore, SettingError> {
-    let name = setting_of(given, "ssl.ca");
-    let bad = |reason: String| SettingError::new(&*name, reason);
-    let mut roots = RootCertStore::empty();
-    match given {
-        Pem::File(path) if Path::new(path).is_dir() => {
-            // OpenSSL finds files by the hashes they are named after. Here all are read; what is no
-            // certificate may lie beside them.
-            let entries = std::fs::read_dir(path)
-                .map_err(|error| bad(format!("cannot read the folder {path}: {error}")))?;
-            for file in entries.filter_map(Result::ok) {
-                if let Ok(text) = std::fs::read(file.path()) {
-                    roots.add_parsable_certificates(
-                        CertificateDer::pem_slice_iter(&text).filter_map(Result::ok),
-                    );
-                }
-            }
-            if roots.is_empty() {
-                return Err(bad(format!("no file of the folder {path} has a PEM certificate")));
-            }
-        }
-        given => {
-            for certificate in certificates(given, "ssl.ca")? {
-                roots.add(certificate).map_err(|error| {
-                    bad(format!("has a certificate that cannot be read: {error}"))
-                })?;
-            }
-        }
-    }
-    Ok(roots)
-}
-
-fn system_authorities() -> Result<RootCertStore, SettingError> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
-        return Err(SettingError::new(
-            "ssl.ca.location",
-            "is not given, and the system has no certificates of authorities; install them (ca-certificates) or name a file",
-        ));
-    }
-    Ok(roots)
 }
 
 /// The name of the setting that gave `pem`: `prefix` with `.location` or `.pem`.
