@@ -101,6 +101,8 @@ pub struct TlsSettings {
     pub certificate: Option<Pem>,
     /// Its key: `ssl.key.location`, `ssl.key.pem`.
     pub key: Option<Pem>,
+    /// What opens the key if it is encrypted (PKCS#8): `ssl.key.password`.
+    pub key_password: Option<Secret>,
     /// `enable.ssl.certificate.verification`. Default true.
     pub verify_certificate: bool,
     /// `ssl.endpoint.identification.algorithm` is `https`. Default true.
@@ -113,6 +115,7 @@ impl Default for TlsSettings {
             authorities: None,
             certificate: None,
             key: None,
+            key_password: None,
             verify_certificate: true,
             verify_host: true,
         }

@@ -372,8 +372,8 @@ fn secrets_are_not_shown_in_errors() {
         let Err(error) = consumer(with(&[(setting.name, "hunter2")])) else { continue };
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }
-    let error = consumer_error(&[("ssl.key.password", "hunter2")]);
-    assert!(error.contains("openssl pkey"), "{error}");
+    let error = consumer_error(&[("ssl.keystore.password", "hunter2")]);
+    assert!(error.contains("PKCS#12"), "{error}");
 }
 
 #[test]
@@ -388,11 +388,13 @@ fn tls_material_is_complete_and_given_once() {
     assert_eq!(read.connection.tls, TlsSettings::default());
     let read = consumer(with(&[
         ("ssl.ca.pem", "x"),
+        ("ssl.key.password", "hunter2"),
         ("enable.ssl.certificate.verification", "false"),
         ("ssl.endpoint.identification.algorithm", "none"),
     ]))
     .unwrap();
     assert_eq!(read.connection.tls.authorities, Some(Pem::Text(Secret::new("x"))));
+    assert_eq!(read.connection.tls.key_password, Some(Secret::new("hunter2")));
     assert!(!read.connection.tls.verify_certificate && !read.connection.tls.verify_host);
 }
 

@@ -109,8 +109,7 @@ pub const SETTINGS: &[Setting] = rows! {
     "ssl.certificate.pem", Both, Secret, "", Honoured;
     "ssl.key.location", Both, Text, "", Honoured;
     "ssl.key.pem", Both, Secret, "", Honoured;
-    "ssl.key.password", Both, Secret, "",
-        NeedsLibrdkafka("encrypted keys are not read; decrypt it (openssl pkey -in FILE -out NEW)");
+    "ssl.key.password", Both, Secret, "", Honoured;
     "ssl.keystore.location", Both, Text, "",
         NeedsLibrdkafka("PKCS#12 is not read; convert it to PEM (openssl pkcs12 -in FILE -nodes)");
     "ssl.keystore.password", Both, Secret, "", NeedsLibrdkafka("PKCS#12 is not read");

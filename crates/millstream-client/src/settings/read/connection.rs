@@ -148,6 +148,7 @@ fn tls(values: &Values, protocol: SecurityProtocol) -> Result<TlsSettings, Setti
         authorities: authorities(values, "ssl.ca.location", "ssl.ca.pem")?,
         certificate: pem(values, "ssl.certificate.location", "ssl.certificate.pem")?,
         key: pem(values, "ssl.key.location", "ssl.key.pem")?,
+        key_password: values.optional("ssl.key.password").map(Secret::new),
         verify_certificate: values.flag("enable.ssl.certificate.verification"),
         verify_host: values.text("ssl.endpoint.identification.algorithm") == "https",
     };
