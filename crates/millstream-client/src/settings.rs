@@ -464,3 +464,28 @@ impl Default for ProducerSettings {
         }
     }
 }
+
+impl ProducerSettings {
+    /// Whether they go together, as the Java client has it.
+    pub(crate) fn check(&self) -> Result<(), SettingError> {
+        let (name, reason) = match self {
+            Self { idempotent: false, transactional_id: Some(_), .. } => {
+                ("transactional.id", "needs enable.idempotence=true")
+            }
+            Self { idempotent: false, .. } => return Ok(()),
+            Self { acks: Acks::None | Acks::Leader, .. } => {
+                ("acks", "must be all with enable.idempotence=true; remove it")
+            }
+            Self { in_flight_max: 6.., .. } => (
+                "max.in.flight.requests.per.connection",
+                "must not be above 5 with enable.idempotence=true; lower it",
+            ),
+            Self { retries: 0, .. } => {
+                ("retries", "must not be 0 with enable.idempotence=true; remove it")
+            }
+            _ => return Ok(()),
+        };
+        let switch = if self.idempotent { ", or set enable.idempotence=false" } else { "" };
+        Err(SettingError::new(name, format!("{reason}{switch}")))
+    }
+}
