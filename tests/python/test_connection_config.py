@@ -102,6 +102,22 @@ def test_it_cannot_be_changed():
         ConnectionConfig(bootstrap_servers="a:1").client_id = "x"
 
 
+def test_oidc_under_the_names_of_the_client():
+    """C-02, C-04"""
+    config = ConnectionConfig(
+        bootstrap_servers="a:1", security_protocol="sasl_ssl", sasl_mechanism="oauthbearer",
+        sasl_oauthbearer_method="OIDC", sasl_oauthbearer_client_id="app", sasl_oauthbearer_client_secret="tell-nobody",
+        sasl_oauthbearer_scope="kafka", sasl_oauthbearer_extensions="a=b",
+        sasl_oauthbearer_token_endpoint_url="https://id.example/token",
+    )
+    assert client_settings(config.as_librdkafka_dict()) == {
+        "bootstrap.servers": "a:1", "security.protocol": "sasl_ssl", "sasl.mechanism": "OAUTHBEARER",
+        "sasl.oauthbearer.method": "oidc", "sasl.oauthbearer.client.id": "app",
+        "sasl.oauthbearer.client.secret": "tell-nobody", "sasl.oauthbearer.scope": "kafka",
+        "sasl.oauthbearer.extensions": "a=b", "sasl.oauthbearer.token.endpoint.url": "https://id.example/token",
+    }
+
+
 def test_client_settings_are_texts_and_later_layers_win():
     """A-07"""
     assert client_settings({"a": True, "b": 1, "c": "x"}, {"b": 2.5, "c": None, "d": Secret("s")}) == {

@@ -1,5 +1,6 @@
 //! SASL from the client's side: one exchange per connection, without sockets.
 
+mod client_credentials;
 mod oauth;
 mod plain;
 mod scram;
@@ -13,7 +14,10 @@ use crate::network::Network;
 use crate::settings::{ConnectionSettings, SaslSettings};
 use crate::time::Now;
 
+pub use client_credentials::NoToken;
+pub(crate) use client_credentials::{ANSWER_MAX, authorization, form, token};
 pub use oauth::OAuthToken;
+pub(crate) use oauth::extension_problem;
 
 /// One authentication under way. Bytes of the broker in, bytes for the broker out.
 pub(crate) trait Exchange: Send {
@@ -95,7 +99,9 @@ pub(crate) fn authenticator(settings: &ConnectionSettings) -> Option<Box<dyn Aut
             password,
             Box::new(crate::driver::system_nonce),
         )),
-        SaslSettings::OAuthBearer { .. } => Box::<oauth::OAuth>::default(),
+        SaslSettings::OAuthBearer { .. } | SaslSettings::ClientCredentials(_) => {
+            Box::<oauth::OAuth>::default()
+        }
     })
 }
 

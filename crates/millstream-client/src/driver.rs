@@ -13,6 +13,7 @@ mod sockets;
 mod stream;
 mod system;
 mod tls;
+mod tokens;
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -17,7 +17,7 @@ mod broker_assigned;
 mod classic;
 mod codes;
 mod conversation;
-mod embedded_protocol;
+pub(crate) mod embedded_protocol;
 mod link;
 mod offsets;
 mod subscription;
@@ -237,13 +237,13 @@ impl Group {
     }
 
     /// Answers [`GroupEvent::Assigned`].
-    pub(crate) fn ack_assigned(&mut self, _now: Now) {
+    pub(crate) fn ack_assigned(&mut self) {
         self.shared.talk.ack_assigned();
     }
 
     /// Answers [`GroupEvent::Revoked`] or [`GroupEvent::Lost`]. Commits that were made before still
     /// go out, before the group goes on.
-    pub(crate) fn ack_revoked(&mut self, _now: Now) {
+    pub(crate) fn ack_revoked(&mut self) {
         let released = self.shared.talk.ack_revoked();
         let (generation, _) = self.membership.identity();
         self.shared.offsets.released(&released, generation);
@@ -258,11 +258,7 @@ impl Group {
     /// Commits, in the order of the calls. Answered by [`GroupEvent::Committed`]. A partition that
     /// is ours may be committed over a rebalance that leaves it ours; one that is not counts in
     /// the present generation only. Without a subscription as one who assigns by hand.
-    pub(crate) fn commit(
-        &mut self,
-        offsets: Vec<(TopicPartition, Offset, Option<i32>)>,
-        _now: Now,
-    ) -> u64 {
+    pub(crate) fn commit(&mut self, offsets: Vec<(TopicPartition, Offset, Option<i32>)>) -> u64 {
         let (generation, _) = self.membership.identity();
         let talk = &self.shared.talk;
         let owns = |partition: &TopicPartition| talk.owns(partition) && !talk.is_losing();
@@ -270,13 +266,13 @@ impl Group {
     }
 
     /// Asks for committed offsets. Answered by [`GroupEvent::Fetched`].
-    pub(crate) fn fetch_committed(&mut self, partitions: Vec<TopicPartition>, _now: Now) -> u64 {
+    pub(crate) fn fetch_committed(&mut self, partitions: Vec<TopicPartition>) -> u64 {
         self.shared.offsets.fetch(partitions)
     }
 
     /// Gives everything up and leaves; ends with [`GroupEvent::Left`]. Static members do not tell
     /// the coordinator (KIP-345), or tell that they come back (KIP-848).
-    pub(crate) fn close(&mut self, _now: Now) {
+    pub(crate) fn close(&mut self) {
         self.shared.closing = true;
     }
 

@@ -10,7 +10,7 @@
 //!        base: metadata, coordinators
 //!        network: connections, versions, SASL
 //!  ───── Action ▼ ───── ▲ Input ─────   no sockets above this line
-//!        driver: sockets, TLS, names
+//!        driver: sockets, TLS, names, tokens
 //! ```
 //!
 //! *Invariants.* No length that came from a broker is trusted before it was held against what is
@@ -37,7 +37,7 @@ mod time;
 mod watcher;
 mod wire;
 
-pub use auth::OAuthToken;
+pub use auth::{NoToken, OAuthToken};
 pub use base::Machine;
 pub use error::{Error, KafkaError, Remedy, code};
 pub use network::{Action, ConnectionId, Input};

@@ -23,9 +23,9 @@ use bytes::Bytes;
 use kafka_protocol::protocol::{Request, StrBytes};
 
 use self::connection::{Arrived, Broken, Connection};
-use crate::auth::{Authenticator, NotYet, OAuthToken};
+use crate::auth::{Authenticator, NoToken, NotYet, OAuthToken};
 use crate::random::{Backoff, Random};
-use crate::settings::ConnectionSettings;
+use crate::settings::{ConnectionSettings, SaslSettings};
 use crate::tag::Tag;
 use crate::time::{Now, earlier};
 use crate::wire::{Body, Checked, Malformed};
@@ -77,6 +77,9 @@ pub enum Action {
         /// Which.
         connection: ConnectionId,
     },
+    /// Fetch a token from the endpoint of [`SaslSettings::ClientCredentials`], and report
+    /// [`Input::Token`]. One at a time is asked for.
+    FetchToken,
 }
 
 /// What the driver reports.
@@ -103,6 +106,8 @@ pub enum Input {
         /// Whether TLS was refused, which no waiting mends.
         tls: bool,
     },
+    /// What came of [`Action::FetchToken`].
+    Token(Result<OAuthToken, NoToken>),
 }
 
 /// Why a request has no response.
@@ -168,6 +173,10 @@ pub(crate) struct Network {
     actions: VecDeque<Action>,
     completions: VecDeque<Completion>,
     token_needed: bool,
+    /// Whether the driver fetches a token.
+    fetching: bool,
+    /// Why the last token could not be fetched.
+    no_token: Option<Failure>,
     /// Whether a connection has failed since the last [`take_failed`](Self::take_failed).
     failed: bool,
 }
@@ -191,6 +200,8 @@ impl Network {
             actions: VecDeque::new(),
             completions: VecDeque::new(),
             token_needed: false,
+            fetching: false,
+            no_token: None,
             failed: false,
         };
         for (index, (host, port)) in network.settings.clone().bootstrap.iter().enumerate() {
@@ -517,8 +528,11 @@ impl Network {
         };
         authenticator.set_token(token, now)?;
         self.token_needed = false;
+        let fetched = self.no_token.take();
         for node in self.nodes.values_mut() {
-            if matches!(node.failure, Some(Failure::Authentication(_) | Failure::NoToken)) {
+            if matches!(node.failure, Some(Failure::Authentication(_) | Failure::NoToken))
+                || fetched.is_some() && node.failure == fetched
+            {
                 node.retry_at = now.mono;
                 node.failure = None;
                 node.backoff.succeeded();
@@ -565,6 +579,7 @@ impl Network {
                 let failure = if tls { Failure::Authentication } else { Failure::Disconnected };
                 self.closed(connection, failure(reason), now);
             }
+            Input::Token(token) => self.fetched(token, now),
         }
     }
 
@@ -612,13 +627,47 @@ impl Network {
                 return;
             }
             Err(NotYet::TokenNeeded) => {
-                self.token_needed |= authenticator.take_token_wanted(now);
-                Failure::NoToken
+                self.want_token(now);
+                self.no_token.clone().unwrap_or(Failure::NoToken)
             }
             Err(NotYet::Refused(text)) => Failure::Authentication(text),
         };
         self.actions.push_back(Action::Close { connection: id });
         self.closed(id, failure, now);
+    }
+
+    /// Asks for a token if it is time: the driver, or the owner.
+    fn want_token(&mut self, now: Now) {
+        if !self.authenticator.as_mut().is_some_and(|auth| auth.take_token_wanted(now)) {
+            return;
+        }
+        match self.settings.sasl {
+            Some(SaslSettings::ClientCredentials(_)) => {
+                if !std::mem::replace(&mut self.fetching, true) {
+                    self.actions.push_back(Action::FetchToken);
+                }
+            }
+            _ => self.token_needed = true,
+        }
+    }
+
+    fn fetched(&mut self, token: Result<OAuthToken, NoToken>, now: Now) {
+        self.fetching = false;
+        let done = token.and_then(|token| {
+            self.set_token(token, now).map_err(|text| NoToken { text, refused: false })
+        });
+        let Err(NoToken { text, refused }) = done else { return };
+        tracing::warn!(target: "millstream::kafka", "no OAuth token: {text}");
+        let failure = if refused { Failure::Authentication } else { Failure::Disconnected };
+        let failure = failure(format!("no OAuth token: {text}"));
+        for node in self.nodes.values_mut() {
+            if node.failure.is_some()
+                && (node.failure == Some(Failure::NoToken) || node.failure == self.no_token)
+            {
+                node.failure = Some(failure.clone());
+            }
+        }
+        self.no_token = Some(failure);
     }
 
     fn closed(&mut self, id: ConnectionId, failure: Failure, now: Now) {
@@ -652,9 +701,7 @@ impl Network {
     /// Lets time pass: gives up what has waited too long, renews sessions, closes what is idle,
     /// wants the next token.
     pub(crate) fn tick(&mut self, now: Now) {
-        if let Some(authenticator) = &mut self.authenticator {
-            self.token_needed |= authenticator.take_token_wanted(now);
-        }
+        self.want_token(now);
         let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
         for id in ids {
             let Some(connection) = self.connections.get(&id) else { continue };

@@ -7,6 +7,7 @@ mod read;
 mod tests;
 mod values;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -100,6 +101,8 @@ pub struct TlsSettings {
     pub certificate: Option<Pem>,
     /// Its key: `ssl.key.location`, `ssl.key.pem`.
     pub key: Option<Pem>,
+    /// What opens the key if it is encrypted (PKCS#8): `ssl.key.password`.
+    pub key_password: Option<Secret>,
     /// `enable.ssl.certificate.verification`. Default true.
     pub verify_certificate: bool,
     /// `ssl.endpoint.identification.algorithm` is `https`. Default true.
@@ -112,6 +115,7 @@ impl Default for TlsSettings {
             authorities: None,
             certificate: None,
             key: None,
+            key_password: None,
             verify_certificate: true,
             verify_host: true,
         }
@@ -142,6 +146,34 @@ pub enum SaslSettings {
         /// `sasl.oauthbearer.config`, passed on to whoever makes the tokens.
         config: Secret,
     },
+    /// `OAUTHBEARER` with `sasl.oauthbearer.method=oidc`: the driver fetches tokens.
+    ClientCredentials(TokenEndpoint),
+}
+
+/// Who gives tokens for a client's id and secret (RFC 6749, section 4.4; KIP-768). It is asked
+/// directly: by no proxy, and redirections are not followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenEndpoint {
+    /// `sasl.oauthbearer.token.endpoint.url`: `https://` or `http://`, without user and password.
+    pub url: String,
+    /// `sasl.oauthbearer.client.id`.
+    pub client_id: String,
+    /// `sasl.oauthbearer.client.secret`.
+    pub client_secret: Secret,
+    /// `sasl.oauthbearer.scope`; empty: none is asked for.
+    pub scope: String,
+    /// `sasl.oauthbearer.extensions`: what is sent to brokers beside the token (KIP-342).
+    pub extensions: BTreeMap<String, String>,
+    /// Authorities to trust for `https://`: `https.ca.location` (file or folder) or
+    /// `https.ca.pem`; `None`: the system's.
+    pub authorities: Option<Pem>,
+}
+
+impl TokenEndpoint {
+    /// The URL for messages: without its query, which may hold what is nobody's business.
+    pub fn shown(&self) -> &str {
+        self.url.split('?').next().unwrap_or_default()
+    }
 }
 
 /// What every client has.
@@ -430,5 +462,30 @@ impl Default for ProducerSettings {
             partitioner: Partitioner::Murmur2Random,
             sticky_linger: Duration::from_millis(10),
         }
+    }
+}
+
+impl ProducerSettings {
+    /// Whether they go together, as the Java client has it.
+    pub(crate) fn check(&self) -> Result<(), SettingError> {
+        let (name, reason) = match self {
+            Self { idempotent: false, transactional_id: Some(_), .. } => {
+                ("transactional.id", "needs enable.idempotence=true")
+            }
+            Self { idempotent: false, .. } => return Ok(()),
+            Self { acks: Acks::None | Acks::Leader, .. } => {
+                ("acks", "must be all with enable.idempotence=true; remove it")
+            }
+            Self { in_flight_max: 6.., .. } => (
+                "max.in.flight.requests.per.connection",
+                "must not be above 5 with enable.idempotence=true; lower it",
+            ),
+            Self { retries: 0, .. } => {
+                ("retries", "must not be 0 with enable.idempotence=true; remove it")
+            }
+            _ => return Ok(()),
+        };
+        let switch = if self.idempotent { ", or set enable.idempotence=false" } else { "" };
+        Err(SettingError::new(name, format!("{reason}{switch}")))
     }
 }

@@ -118,6 +118,7 @@ impl Cluster {
             }
             Action::Close { connection } => drop(self.connections.remove(&connection)),
             Action::Send { connection, bytes } => self.take(connection, bytes),
+            Action::FetchToken => unreachable!("no endpoint was given"),
         }
     }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use bytes::BytesMut;
-use millstream_client::{Action, ConnectionId, Input, Machine, Now};
+use millstream_client::{Action, ConnectionId, Input, Machine, NoToken, Now};
 
 use crate::kernel::{Fate, Happening, Process};
 use crate::network::ConnId;
@@ -50,6 +50,10 @@ impl<M: Machine, L: FnMut(&mut M, &Host) -> bool> MachineProcess<M, L> {
                     host.close(id);
                 }
             }
+            Action::FetchToken => failed.push(Input::Token(Err(NoToken {
+                text: "nobody gives tokens here".into(),
+                refused: true,
+            }))),
         }
     }
 

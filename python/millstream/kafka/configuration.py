@@ -159,6 +159,9 @@ class ConnectionConfig:
         security_protocol: `"plaintext"`, `"ssl"`, `"sasl_plaintext"` or `"sasl_ssl"`.
         sasl_mechanism: `"GSSAPI"`, `"PLAIN"`, `"SCRAM-SHA-256"`, `"SCRAM-SHA-512"` or `"OAUTHBEARER"`.
         sasl_username, sasl_password: credentials; the password is a secret.
+        sasl_oauthbearer_method: `"oidc"` with the mechanism `"OAUTHBEARER"`: the client fetches tokens for
+            `sasl_oauthbearer_client_id` and `sasl_oauthbearer_client_secret` from
+            `sasl_oauthbearer_token_endpoint_url`, directly and not by a proxy, and renews them before they end.
         ssl_ca_location, ssl_certificate_location, ssl_key_location: paths of PEM files.
         ...: all other fields of row C-02. Each is optional and `None` by default.
 
@@ -286,7 +289,7 @@ def client_settings(*layers: Mapping[str, Any]) -> dict[str, str]:
             elif callable(value):
                 raise NotSupportedYet(
                     f"The client setting {name!r} as a Python callback",
-                    "use librdkafka's own method, e.g. sasl_oauthbearer_method='oidc'"
+                    "let the client fetch its tokens by sasl_oauthbearer_method='oidc'"
                     if name == "oauth_cb"
                     else "leave it out; client events come through the logger 'millstream.kafka'",
                 )

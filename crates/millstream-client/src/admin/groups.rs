@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
 use kafka_protocol::messages::consumer_group_describe_response as modern;
 use kafka_protocol::messages::describe_groups_response as classic;
 use kafka_protocol::messages::{
@@ -20,6 +19,7 @@ use super::route::Route;
 use super::topics::owned;
 use crate::coordinators::CoordinatorKey;
 use crate::error::{Error, code};
+use crate::group::embedded_protocol::decode_assignment;
 
 const UNSUPPORTED_VERSION: i32 = 35;
 const GROUP_ID_NOT_FOUND: i32 = 69;
@@ -245,35 +245,17 @@ fn classic_member(member: classic::DescribedGroupMember, consumers: bool) -> Gro
     // What members of other kinds of groups tell each other is theirs. Neither is there an
     // assignment before the group's leader has sent one.
     let partitions = match consumers {
-        true => assigned(member.member_assignment).unwrap_or_default(),
-        false => Vec::new(),
+        // Another member has written it, so it may make no sense.
+        true => decode_assignment(&member.member_assignment).unwrap_or_default(),
+        false => Default::default(),
     };
     GroupMember {
         member_id: member.member_id.to_string(),
         client_id: member.client_id.to_string(),
         host: member.client_host.to_string(),
         instance_id: member.group_instance_id.map(|id| id.to_string()),
-        partitions,
+        partitions: partitions.into_iter().collect(),
     }
-}
-
-/// Reads a `ConsumerProtocolAssignment`: version, topics with their partitions, user data. It was
-/// written by another member, so that nothing in it is sure; `None` if it makes no sense.
-fn assigned(mut bytes: Bytes) -> Option<Vec<TopicPartition>> {
-    bytes.try_get_i16().ok()?;
-    let mut partitions = Vec::new();
-    for _ in 0..bytes.try_get_i32().ok()? {
-        let length = usize::try_from(bytes.try_get_i16().ok()?).ok()?;
-        if bytes.remaining() < length {
-            return None;
-        }
-        let name = bytes.split_to(length);
-        let topic: std::sync::Arc<str> = std::str::from_utf8(&name).ok()?.into();
-        for _ in 0..bytes.try_get_i32().ok()? {
-            partitions.push(TopicPartition::new(topic.clone(), bytes.try_get_i32().ok()?));
-        }
-    }
-    Some(partitions)
 }
 
 struct DeleteGroups;
@@ -369,25 +351,5 @@ impl Admin {
     ) -> Result<Vec<Result<(), Error>>, Error> {
         let deadline = self.within(timeout);
         self.call(DeleteGroups, owned(groups), deadline)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Lengths and counts that the bytes do not bear out end the reading.
-    #[test]
-    fn an_assignment_is_not_believed() {
-        let good: &[u8] = b"\0\x01\0\0\0\x01\0\x01t\0\0\0\x02\0\0\0\0\0\0\0\x07\xff\xff\xff\xff";
-        let partitions = vec![TopicPartition::new("t", 0), TopicPartition::new("t", 7)];
-        assert_eq!(assigned(Bytes::from_static(good)), Some(partitions));
-        for end in 0..good.len() - 4 {
-            assert_eq!(assigned(Bytes::from_static(&good[..end])), None, "{end}");
-        }
-        let endless: &[u8] = b"\0\x01\x7f\xff\xff\xff\0\x01t\x7f\xff\xff\xff\0\0\0\0";
-        assert_eq!(assigned(Bytes::from_static(endless)), None);
-        let negative: &[u8] = b"\0\x01\0\0\0\x01\xff\xff";
-        assert_eq!(assigned(Bytes::from_static(negative)), None);
     }
 }

@@ -33,18 +33,21 @@ impl OAuthToken {
         if token.is_empty() || !token.bytes().all(fits) {
             return Some("the token is empty or has characters that a token cannot have".into());
         }
-        for (name, value) in &self.extensions {
-            let named = !name.is_empty() && name.bytes().all(|c| c.is_ascii_alphabetic());
-            if !named || name.eq_ignore_ascii_case("auth") {
-                return Some(format!("{name:?} cannot be the name of a SASL extension"));
-            }
-            let fits = |c: u8| matches!(c, b' '..=b'~' | b'\t' | b'\r' | b'\n');
-            if value.is_empty() || !value.bytes().all(fits) {
-                return Some(format!("the SASL extension {name} has a value that cannot be sent"));
-            }
-        }
-        None
+        self.extensions.iter().find_map(|(name, value)| extension_problem(name, value))
     }
+}
+
+/// Why that cannot be a SASL extension, if it cannot.
+pub(crate) fn extension_problem(name: &str, value: &str) -> Option<String> {
+    let named = !name.is_empty() && name.bytes().all(|c| c.is_ascii_alphabetic());
+    if !named || name.eq_ignore_ascii_case("auth") {
+        return Some(format!("{name:?} cannot be the name of a SASL extension"));
+    }
+    let fits = |c: u8| matches!(c, b' '..=b'~' | b'\t' | b'\r' | b'\n');
+    if value.is_empty() || !value.bytes().all(fits) {
+        return Some(format!("the SASL extension {name} has a value that cannot be sent"));
+    }
+    None
 }
 
 /// The current token, and when to ask for the next.

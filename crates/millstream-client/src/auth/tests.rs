@@ -12,8 +12,8 @@ use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 
 use super::*;
 use crate::driver::SystemRandom;
-use crate::network::{Action, ConnectionId, Health, Input, Network};
-use crate::settings::{Secret, SecurityProtocol};
+use crate::network::{Action, ConnectionId, Failure, Health, Input, Network};
+use crate::settings::{Secret, SecurityProtocol, TokenEndpoint};
 
 const NODE: i32 = -1;
 
@@ -27,6 +27,8 @@ struct Test {
     tokens: usize,
     /// For how long a broker lets a session live; 0: for ever.
     lifetime_ms: i64,
+    /// How often the driver was told to fetch a token of OAUTHBEARER.
+    fetches: usize,
 }
 
 impl Test {
@@ -40,7 +42,8 @@ impl Test {
         let authenticator = authenticator(&settings);
         assert!(authenticator.is_some());
         let net = Network::new(Arc::new(settings), authenticator, Box::<SystemRandom>::default());
-        Self { net, now: Now { mono: Duration::ZERO, wall: 1_000_000 }, tokens: 0, lifetime_ms: 0 }
+        let now = Now { mono: Duration::ZERO, wall: 1_000_000 };
+        Self { net, now, tokens: 0, lifetime_ms: 0, fetches: 0 }
     }
 
     /// Connects, and lets `broker` answer the tokens of SASL.
@@ -56,6 +59,7 @@ impl Test {
                     self.net.input(Input::Frame { connection, frame }, self.now);
                 }
                 Action::Close { connection: ConnectionId(_) } => break,
+                Action::FetchToken => self.fetches += 1,
             }
         }
         match self.net.health(self.now) {
@@ -182,6 +186,47 @@ fn a_token_is_asked_for_and_brokers_are_tried_again_when_it_comes() {
     let mut test =
         Test::new(SaslSettings::Plain { username: "u".into(), password: Secret::new("p") });
     assert!(test.net.set_token(token, test.now).unwrap_err().contains("takes no token"));
+}
+
+#[test]
+fn the_driver_is_told_to_fetch_tokens_one_at_a_time() {
+    let mut test = Test::new(SaslSettings::ClientCredentials(TokenEndpoint {
+        url: "http://id.example/token".into(),
+        client_id: "app".into(),
+        client_secret: Secret::new("hunter2"),
+        scope: String::new(),
+        extensions: [].into(),
+        authorities: None,
+    }));
+    let nothing = |_: &[u8]| -> Answer { panic!("there is nothing to send") };
+    assert!(test.connect(nothing).unwrap_err().contains("no valid OAuth token"));
+    // However slow the endpoint is.
+    test.now.mono += Duration::from_secs(15);
+    assert!(test.connect(nothing).is_err());
+    assert_eq!(test.fetches, 1);
+    assert!(!test.net.take_token_needed(), "the owner has nothing to do with it");
+
+    for (refused, text) in [(false, "away"), (true, "refused")] {
+        let no_token = NoToken { text: text.into(), refused };
+        test.net.input(Input::Token(Err(no_token)), test.now);
+        let Health::Down(failure) = test.net.health(test.now) else { panic!("there is no token") };
+        assert_eq!(failure.to_string(), format!("no OAuth token: {text}"));
+        assert_eq!(matches!(failure, Failure::Authentication(_)), refused);
+        test.now.mono += Duration::from_secs(10);
+        assert!(test.connect(nothing).unwrap_err().contains(text));
+    }
+    assert_eq!(test.fetches, 3);
+
+    let token = |expires_at_ms| OAuthToken {
+        token: Secret::new("abc"),
+        expires_at_ms,
+        principal: String::new(),
+        extensions: [].into(),
+    };
+    test.net.input(Input::Token(Ok(token(1))), test.now);
+    assert!(test.connect(nothing).unwrap_err().contains("expired already"));
+    test.net.input(Input::Token(Ok(token(1_100_000))), test.now);
+    test.connect(|_| (0, "", Vec::new())).expect("brokers are tried again at once");
 }
 
 #[test]

@@ -193,7 +193,6 @@ impl ConsumerCore {
     pub(super) fn ack_assigned(
         &mut self,
         starts: &[PartitionStart],
-        now: Now,
     ) -> Result<Vec<(TopicPartition, StartOffset)>, Error> {
         let Some(partitions) = self.assigned.take() else {
             // Lost before it was answered, which the owner learns from the event behind it.
@@ -212,12 +211,12 @@ impl ConsumerCore {
             added.push((partition, offset));
         }
         if let Some(group) = &mut self.group {
-            group.ack_assigned(now);
+            group.ack_assigned();
         }
         Ok(added)
     }
 
-    pub(super) fn ack_revoked(&mut self, now: Now) -> Result<(), Error> {
+    pub(super) fn ack_revoked(&mut self) -> Result<(), Error> {
         let Some(partitions) = self.revoked.take() else {
             // The answer to the revocation was taken for one to the loss that took its place.
             if std::mem::take(&mut self.revocation_lost) {
@@ -229,7 +228,7 @@ impl ConsumerCore {
         let partitions: HashSet<_> = partitions.into_iter().collect();
         self.remove(|slot| slot.revoking && partitions.contains(&slot.partition));
         if let Some(group) = &mut self.group {
-            group.ack_revoked(now);
+            group.ack_revoked();
         }
         Ok(())
     }
@@ -389,17 +388,13 @@ impl ConsumerCore {
         call
     }
 
-    pub(super) fn ask_committed(
-        &mut self,
-        partitions: &[TopicPartition],
-        now: Now,
-    ) -> Result<u64, Error> {
+    pub(super) fn ask_committed(&mut self, partitions: &[TopicPartition]) -> Result<u64, Error> {
         let call = self.new_call(Call::Committed { answer: None });
         let Some(group) = &mut self.group else {
             self.calls.remove(&call);
             return Err(Error::Misuse("a consumer without a group has no committed offsets"));
         };
-        let id = group.fetch_committed(partitions.to_vec(), now);
+        let id = group.fetch_committed(partitions.to_vec());
         self.committed_calls.insert(id, call);
         Ok(call)
     }
@@ -416,12 +411,12 @@ impl ConsumerCore {
         self.calls.remove(&call)
     }
 
-    pub(super) fn begin_close(&mut self, now: Now) {
+    pub(super) fn begin_close(&mut self) {
         if std::mem::replace(&mut self.closing, true) {
             return;
         }
         match &mut self.group {
-            Some(group) => group.close(now),
+            Some(group) => group.close(),
             None => self.now_closed(),
         }
     }
@@ -615,7 +610,7 @@ impl ConsumerCore {
         }
         let Some(group) = &mut self.group else { return false };
         let partitions = wanting.iter().map(|(partition, _)| partition.clone()).collect();
-        let id = group.fetch_committed(partitions, now);
+        let id = group.fetch_committed(partitions);
         self.committed_asked.insert(id, wanting);
         true
     }

@@ -380,8 +380,7 @@ impl Consumer {
     /// # Errors
     /// [`Error::Misuse`] without an open `Assigned`.
     pub fn ack_assigned(&mut self, starts: &[PartitionStart]) -> Result<(), Error> {
-        let now = self.driven.now();
-        let added = self.driven.lock().ack_assigned(starts, now)?;
+        let added = self.driven.lock().ack_assigned(starts)?;
         for (partition, offset) in &added {
             self.started(partition, *offset);
         }
@@ -394,10 +393,9 @@ impl Consumer {
     /// # Errors
     /// [`Error::Misuse`] without an open event.
     pub fn ack_revoked(&mut self) -> Result<(), Error> {
-        let now = self.driven.now();
         let assigned = {
             let mut core = self.driven.lock();
-            core.ack_revoked(now)?;
+            core.ack_revoked()?;
             core.slots.iter().map(|slot| slot.partition.clone()).collect::<HashSet<_>>()
         };
         self.revoked.clear();
@@ -522,7 +520,6 @@ impl Consumer {
     /// # Errors
     /// [`Error::Misuse`] without a group.
     pub fn commit(&mut self, offsets: &[(TopicPartition, Offset)]) -> Result<u64, Error> {
-        let now = self.driven.now();
         let id = {
             let mut core = self.driven.lock();
             let Some(group) = &mut core.group else {
@@ -530,7 +527,7 @@ impl Consumer {
             };
             let offsets =
                 offsets.iter().map(|(partition, offset)| (partition.clone(), *offset, None));
-            group.commit(offsets.collect(), now)
+            group.commit(offsets.collect())
         };
         self.driven.wake();
         Ok(id)
@@ -546,8 +543,7 @@ impl Consumer {
         timeout: Duration,
     ) -> Result<Vec<Option<Offset>>, Error> {
         let action = || format!("ask for the committed offsets of {}", list(partitions));
-        let now = self.driven.now();
-        let call = self.driven.lock().ask_committed(partitions, now)?;
+        let call = self.driven.lock().ask_committed(partitions)?;
         let answer = self.wait(call, timeout, action, |call| match call {
             Call::Committed { answer } => answer.take(),
             Call::Offsets { .. } => None,
@@ -704,7 +700,7 @@ impl Consumer {
     pub fn begin_close(&mut self) {
         let now = self.driven.now();
         self.commit_moved(now);
-        self.driven.lock().begin_close(now);
+        self.driven.lock().begin_close();
         self.awaits.wake();
         self.driven.wake();
     }

@@ -16,6 +16,7 @@ use super::connection::{Connection, Progress};
 use super::names::{Names, Resolved};
 use super::stream::Stream;
 use super::tls::{self, TlsConfig, TlsStream};
+use super::tokens::Tokens;
 use super::{now, tls::refusal};
 use crate::base::Machine;
 use crate::network::{Action, ConnectionId, Input};
@@ -69,7 +70,8 @@ pub(super) fn spawn<M: Machine + 'static>(
         true => Some(tls::config(&settings.tls).map_err(io::Error::other)?),
         false => None,
     };
-    let mut sockets = Sockets::new(poll, tls, settings, control.clone());
+    let tokens = Tokens::new(settings, clock.clone(), control.clone()).map_err(io::Error::other)?;
+    let mut sockets = Sockets::new(poll, tls, tokens, settings, control.clone());
     let shared = control.clone();
     let run = move || sockets.run(&machine, &*clock, &shared);
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run)?;
@@ -80,6 +82,7 @@ struct Sockets {
     poll: Poll,
     tls: Option<TlsConfig>,
     names: Names,
+    tokens: Option<Tokens>,
     /// Look-ups whose result is still wanted.
     resolving: HashSet<ConnectionId>,
     connections: HashMap<Token, Connection>,
@@ -97,6 +100,7 @@ impl Sockets {
     fn new(
         poll: Poll,
         tls: Option<TlsConfig>,
+        tokens: Option<Tokens>,
         settings: &ConnectionSettings,
         control: Arc<Control>,
     ) -> Self {
@@ -104,6 +108,7 @@ impl Sockets {
             poll,
             tls,
             names: Names::new(settings.address_family, control),
+            tokens,
             resolving: HashSet::new(),
             connections: HashMap::new(),
             by_id: HashMap::new(),
@@ -126,6 +131,9 @@ impl Sockets {
             control.woken.swap(false, Ordering::AcqRel);
             while let Some(resolved) = self.names.done() {
                 self.resolved(resolved, clock.monotonic());
+            }
+            while let Some(token) = self.tokens.as_ref().and_then(Tokens::done) {
+                self.inputs.push(Input::Token(token));
             }
             // Also before: what was asked for until then is still carried out.
             let stopped = control.stopped.load(Ordering::Acquire);
@@ -201,6 +209,8 @@ impl Sockets {
                 }
                 self.remove(connection);
             }
+            // The machine and this thread have the same settings.
+            Action::FetchToken => self.tokens.iter().for_each(Tokens::begin),
         }
     }
 

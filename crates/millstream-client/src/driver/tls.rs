@@ -1,24 +1,25 @@
 //! TLS by rustls: what the settings say, read once when the client is made.
 
+mod key;
 mod session;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod verify;
 mod words;
 
-use std::path::Path;
 use std::sync::Arc;
 
-use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::{Error as PemError, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use crate::settings::{Pem, SettingError, TlsSettings};
 
 pub(super) use session::TlsStream;
+pub(super) use trust::Trusted;
 pub(super) use words::refusal;
 
 /// What every connection of a client shares.
@@ -39,7 +40,8 @@ pub(super) fn config(settings: &TlsSettings) -> Result<TlsConfig, SettingError> 
     let config = match (&settings.certificate, &settings.key) {
         (Some(certificate), Some(key)) => {
             let chain = certificates(certificate, "ssl.certificate")?;
-            builder.with_client_auth_cert(chain, private_key(key)?).map_err(|error| {
+            let private = key::private_key(key, settings.key_password.as_ref())?;
+            builder.with_client_auth_cert(chain, private).map_err(|error| {
                 let reason = match error {
                     rustls::Error::InconsistentKeys(_) => {
                         "is not the key of the certificate in ssl.certificate.location".to_owned()
@@ -58,67 +60,21 @@ fn verifier(
     settings: &TlsSettings,
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ServerCertVerifier>, SettingError> {
-    // A wrong file is told even where nothing would be verified by it.
-    let given = settings.authorities.as_ref().map(authorities).transpose()?;
+    let given = settings.authorities.as_ref();
     if !settings.verify_certificate {
+        // A wrong file is told even where nothing would be verified by it.
+        given.map(|given| Trusted::read(given, "ssl.ca")).transpose()?;
         return Ok(Arc::new(verify::Nothing::new(&provider)));
     }
-    let roots = Arc::new(match given {
-        Some(roots) => roots,
-        None => system_authorities()?,
-    });
-    if !settings.verify_host {
-        return Ok(Arc::new(verify::ChainOnly::new(roots, &provider)));
-    }
-    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider)
-        .build()
-        .map_err(|error| SettingError::new("ssl.ca.location", error.to_string()))?;
-    Ok(verifier)
-}
-
-fn authorities(given: &Pem) -> Result<RootCertStore, SettingError> {
-    let name = setting_of(given, "ssl.ca");
-    let bad = |reason: String| SettingError::new(&*name, reason);
-    let mut roots = RootCertStore::empty();
-    match given {
-        Pem::File(path) if Path::new(path).is_dir() => {
-            // OpenSSL finds files by the hashes they are named after. Here all are read; what is no
-            // certificate may lie beside them.
-            let entries = std::fs::read_dir(path)
-                .map_err(|error| bad(format!("cannot read the folder {path}: {error}")))?;
-            for file in entries.filter_map(Result::ok) {
-                if let Ok(text) = std::fs::read(file.path()) {
-                    roots.add_parsable_certificates(
-                        CertificateDer::pem_slice_iter(&text).filter_map(Result::ok),
-                    );
-                }
-            }
-            if roots.is_empty() {
-                return Err(bad(format!("no file of the folder {path} has a PEM certificate")));
-            }
-        }
-        given => {
-            for certificate in certificates(given, "ssl.ca")? {
-                roots.add(certificate).map_err(|error| {
-                    bad(format!("has a certificate that cannot be read: {error}"))
-                })?;
-            }
-        }
-    }
-    Ok(roots)
-}
-
-fn system_authorities() -> Result<RootCertStore, SettingError> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
-        return Err(SettingError::new(
-            "ssl.ca.location",
-            "is not given, and the system has no certificates of authorities; install them (ca-certificates) or name a file",
-        ));
-    }
-    Ok(roots)
+    let Trusted { roots, certificates } = Trusted::of(given, "ssl.ca")?;
+    let roots = Arc::new(roots);
+    let verifier: Arc<dyn ServerCertVerifier> = match settings.verify_host {
+        false => Arc::new(verify::ChainOnly::new(roots, &provider)),
+        true => WebPkiServerVerifier::builder_with_provider(roots, provider)
+            .build()
+            .map_err(|error| SettingError::new("ssl.ca.location", error.to_string()))?,
+    };
+    Ok(Arc::new(verify::OrItself::new(verifier, certificates, settings.verify_host)))
 }
 
 /// The name of the setting that gave `pem`: `prefix` with `.location` or `.pem`.
@@ -149,21 +105,4 @@ fn certificates(pem: &Pem, prefix: &str) -> Result<Vec<CertificateDer<'static>>,
         return Err(bad("has no certificate in PEM (-----BEGIN CERTIFICATE-----)"));
     }
     Ok(certificates)
-}
-
-fn private_key(pem: &Pem) -> Result<PrivateKeyDer<'static>, SettingError> {
-    let bad = |reason: &str| SettingError::new(setting_of(pem, "ssl.key"), reason);
-    let text = read(pem, "ssl.key")?;
-    let contains = |words: &str| text.windows(words.len()).any(|part| part == words.as_bytes());
-    if contains("BEGIN ENCRYPTED PRIVATE KEY") || contains("Proc-Type: 4,ENCRYPTED") {
-        return Err(bad(
-            "is encrypted, which is not supported; decrypt it (openssl pkey -in FILE -out NEW-FILE) and protect the file by its permissions, or use client=\"librdkafka\"",
-        ));
-    }
-    PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
-        PemError::NoItemsFound => {
-            bad("has no private key in PEM (PKCS#8, PKCS#1 or SEC1: -----BEGIN PRIVATE KEY-----)")
-        }
-        _ => bad("is not PEM: a section is cut off or has no base64 in it"),
-    })
 }

@@ -3,7 +3,7 @@
 //!
 //! | Name | Moves | Co-partitions | Rebalance |
 //! |---|---|---|---|
-//! | `range` | much | yes, if members and topics allow | eager |
+//! | `range` | much | yes, if members and topics allow; then by racks | eager |
 //! | `roundrobin` | much | no | eager |
 //! | `cooperative-sticky` | what must move | no | cooperative (KIP-429) |
 //! | `co-partitioned-sticky` | what must move | yes | cooperative |
@@ -41,12 +41,17 @@ pub(crate) struct MemberSubscription {
     pub(crate) owned: BTreeSet<TopicPartition>,
     /// In which generation it was given what it has; -1 if it does not say.
     pub(crate) generation: i32,
+    /// Where it is (`client.rack`).
+    pub(crate) rack: Option<Arc<str>>,
     /// What an eager member had before it gave it up. A wish, not a claim.
     pub(crate) previous: BTreeSet<TopicPartition>,
 }
 
 /// How many partitions each topic has. Topics that do not exist are not in it.
 pub(crate) type PartitionCounts = BTreeMap<Arc<str>, i32>;
+
+/// Of each topic's partitions, by number, the racks that replicas are in. May lack what is not known.
+pub(crate) type PartitionRacks = BTreeMap<Arc<str>, Vec<BTreeSet<Arc<str>>>>;
 
 /// Every member by its id, with its partitions.
 pub(crate) type Assignments = BTreeMap<String, BTreeSet<TopicPartition>>;
@@ -68,16 +73,17 @@ impl Assignor {
     }
 }
 
-/// Shares the partitions out. Every member is in the result.
+/// Shares the partitions out. Every member is in the result. Only `range` goes by racks.
 pub(crate) fn assign(
     assignor: Assignor,
     members: &[MemberSubscription],
     counts: &PartitionCounts,
+    racks: &PartitionRacks,
 ) -> Assignments {
     let mut members: Vec<&MemberSubscription> = members.iter().collect();
     members.sort_by(|a, b| by_rank(a, b));
     match assignor {
-        Assignor::Range => range::assign(&members, counts),
+        Assignor::Range => range::assign(&members, counts, racks),
         Assignor::RoundRobin => round_robin::assign(&members, counts),
         Assignor::CooperativeSticky => cooperative_sticky::assign(&members, counts),
         Assignor::CoPartitioned => co_partitioned::assign(&members, counts),

@@ -20,12 +20,12 @@ use std::time::Duration;
 
 use millstream_types::TopicPartition;
 
-use super::assignors::{self, Assignments, MemberSubscription, PartitionCounts};
+use super::assignors::{self, Assignments, MemberSubscription, PartitionCounts, PartitionRacks};
 use super::offsets::{Standing, Verdict};
 use super::{GroupTag, Membership, Shared};
 use crate::base::Base;
 use crate::error::{KafkaError, code};
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, PartitionInfo};
 use crate::network::{Completion, NodeId};
 use crate::random::Backoff;
 use crate::settings::Assignor;
@@ -80,7 +80,7 @@ pub(super) struct Classic {
     /// What we last said we subscribe to.
     joined_topics: BTreeSet<Arc<str>>,
     /// As the leader: what the assignment was made from.
-    snapshot: Option<PartitionCounts>,
+    snapshot: Option<(PartitionCounts, PartitionRacks)>,
     /// What is to be reported as assigned when the owner has given the rest up.
     added: Option<BTreeSet<TopicPartition>>,
     /// What the last assignment was, for stickiness after eager rounds.
@@ -186,7 +186,7 @@ impl Classic {
         if subscription.resolve(&base.metadata) != self.joined_topics {
             self.rejoin = Some("the topics that are subscribed to have changed");
         } else if let Some(snapshot) = &self.snapshot
-            && *snapshot != count(snapshot.keys(), &base.metadata)
+            && *snapshot != seen(snapshot.0.keys(), shared, &base.metadata)
         {
             self.rejoin = Some("partitions of the group's topics have changed");
         }
@@ -239,12 +239,13 @@ impl Classic {
             return;
         }
         let counts = count(topics.iter(), &base.metadata);
+        let racks = racks(topics.iter(), &base.metadata);
         // A leader that may not assign (KIP-814) watches the topics all the same.
         let shares = match skip {
             true => Assignments::new(),
-            false => assignors::assign(*assignor, members, &counts),
+            false => assignors::assign(*assignor, members, &counts, &racks),
         };
-        self.snapshot = Some(counts);
+        self.snapshot = Some(seen(counts.keys(), shared, &base.metadata));
         self.state = State::Syncing { shares, out: false };
         self.send_sync(shared, base, now);
     }
@@ -464,6 +465,38 @@ fn count<'a>(topics: impl Iterator<Item = &'a Arc<str>>, metadata: &Metadata) ->
             Some((topic.clone(), i32::try_from(partitions).ok()?))
         })
         .collect::<BTreeMap<_, _>>()
+}
+
+/// The racks of the partitions' replicas.
+fn racks<'a>(topics: impl Iterator<Item = &'a Arc<str>>, metadata: &Metadata) -> PartitionRacks {
+    let by_broker: BTreeMap<_, Arc<str>> = metadata
+        .brokers()
+        .iter()
+        .filter_map(|broker| Some((broker.id, broker.rack.as_deref()?.into())))
+        .collect();
+    let of = |partition: &PartitionInfo| {
+        partition.replicas.iter().filter_map(|id| by_broker.get(id).cloned()).collect()
+    };
+    topics
+        .filter_map(|topic| {
+            let partitions = &metadata.topic(topic)?.partitions;
+            Some((topic.clone(), partitions.iter().map(of).collect()))
+        })
+        .collect()
+}
+
+/// What an assignment is made from. The racks of replicas are watched by members that have a rack
+/// themselves, as in the Java client.
+fn seen<'a>(
+    topics: impl Iterator<Item = &'a Arc<str>> + Clone,
+    shared: &Shared,
+    metadata: &Metadata,
+) -> (PartitionCounts, PartitionRacks) {
+    let racks = match shared.rack.is_empty() {
+        true => PartitionRacks::new(),
+        false => racks(topics.clone(), metadata),
+    };
+    (count(topics, metadata), racks)
 }
 
 /// What to do about a response that contradicts what was asked.

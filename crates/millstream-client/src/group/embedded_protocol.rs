@@ -25,7 +25,7 @@ const USER_DATA_VERSION: i16 = 1;
 /// Bytes that end too early, or lengths that cannot be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the bytes are no {0} of the consumer protocol")]
-pub(super) struct Unreadable(&'static str);
+pub(crate) struct Unreadable(&'static str);
 
 /// What we subscribe to, in the words of one assignor.
 pub(super) fn encode_subscription(
@@ -125,6 +125,9 @@ pub(super) fn decode_subscription(
     if version >= 2 {
         member.generation = reader.i32()?;
     }
+    if version >= 3 {
+        member.rack = reader.nullable_string()?.filter(|rack| !rack.is_empty());
+    }
     if let Some(user_data) = user_data {
         // User data that cannot be read costs stickiness and nothing else.
         let mut reader = Reader { bytes: user_data, what: "user data" };
@@ -145,7 +148,7 @@ pub(super) fn decode_subscription(
 ///
 /// # Errors
 /// [`Unreadable`] if it is no assignment.
-pub(super) fn decode_assignment(bytes: &Bytes) -> Result<BTreeSet<TopicPartition>, Unreadable> {
+pub(crate) fn decode_assignment(bytes: &Bytes) -> Result<BTreeSet<TopicPartition>, Unreadable> {
     if bytes.is_empty() {
         return Ok(BTreeSet::new());
     }
@@ -196,6 +199,14 @@ impl Reader {
         let length = usize::try_from(self.i16()?).map_err(|_| self.unreadable())?;
         let bytes = self.take(length)?;
         std::str::from_utf8(&bytes).map(Arc::from).map_err(|_| self.unreadable())
+    }
+
+    fn nullable_string(&mut self) -> Result<Option<Arc<str>>, Unreadable> {
+        if self.bytes.starts_with(&(-1_i16).to_be_bytes()) {
+            self.i16()?;
+            return Ok(None);
+        }
+        self.string().map(Some)
     }
 
     fn nullable_bytes(&mut self) -> Result<Option<Bytes>, Unreadable> {
@@ -254,6 +265,7 @@ mod tests {
             assert_eq!(read.topics, topics);
             assert_eq!(read.owned, owned);
             assert_eq!(read.generation, 5);
+            assert_eq!(read.rack.as_deref(), Some("r1"));
             let expected =
                 if assignor == Assignor::CoPartitioned { previous.clone() } else { set(&[]) };
             assert_eq!(read.previous, expected);
@@ -271,6 +283,7 @@ mod tests {
         let topics = ["t".into()].into();
         let bytes = encode_subscription(Assignor::Range, &topics, &owned, &set(&[]), 3, "");
         assert_eq!(&bytes[..], expected);
+        assert_eq!(decode_subscription(Assignor::Range, "m", None, &bytes).unwrap().rack, None);
         let assignment: &[u8] =
             &[0, 0, 0, 0, 0, 1, 0, 1, b't', 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 255, 255, 255, 255];
         assert_eq!(&encode_assignment(&owned)[..], assignment);
@@ -293,6 +306,16 @@ mod tests {
         let bytes = Bytes::from_static(many);
         assert!(decode_subscription(Assignor::Range, "m", None, &bytes).is_err());
         assert!(decode_assignment(&bytes).is_err());
+        let good: &[u8] = b"\0\x01\0\0\0\x01\0\x01t\0\0\0\x02\0\0\0\0\0\0\0\x07\xff\xff\xff\xff";
+        assert_eq!(decode_assignment(&Bytes::from_static(good)), Ok(set(&[("t", 0), ("t", 7)])));
+        for end in 1..good.len() - 4 {
+            assert!(decode_assignment(&Bytes::from_static(&good[..end])).is_err(), "{end}");
+        }
+        let endless: &[u8] = b"\0\x01\x7f\xff\xff\xff\0\x01t\x7f\xff\xff\xff\0\0\0\0";
+        let negative: &[u8] = b"\0\x01\0\0\0\x01\xff\xff";
+        for bad in [endless, negative] {
+            assert!(decode_assignment(&Bytes::from_static(bad)).is_err());
+        }
     }
 
     proptest! {

@@ -17,7 +17,7 @@ use crate::base::Machine;
 use crate::driver::{self, Driven, SystemRandom, Wake};
 use crate::error::{Error, KafkaError, code};
 use crate::random::Random;
-use crate::settings::{Acks, ConnectionSettings, ProducerSettings, SettingError};
+use crate::settings::{ConnectionSettings, ProducerSettings};
 
 /// Longest name that a topic can have.
 const TOPIC_NAME_MAX: usize = 249;
@@ -76,7 +76,7 @@ impl Producer {
         random: Box<dyn Random>,
         clock: Arc<dyn Clock>,
     ) -> Result<ProducerCore, Error> {
-        check_settings(settings)?;
+        settings.check()?;
         let authenticator = auth::authenticator(connection);
         let (connection, settings) = (Arc::new(connection.clone()), Arc::new(settings.clone()));
         Ok(ProducerCore::new(connection, settings, authenticator, random, clock))
@@ -369,25 +369,4 @@ impl Producer {
         self.driven.wake();
         request
     }
-}
-
-/// What settings must have between them, as the Java client has it.
-fn check_settings(settings: &ProducerSettings) -> Result<(), Error> {
-    let refused = |name: &str, reason: &str| {
-        Err(Error::Setting(SettingError { name: name.into(), reason: reason.into() }))
-    };
-    if settings.transactional_id.is_some() && !settings.idempotent {
-        return refused("transactional.id", "needs enable.idempotence=true");
-    }
-    if settings.idempotent && settings.acks != Acks::All {
-        return refused("acks", "must be all with enable.idempotence=true");
-    }
-    if settings.idempotent && settings.in_flight_max > 5 {
-        let reason = "must be at most 5 with enable.idempotence=true";
-        return refused("max.in.flight.requests.per.connection", reason);
-    }
-    if settings.idempotent && settings.retries == 0 {
-        return refused("retries", "must be above 0 with enable.idempotence=true");
-    }
-    Ok(())
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use millstream_protocol::Compression;
 
 use self::connection::connection;
-use super::names::{ClientKind, SettingError};
+use super::names::{ClientKind, Setting, SettingError};
 use super::values::{SettingWarning, Values};
 use super::{
     Acks, Assignor, ConnectionSettings, ConsumerSettings, GroupSettings, OffsetReset, Partitioner,
@@ -179,36 +179,11 @@ fn producer_settings(
     connection: &mut ConnectionSettings,
 ) -> Result<ProducerSettings, SettingError> {
     let transactional_id = values.optional("transactional.id");
-    let idempotent = values.flag("enable.idempotence");
     let acks = match values.text("request.required.acks") {
         "0" => Acks::None,
         "1" => Acks::Leader,
         _ => Acks::All,
     };
-    let in_flight_max = values.size("max.in.flight.requests.per.connection");
-    if idempotent {
-        let switch = "or set enable.idempotence=false";
-        if acks != Acks::All {
-            return Err(values.error(
-                "request.required.acks",
-                format!("must be all with enable.idempotence=true; remove it, {switch}"),
-            ));
-        }
-        if in_flight_max > 5 {
-            return Err(values.error(
-                "max.in.flight.requests.per.connection",
-                format!("must not be above 5 with enable.idempotence=true; lower it, {switch}"),
-            ));
-        }
-        if values.int("message.send.max.retries") < 1 {
-            return Err(values.error(
-                "message.send.max.retries",
-                format!("must not be 0 with enable.idempotence=true; remove it, {switch}"),
-            ));
-        }
-    } else if transactional_id.is_some() {
-        return Err(values.error("transactional.id", "needs enable.idempotence=true"));
-    }
     let transaction_timeout = values.millis("transaction.timeout.ms");
     let mut delivery_timeout = values.limit("message.timeout.ms");
     if transactional_id.is_some() {
@@ -244,8 +219,8 @@ fn producer_settings(
         true => values.millis("sticky.partitioning.linger.ms"),
         false => (2 * linger).min(Duration::from_secs(900)),
     };
-    Ok(ProducerSettings {
-        idempotent,
+    let settings = ProducerSettings {
+        idempotent: values.flag("enable.idempotence"),
         transactional_id,
         transaction_timeout,
         acks,
@@ -266,7 +241,7 @@ fn producer_settings(
         compression_level: i32::try_from(values.int("compression.level"))
             .ok()
             .filter(|level| *level >= 0),
-        in_flight_max,
+        in_flight_max: values.size("max.in.flight.requests.per.connection"),
         retries: u32::try_from(values.int("message.send.max.retries")).unwrap_or(u32::MAX),
         partitioner: match values.text("partitioner") {
             "random" => Partitioner::Random,
@@ -278,5 +253,10 @@ fn producer_settings(
             _ => Partitioner::Murmur2Random,
         },
         sticky_linger,
-    })
+    };
+    settings.check().map_err(|error| match Setting::of(&error.name) {
+        Some(setting) => values.error(setting.name, error.reason),
+        None => error,
+    })?;
+    Ok(settings)
 }

@@ -302,13 +302,78 @@ fn sasl_needs_a_protocol_a_mechanism_and_credentials() {
 }
 
 #[test]
+fn oidc_needs_id_secret_and_url() {
+    let oidc = [
+        ("security.protocol", "sasl_ssl"),
+        ("sasl.mechanism", "OAUTHBEARER"),
+        ("sasl.oauthbearer.method", "OIDC"),
+        ("sasl.oauthbearer.client.id", "app"),
+        ("sasl.oauthbearer.client.credentials.client.secret", "hunter2"),
+        ("sasl.oauthbearer.token.endpoint.url", "https://id.example/token?x"),
+    ];
+    for missing in &oidc[3..] {
+        let given: Vec<_> = oidc.iter().copied().filter(|given| given != missing).collect();
+        let error = consumer_error(&given);
+        assert!(error.contains("sasl.oauthbearer.method=oidc needs it"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+    let read = |more: &[(&str, &str)]| consumer(with(&[&oidc[..], more].concat()));
+    let extensions = ("sasl.oauthbearer.extensions", "cluster=lkc, pool = p=2");
+    let scope = ("sasl.oauthbearer.scope", "kafka");
+    let ok = read(&[scope, ("sasl.oauthbearer.extensions", "a=b,c=d=e"), ("https.ca.pem", "x")]);
+    let ok = ok.unwrap();
+    assert_eq!(ok.warnings, []);
+    assert!(!format!("{ok:?}").contains("hunter2"));
+    let Some(SaslSettings::ClientCredentials(endpoint)) = ok.connection.sasl else {
+        panic!("{:?}", ok.connection.sasl)
+    };
+    assert_eq!(endpoint.shown(), "https://id.example/token");
+    assert_eq!(endpoint.client_secret.expose(), "hunter2");
+    assert_eq!((&*endpoint.client_id, &*endpoint.scope), ("app", "kafka"));
+    assert_eq!(
+        endpoint.extensions,
+        [("a", "b"), ("c", "d=e")].map(|(a, b)| (a.into(), b.into())).into()
+    );
+    assert_eq!(endpoint.authorities, Some(Pem::Text(Secret::new("x"))));
+    for bad in [
+        extensions,
+        ("sasl.oauthbearer.extensions", "a"),
+        ("sasl.oauthbearer.extensions", "auth=b"),
+    ] {
+        let error = read(&[bad]).unwrap_err();
+        assert_eq!(error.name, "sasl.oauthbearer.extensions");
+    }
+
+    let of_url = |url| {
+        consumer(with(&[&oidc[..5], &[("sasl.oauthbearer.token.endpoint.url", url)]].concat()))
+    };
+    for bad in [
+        "id.example/token",
+        "ftp://id.example",
+        "https://",
+        "https:///token",
+        "https://a:hunter2@b/",
+    ] {
+        let error = of_url(bad).unwrap_err();
+        assert_eq!(error.name, "sasl.oauthbearer.token.endpoint.url", "{bad}");
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+    let warnings = of_url("http://id.example/").unwrap().warnings;
+    assert!(warnings[0].to_string().contains("in the clear"), "{warnings:?}");
+
+    let read = consumer(with(&[&oidc[..2], &oidc[3..]].concat())).unwrap();
+    assert!(matches!(read.connection.sasl, Some(SaslSettings::OAuthBearer { .. })));
+    assert_eq!(read.warnings.len(), 3, "of each that has no effect: {:?}", read.warnings);
+}
+
+#[test]
 fn secrets_are_not_shown_in_errors() {
     for setting in SETTINGS.iter().filter(|setting| setting.is_secret()) {
         let Err(error) = consumer(with(&[(setting.name, "hunter2")])) else { continue };
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }
-    let error = consumer_error(&[("ssl.key.password", "hunter2")]);
-    assert!(error.contains("openssl pkey"), "{error}");
+    let error = consumer_error(&[("ssl.keystore.password", "hunter2")]);
+    assert!(error.contains("PKCS#12"), "{error}");
 }
 
 #[test]
@@ -323,11 +388,13 @@ fn tls_material_is_complete_and_given_once() {
     assert_eq!(read.connection.tls, TlsSettings::default());
     let read = consumer(with(&[
         ("ssl.ca.pem", "x"),
+        ("ssl.key.password", "hunter2"),
         ("enable.ssl.certificate.verification", "false"),
         ("ssl.endpoint.identification.algorithm", "none"),
     ]))
     .unwrap();
     assert_eq!(read.connection.tls.authorities, Some(Pem::Text(Secret::new("x"))));
+    assert_eq!(read.connection.tls.key_password, Some(Secret::new("hunter2")));
     assert!(!read.connection.tls.verify_certificate && !read.connection.tls.verify_host);
 }
 

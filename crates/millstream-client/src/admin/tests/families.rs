@@ -9,6 +9,7 @@ use kafka_protocol::messages::delete_acls_response::{
 };
 use kafka_protocol::messages::describe_acls_response::{AclDescription, DescribeAclsResource};
 use kafka_protocol::messages::describe_groups_response as classic;
+use kafka_protocol::messages::describe_transactions_response::{TopicData, TransactionState};
 use kafka_protocol::messages::describe_user_scram_credentials_response::{
     CredentialInfo, DescribeUserScramCredentialsResult,
 };
@@ -23,9 +24,10 @@ use kafka_protocol::messages::{
     ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, CreateAclsRequest,
     CreateAclsResponse, DeleteAclsRequest, DeleteAclsResponse, DescribeAclsRequest,
     DescribeAclsResponse, DescribeGroupsRequest, DescribeGroupsResponse,
-    DescribeUserScramCredentialsRequest, DescribeUserScramCredentialsResponse,
-    InitProducerIdRequest, InitProducerIdResponse, OffsetCommitRequest, OffsetCommitResponse,
-    ProducerId, WriteTxnMarkersRequest, WriteTxnMarkersResponse,
+    DescribeTransactionsRequest, DescribeTransactionsResponse, DescribeUserScramCredentialsRequest,
+    DescribeUserScramCredentialsResponse, InitProducerIdRequest, InitProducerIdResponse,
+    OffsetCommitRequest, OffsetCommitResponse, ProducerId, WriteTxnMarkersRequest,
+    WriteTxnMarkersResponse,
 };
 
 use super::super::*;
@@ -295,6 +297,48 @@ fn a_hanging_transaction_is_aborted_at_its_leader() {
         coordinator_epoch: 5,
     };
     assert_eq!(admin(&world).abort_transaction(&open, LIMIT), Ok(()));
+}
+
+/// Each transactional id at its own coordinator, whose id is told as it is, whatever connection was
+/// used.
+#[test]
+fn transactions_are_described_by_their_coordinators() {
+    let world = World::of(3);
+    {
+        let mut cluster = world.cluster.lock().unwrap();
+        cluster.coordinators.extend([("two".into(), 2), ("three".into(), 3)]);
+        cluster.on::<DescribeTransactionsRequest>(|broker, _, request| {
+            let states = request.transactional_ids.into_iter().map(|id| {
+                assert_eq!(broker, if id.as_str() == "two" { 2 } else { 3 }, "{id:?}");
+                let topic = TopicData::default().with_topic(super::super::answers::topic_name("a"));
+                TransactionState::default()
+                    .with_transactional_id(id)
+                    .with_transaction_state("Ongoing".to_owned().into())
+                    .with_transaction_timeout_ms(60_000)
+                    .with_transaction_start_time_ms(5)
+                    .with_producer_id(ProducerId(i64::from(broker)))
+                    .with_producer_epoch(1)
+                    .with_topics(vec![topic.with_partitions(vec![1, 0])])
+            });
+            Does::Answers(
+                DescribeTransactionsResponse::default().with_transaction_states(states.collect()),
+            )
+        });
+    }
+    let found = admin(&world).describe_transactions(&["three", "two"], LIMIT).unwrap();
+    for (description, (id, broker)) in found.into_iter().zip([("three", 3), ("two", 2)]) {
+        let expected = TransactionDescription {
+            transactional_id: id.into(),
+            coordinator: broker,
+            state: "Ongoing".into(),
+            producer_id: i64::from(broker),
+            producer_epoch: 1,
+            timeout_ms: 60_000,
+            started: Some(5),
+            partitions: vec![tp("a", 0), tp("a", 1)],
+        };
+        assert_eq!(description, Ok(expected));
+    }
 }
 
 /// An open transaction is ended first, which takes the coordinator a moment.

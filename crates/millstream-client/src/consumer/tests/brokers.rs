@@ -247,6 +247,7 @@ impl State {
             }
             Action::Close { connection } => drop(self.connections.remove(&connection)),
             Action::Send { connection, bytes } => self.take(connection, bytes, inputs),
+            Action::FetchToken => unreachable!("no endpoint was given"),
         }
     }
 

@@ -160,7 +160,7 @@ fn sockets() -> Sockets {
         stopped: AtomicBool::new(false),
         woken: AtomicBool::new(false),
     });
-    Sockets::new(poll, None, &settings(), control)
+    Sockets::new(poll, None, None, &settings(), control)
 }
 
 fn resolved(sockets: &mut Sockets, ports: &[u16]) {

@@ -3,10 +3,14 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyPair, NameConstraints,
 };
+use rustls::RootCertStore;
 use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use super::*;
 use crate::driver::script::{Scripted, echo, framed, serve};
@@ -376,12 +380,10 @@ fn keys_of_every_form_are_read_and_others_explained() {
     config(&with_key(&both, &both)).unwrap();
 
     let other = issue(&authority, &["other"], |_| {}).key.serialize_pem();
-    let encrypted = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
     let old = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n";
     let cases = [
         (other.as_str(), "is not the key of the certificate"),
-        (&encrypted, "openssl pkey"),
-        (old, "openssl pkey"),
+        (old, "openssl pkcs8 -topk8"),
         (&certificate, "has no private key"),
         (&key[..60], "is not PEM"),
     ];
@@ -393,17 +395,157 @@ fn keys_of_every_form_are_read_and_others_explained() {
     }
 }
 
+/// A file beside this one.
+fn file(name: &str) -> Pem {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/driver/tls/tests");
+    Pem::File(folder.join(name).to_str().unwrap().to_owned())
+}
+
+/// Each was made by OpenSSL of `ec-plain.key` and the password "swordfish".
+#[test]
+fn encrypted_keys_of_openssl_are_opened_by_their_password() {
+    let password = Secret::new("swordfish");
+    let plain = key::private_key(&file("ec-plain.key"), Some(&password)).unwrap();
+    for name in ["ec-aes.key", "ec-scrypt.key"] {
+        let key = key::private_key(&file(name), Some(&password)).unwrap();
+        assert_eq!(key.secret_der(), plain.secret_der(), "{name}");
+    }
+    let refused = |pem: &Pem, password: Option<&str>| {
+        let password = password.map(Secret::new);
+        let error = key::private_key(pem, password.as_ref()).unwrap_err();
+        assert!(!error.to_string().contains("swordfish"), "{error}");
+        (error.name, error.reason)
+    };
+    let (name, reason) = refused(&file("ec-aes.key"), Some("swordfisch"));
+    assert!(name == "ssl.key.location" && reason.contains("check ssl.key.password"), "{reason}");
+    assert_eq!(refused(&file("ec-aes.key"), None).0, "ssl.key.password");
+    for name in ["ec-des3.key", "ec-old.key"] {
+        let (_, reason) = refused(&file(name), Some("swordfish"));
+        assert!(reason.contains("openssl pkcs8 -topk8"), "{name}: {reason}");
+    }
+    for (body, words) in [("AAAA", "method that is not known"), ("A", "is not PEM"), ("", "method")]
+    {
+        let text = format!(
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\n{body}\n-----END ENCRYPTED PRIVATE KEY-----\n"
+        );
+        let (_, reason) = refused(&Pem::Text(Secret::new(&text)), Some("swordfish"));
+        assert!(reason.contains(words), "{reason}");
+        let (_, reason) = refused(&Pem::Text(Secret::new(&text[..40])), Some("swordfish"));
+        assert!(reason.contains("is not PEM"), "{reason}");
+    }
+}
+
+#[test]
+fn an_encrypted_key_is_shown_to_brokers() {
+    let (ours, clients) = (authority("ours"), authority("clients"));
+    let broker = issue(&ours, &["127.0.0.1"], |_| {});
+    let Pem::File(plain) = file("ec-plain.key") else { panic!("a file") };
+    let key = KeyPair::from_pem(&std::fs::read_to_string(plain).unwrap()).unwrap();
+    let params = CertificateParams::new(vec!["client".to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, &clients).unwrap();
+    let client = start(TlsSettings {
+        certificate: Some(Pem::Text(Secret::new(certificate.pem()))),
+        key: Some(file("ec-aes.key")),
+        key_password: Some(Secret::new("swordfish")),
+        ..trusting(&ours)
+    });
+    client.connect(1, "127.0.0.1", echo_server(server_config(&broker, Some(&clients))));
+    exchange(&client);
+}
+
+/// A certificate that has signed itself and is marked as an authority's, as `openssl req -x509`
+/// makes them.
+fn self_signed(names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Issued {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    change(&mut params);
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    Issued { certificate, key }
+}
+
+#[test]
+fn a_certificate_that_is_itself_a_trusted_one_may_be_an_authoritys() {
+    let trusting = |issued: &Issued, verify_host| TlsSettings {
+        authorities: Some(Pem::Text(Secret::new(issued.certificate.pem()))),
+        verify_host,
+        ..TlsSettings::default()
+    };
+    let good = self_signed(&["127.0.0.1"], |_| {});
+    let elsewhere = self_signed(&["elsewhere.example"], |_| {});
+    for (shown, verify_host) in [(&good, true), (&good, false), (&elsewhere, false)] {
+        for versions in [&[&rustls::version::TLS13], &[&rustls::version::TLS12]] {
+            let client = start(trusting(shown, verify_host));
+            let server = echo_server(server_config_of(shown, None, versions));
+            client.connect(1, "127.0.0.1", server);
+            exchange(&client);
+        }
+    }
+    let not_taken = |shown: &Issued, trusted: &Issued, verify_host| {
+        refused(trusting(trusted, verify_host), echo_server(server_config(shown, None)))
+    };
+    let reason = not_taken(&elsewhere, &elsewhere, true);
+    assert!(reason.contains("another host name"), "{reason}");
+
+    let expired = self_signed(&["127.0.0.1"], |params| {
+        params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2002, 1, 1);
+    });
+    let early = self_signed(&["127.0.0.1"], |params| {
+        params.not_before = rcgen::date_time_ymd(4000, 1, 1);
+    });
+    let not_for_servers = self_signed(&["127.0.0.1"], |params| {
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    });
+    let of_few_names = self_signed(&["127.0.0.1"], |params| {
+        params.name_constraints = Some(NameConstraints {
+            permitted_subtrees: vec![GeneralSubtree::DnsName("example".into())],
+            excluded_subtrees: Vec::new(),
+        });
+    });
+    for verify_host in [true, false] {
+        for (shown, words) in [
+            (&expired, "has expired"),
+            (&early, "not valid yet"),
+            (&not_for_servers, "CA:TRUE"),
+            (&of_few_names, "CA:TRUE"),
+        ] {
+            let reason = not_taken(shown, shown, verify_host);
+            assert!(reason.contains(words), "{reason}");
+        }
+        // The same name and key in other bytes.
+        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.serial_number = Some(7.into());
+        let certificate = params.self_signed(&good.key).unwrap();
+        let key = KeyPair::from_pem(&good.key.serialize_pem()).unwrap();
+        let reason = not_taken(&Issued { certificate, key }, &good, verify_host);
+        assert!(reason.contains("CA:TRUE") && reason.contains("ssl.ca.location"), "{reason}");
+        // Whoever shows it must have its key.
+        let key = rustls::crypto::ring::sign::any_supported_type(
+            &PrivateKeyDer::try_from(elsewhere.key.serialize_der()).unwrap(),
+        );
+        let stolen = CertifiedKey::new(vec![good.certificate.der().clone()], key.unwrap());
+        let server = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(stolen)));
+        let reason = refused(trusting(&good, verify_host), echo_server(server));
+        assert!(reason.contains("BadSignature") || reason.contains("signature"), "{reason}");
+    }
+}
+
 #[test]
 fn keys_of_openssl_are_read() {
     // Made by OpenSSL, in the forms that it has written over the years.
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/driver/tls/tests");
     for form in ["pkcs1", "pkcs8", "sec1"] {
-        let file = |name: String| Pem::File(folder.join(name).to_str().unwrap().to_owned());
         let kind = if form == "sec1" { "ec" } else { "rsa" };
         let settings = TlsSettings {
-            certificate: Some(file(format!("{kind}.pem"))),
-            key: Some(file(format!("{form}.key"))),
-            authorities: Some(file(format!("{kind}.pem"))),
+            certificate: Some(file(&format!("{kind}.pem"))),
+            key: Some(file(&format!("{form}.key"))),
+            authorities: Some(file(&format!("{kind}.pem"))),
             ..TlsSettings::default()
         };
         config(&settings).unwrap_or_else(|error| panic!("{form}: {error}"));

@@ -32,6 +32,13 @@ pub(super) fn io_error(error: &Error, handshaking: bool) -> io::Error {
     }
 }
 
+/// Whether a certificate was refused for being that of an authority, and for nothing else so far.
+pub(super) fn is_ca_used_as_end_entity(error: &Error) -> bool {
+    // webpki names it in its own words only.
+    matches!(error, Error::InvalidCertificate(Certificate::Other(other))
+        if other.to_string().contains("CaUsedAsEndEntity"))
+}
+
 /// What went wrong and what to check. Says nothing secret: certificates are public.
 fn words(error: &Error) -> String {
     let certificate =
@@ -56,15 +63,10 @@ fn words(error: &Error) -> String {
             &format!("is for another host name ({reason})"),
             "use the name that the certificate has in bootstrap.servers and advertised.listeners, or set ssl.endpoint.identification.algorithm=none",
         ),
-        // webpki names it in its own words only.
-        Error::InvalidCertificate(Certificate::Other(other))
-            if other.to_string().contains("CaUsedAsEndEntity") =>
-        {
-            certificate(
-                "is that of an authority (CA:TRUE) and cannot be the broker's own",
-                "let it sign one for the broker, or use client=\"librdkafka\", which takes it",
-            )
-        }
+        error if is_ca_used_as_end_entity(error) => certificate(
+            "is that of an authority (CA:TRUE) and cannot be the broker's own",
+            "let it sign one for the broker, or name the very certificate in ssl.ca.location",
+        ),
         Error::InvalidCertificate(reason) => {
             certificate(&format!("is not accepted: {reason}"), "check it and ssl.ca.location")
         }

@@ -70,6 +70,26 @@ fn remedies_agree_with_the_classes_of_kafka() {
     }
 }
 
+/// Kafka 4.3's subclasses of ApplicationRecoverableException (KIP-1050): the application starts
+/// anew, at least its transaction.
+const RECOVERABLE: [i32; 6] = [22, 25, 47, 49, 82, 90];
+/// Those of InvalidConfigurationException, with those about rights and credentials: somebody has to
+/// change something.
+const CONFIGURATION: [i32; 15] = [17, 18, 21, 29, 30, 31, 33, 34, 35, 38, 43, 53, 58, 65, 87];
+/// TransactionAbortableException.
+const ABORTABLE: i32 = 120;
+
+#[test]
+fn remedies_agree_with_the_groups_of_kip_1050() {
+    assert_eq!(describe(ABORTABLE).2, Remedy::Abort);
+    for code in RECOVERABLE {
+        assert!(matches!(describe(code).2, Remedy::Abort | Remedy::Fatal), "{code}");
+    }
+    for code in CONFIGURATION {
+        assert!(matches!(describe(code).2, Remedy::Refused | Remedy::Fatal), "{code}");
+    }
+}
+
 #[test]
 fn fencing_is_fatal_and_a_lost_batch_aborts() {
     for code in [90, 82, 53, 31, 48, 49, code::FATAL] {

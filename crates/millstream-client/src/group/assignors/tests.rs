@@ -28,7 +28,7 @@ fn check(
     topics: &[(&str, i32)],
     expected: &[(&str, &[&str])],
 ) {
-    let assignments = assign(assignor, members, &counts(topics));
+    let assignments = assign(assignor, members, &counts(topics), &PartitionRacks::new());
     for (id, partitions) in expected {
         assert_eq!(partitions_of(&assignments, id), *partitions, "{assignor:?}, {id}");
     }
@@ -114,11 +114,11 @@ fn what_two_claim_in_one_generation_is_nobodys() {
         claimant.generation = 4;
     }
     for assignor in [Assignor::CooperativeSticky, Assignor::CoPartitioned] {
-        let given = assign(assignor, &members, &counts(&[("t", 1)]));
+        let given = assign(assignor, &members, &counts(&[("t", 1)]), &PartitionRacks::new());
         assert!(given.values().all(BTreeSet::is_empty), "{given:?}");
         // The younger claim counts, and its holder keeps it.
         members[1].generation = 5;
-        let given = assign(assignor, &members, &counts(&[("t", 1)]));
+        let given = assign(assignor, &members, &counts(&[("t", 1)]), &PartitionRacks::new());
         assert_eq!(given["b"], claim);
         members[1].generation = 4;
     }
@@ -129,7 +129,8 @@ fn a_member_that_was_eager_gets_back_what_it_had() {
     let mut members = [member("a", &["t"]), member("b", &["t"])];
     members[0].previous = [TopicPartition::new("t", 1), TopicPartition::new("t", 3)].into();
     members[1].previous = [TopicPartition::new("t", 0), TopicPartition::new("t", 2)].into();
-    let given = assign(Assignor::CoPartitioned, &members, &counts(&[("t", 4)]));
+    let given =
+        assign(Assignor::CoPartitioned, &members, &counts(&[("t", 4)]), &PartitionRacks::new());
     assert_eq!(given["a"], members[0].previous);
     assert_eq!(given["b"], members[1].previous);
 }
@@ -193,7 +194,7 @@ fn check_sound(case: &Case, given: &Assignments) {
 /// Rounds until nothing is withheld any more, each member telling what it was given.
 fn settle(assignor: Assignor, case: &mut Case) -> Assignments {
     for generation in 1..4 {
-        let given = assign(assignor, &case.members, &case.counts);
+        let given = assign(assignor, &case.members, &case.counts, &PartitionRacks::new());
         check_sound(case, &given);
         let mut revoked = false;
         for member in &mut case.members {
@@ -265,7 +266,7 @@ proptest! {
 
     #[test]
     fn range_equals_its_formula(case in case(false)) {
-        let given = assign(Assignor::Range, &case.members, &case.counts);
+        let given = assign(Assignor::Range, &case.members, &case.counts, &PartitionRacks::new());
         let mut members: Vec<_> = case.members.iter().collect();
         members.sort_by(|a, b| by_rank(a, b));
         for (topic, count) in &case.counts {
@@ -289,7 +290,7 @@ proptest! {
 
     #[test]
     fn round_robin_deals_like_cards(case in case(true)) {
-        let given = assign(Assignor::RoundRobin, &case.members, &case.counts);
+        let given = assign(Assignor::RoundRobin, &case.members, &case.counts, &PartitionRacks::new());
         let mut members: Vec<_> = case.members.iter().collect();
         members.sort_by(|a, b| by_rank(a, b));
         for (index, partition) in all(&case).into_iter().enumerate() {
@@ -301,7 +302,7 @@ proptest! {
 
     #[test]
     fn round_robin_gives_everything(case in case(false)) {
-        let given = assign(Assignor::RoundRobin, &case.members, &case.counts);
+        let given = assign(Assignor::RoundRobin, &case.members, &case.counts, &PartitionRacks::new());
         check_sound(&case, &given);
         let shared_out: BTreeSet<_> = given.values().flatten().cloned().collect();
         prop_assert_eq!(shared_out, all(&case));
@@ -318,7 +319,7 @@ proptest! {
                 check_co_partitioned(&case, &given);
             }
             // Nothing moves where nothing has changed.
-            prop_assert_eq!(&assign(assignor, &case.members, &case.counts), &given);
+            prop_assert_eq!(&assign(assignor, &case.members, &case.counts, &PartitionRacks::new()), &given);
             // Then someone leaves, a topic grows, and someone comes.
             let left = case.members.remove(leaver.index(case.members.len()));
             if let Some(count) = case.counts.values_mut().next() {
@@ -339,7 +340,7 @@ proptest! {
         }
         case.members.clear();
         for assignor in STICKY {
-            prop_assert!(assign(assignor, &case.members, &case.counts).is_empty());
+            prop_assert!(assign(assignor, &case.members, &case.counts, &PartitionRacks::new()).is_empty());
         }
     }
 
@@ -403,4 +404,68 @@ proptest! {
             prop_assert!(most - least <= 1);
         }
     }
+}
+
+/// A line is `member:instance:rack=topics;..|topic=racks of partition 0,..;..|member=partitions;..`;
+/// racks have one letter each, `-` is none. The last part is what Kafka 4.3.1's own RangeAssignor
+/// made of the rest.
+#[test]
+fn range_goes_by_racks_as_kafka_does() {
+    let list = |text: &'static str, by: char| text.split(by).filter(|part| !part.is_empty());
+    let pairs = |text| list(text, ';').map(|part| part.split_once('=').unwrap());
+    let (mut by_racks, mut cases) = (0, 0);
+    for line in include_str!("tests/range-of-kafka-4.3.txt").lines() {
+        let [members, topics, expected] = line.split('|').collect::<Vec<_>>()[..] else {
+            panic!("{line}")
+        };
+        let mut members: Vec<MemberSubscription> = pairs(members)
+            .map(|(who, topics)| {
+                let [id, instance, rack] = who.split(':').collect::<Vec<_>>()[..] else {
+                    panic!("{line}")
+                };
+                let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+                MemberSubscription {
+                    instance_id: text(instance),
+                    rack: text(rack).map(Arc::from),
+                    ..member(id, &list(topics, ',').collect::<Vec<_>>())
+                }
+            })
+            .collect();
+        let racks: PartitionRacks = pairs(topics)
+            .map(|(topic, racks)| {
+                let of = |racks: &'static str| {
+                    racks.matches(|c| c != '-').map(Arc::from).collect::<BTreeSet<_>>()
+                };
+                (Arc::from(topic), list(racks, ',').map(of).collect())
+            })
+            .collect();
+        let counts: PartitionCounts =
+            racks.iter().map(|(topic, racks)| (topic.clone(), racks.len() as i32)).collect();
+        let given = assign(Assignor::Range, &members, &counts, &racks);
+        for (id, partitions) in pairs(expected) {
+            assert_eq!(
+                partitions_of(&given, id),
+                list(partitions, ',').collect::<Vec<_>>(),
+                "{line}"
+            );
+        }
+        for member in &mut members {
+            member.rack = None;
+        }
+        let without = assign(Assignor::Range, &members, &counts, &racks);
+        by_racks += usize::from(without != given);
+        cases += 1;
+        // Racks change who gets which partition of a topic, and not how many.
+        for (id, share) in &given {
+            for topic in counts.keys() {
+                let of = |share: &BTreeSet<TopicPartition>| {
+                    share.iter().filter(|p| p.topic == *topic).count()
+                };
+                let most = of(&without[id]).abs_diff(of(share));
+                assert!(most <= 1, "{line}");
+            }
+        }
+    }
+    assert_eq!(cases, 160);
+    assert!(by_racks > 40, "only {by_racks} cases are about racks");
 }

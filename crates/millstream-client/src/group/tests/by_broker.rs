@@ -220,7 +220,9 @@ impl Server {
             })
             .collect();
         let counts = self.topics.iter().map(|(name, n)| (name.as_str().into(), *n)).collect();
-        for (id, target) in assignors::assign(Assignor::CooperativeSticky, &members, &counts) {
+        for (id, target) in
+            assignors::assign(Assignor::CooperativeSticky, &members, &counts, &Default::default())
+        {
             self.members.get_mut(&id).unwrap().target = target;
         }
     }

@@ -36,12 +36,11 @@ fn live_through(seed: u64, make: impl Fn(&mut World, usize) -> GroupSettings) ->
         let alive: Vec<usize> =
             (0..world.programs.len()).filter(|index| world.programs[*index].is_some()).collect();
         let some = alive[world.random.below(alive.len() as u64) as usize];
-        let now = world.clock();
         match world.random.below(12) {
             0 | 1 if alive.len() < 5 => start(&mut world),
             2 if alive.len() > 1 => world.kill(some),
             3 if alive.len() > 1 => {
-                world.program(some).group.close(now);
+                world.program(some).group.close();
                 world.wake(some);
                 let patience = world.random.below(10_000);
                 world.run(Duration::from_millis(patience));

@@ -63,8 +63,7 @@ fn brokers_of_kafka_2_4_will_do() {
     world.check_settled(&["a"]);
     assert!(!world.program(first).group.is_eager());
     assert_eq!(world.shares()[&first].len(), 2);
-    let now = world.clock();
-    world.program(first).group.close(now);
+    world.program(first).group.close();
     world.run(seconds(5));
     assert!(world.program(first).left);
     assert_eq!(world.shares()[&second].len(), 4);
@@ -77,14 +76,12 @@ fn offsets_are_kept_for_who_assigns_by_hand() {
         let mut world = World::new(&[("a", 4)], 2);
         world.cluster.caps = [(OffsetFetchRequest::KEY, caps)].into();
         let index = world.start(settings(&[CO]), &[]);
-        let now = world.clock();
         let group = &mut world.program(index).group;
-        let first = group.commit(vec![(partition(0), 5, Some(3)), (partition(1), 6, None)], now);
-        let second = group.commit(vec![(partition(0), 7, Some(4))], now);
+        let first = group.commit(vec![(partition(0), 5, Some(3)), (partition(1), 6, None)]);
+        let second = group.commit(vec![(partition(0), 7, Some(4))]);
         world.run(seconds(2));
-        let now = world.clock();
         let asked = vec![partition(1), partition(3), partition(0)];
-        let third = world.program(index).group.fetch_committed(asked, now);
+        let third = world.program(index).group.fetch_committed(asked);
         world.run(seconds(2));
         let committed = |offset, leader_epoch| {
             Some(Committed { offset, leader_epoch, metadata: String::new() })
@@ -107,8 +104,7 @@ fn offsets_are_kept_for_who_assigns_by_hand() {
         assert_eq!(world.program(index).log, expected);
         assert_eq!(world.program(index).group.metadata_for_transactions().generation_id, -1);
         // Nothing to leave.
-        let now = world.clock();
-        world.program(index).group.close(now);
+        world.program(index).group.close();
         world.run(seconds(1));
         assert!(world.program(index).left);
     }
@@ -188,13 +184,12 @@ fn commits_go_on_while_the_group_waits_for_a_member() {
     world.program(slow).stalled_until = world.now + seconds(6);
     world.start(settings(&[CO]), &["a"]);
     world.run(seconds(3));
-    let now = world.clock();
     world.program(quick).log.clear();
     let (first, at) = {
         let (partition, at) = world.program(quick).positions.iter().next().unwrap();
         (partition.clone(), at.unwrap())
     };
-    let id = world.program(quick).group.commit(vec![(first.clone(), at, None)], now);
+    let id = world.program(quick).group.commit(vec![(first.clone(), at, None)]);
     world.wake(quick);
     world.run(Duration::from_millis(500));
     let log = &world.program(quick).log;
@@ -227,8 +222,7 @@ fn static_members_stay_members_when_they_close() {
         let index = world.start(GroupSettings { instance_id, ..settings(&[CO]) }, &["a"]);
         world.run(seconds(5));
         let id = world.program(index).group.member_id().unwrap().to_owned();
-        let now = world.clock();
-        world.program(index).group.close(now);
+        world.program(index).group.close();
         world.wake(index);
         world.run(seconds(2));
         let log = &world.program(index).log;
@@ -305,8 +299,7 @@ fn heartbeats_to_the_assigning_broker_say_what_is_new() {
     assert!(again.is_some_and(|beat| beat.subscribed_topic_names.is_some()));
     world.check_settled(&["a", "b"]);
     // A static member says that it will be back.
-    let now = world.clock();
-    world.program(index).group.close(now);
+    world.program(index).group.close();
     world.run(seconds(2));
     assert_eq!(world.cluster.server.log.last().unwrap().member_epoch, -2);
     assert!(world.program(index).left);

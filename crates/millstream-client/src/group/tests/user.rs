@@ -90,14 +90,14 @@ impl Program {
         now.after(Duration::from_millis(self.random.below(self.slowness + 1)))
     }
 
-    fn commit(&mut self, of: impl Fn(&TopicPartition) -> bool, now: Now) -> u64 {
+    fn commit(&mut self, of: impl Fn(&TopicPartition) -> bool) -> u64 {
         let offsets = self
             .positions
             .iter()
             .filter(|(partition, _)| of(partition))
             .filter_map(|(partition, position)| Some((partition.clone(), (*position)?, Some(1))))
             .collect();
-        self.group.commit(offsets, now)
+        self.group.commit(offsets)
     }
 
     /// One turn of the program's loop.
@@ -113,12 +113,12 @@ impl Program {
         match self.busy.clone() {
             Busy::AnswersAssigned(at) if at <= now.mono => {
                 self.busy = Busy::No;
-                self.group.ack_assigned(now);
+                self.group.ack_assigned();
             }
             Busy::AnswersRevoked(partitions, at) if at <= now.mono => {
                 self.busy = Busy::No;
                 self.positions.retain(|partition, _| !partitions.contains(partition));
-                self.group.ack_revoked(now);
+                self.group.ack_revoked();
             }
             _ => {}
         }
@@ -126,7 +126,7 @@ impl Program {
             *position += self.random.below(3) as i64;
         }
         if self.busy == Busy::No && !self.positions.is_empty() && self.random.below(20) == 0 {
-            self.commit(|_| true, now);
+            self.commit(|_| true);
         }
     }
 
@@ -139,12 +139,12 @@ impl Program {
                     assert_eq!(before, None, "{partition} is assigned twice");
                 }
                 self.taken_over.extend(partitions.iter().cloned());
-                self.busy = Busy::Fetching(self.group.fetch_committed(partitions, now));
+                self.busy = Busy::Fetching(self.group.fetch_committed(partitions));
             }
             GroupEvent::Revoked(partitions) => {
                 assert_eq!(self.busy, Busy::No, "one conversation at a time");
                 assert!(partitions.iter().all(|p| self.positions.contains_key(p)));
-                let id = self.commit(|partition| partitions.contains(partition), now);
+                let id = self.commit(|partition| partitions.contains(partition));
                 self.busy = match self.random.below(4) {
                     // Some do not wait for the answer.
                     0 => Busy::AnswersRevoked(partitions, self.pause(now)),

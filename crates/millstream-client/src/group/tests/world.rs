@@ -193,6 +193,7 @@ impl World {
                 Action::Close { connection } => {
                     self.lines.remove(&(index, connection));
                 }
+                Action::FetchToken => unreachable!("no endpoint was given"),
             }
         }
     }

@@ -84,6 +84,7 @@ fn talk(net: &mut Network, now: Now, mut peer: impl FnMut(usize, &mut Vec<u8>)) 
                     net.input(Input::Connected { connection }, now)
                 }
                 Action::Close { .. } => seen.closed = true,
+                Action::FetchToken => unreachable!("no endpoint was given"),
                 Action::Send { connection, bytes } => {
                     let mut frame = answer(&frames::Arrived::read(bytes)).to_vec();
                     peer(seen.frames, &mut frame);

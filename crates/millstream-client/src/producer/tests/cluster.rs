@@ -305,6 +305,7 @@ impl Cluster {
             Action::Close { connection } => {
                 self.connections.remove(&connection);
             }
+            Action::FetchToken => unreachable!("no endpoint was given"),
             Action::Send { connection, bytes } => {
                 if !self.receive(connection, bytes) {
                     self.close(connection, inputs);

@@ -206,3 +206,45 @@ impl ProducerCore {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEPS: [Step; 6] = [
+        Step::Init,
+        Step::AddPartitions,
+        Step::AddOffsets,
+        Step::CommitOffsets,
+        Step::Commit,
+        Step::Abort,
+    ];
+
+    /// The groups of KIP-1050 in every step: what may succeed later is tried again and nothing else
+    /// is, an abortable error aborts, and who was fenced is out.
+    #[test]
+    fn errors_are_sorted_into_retry_abort_and_fatal() {
+        for step in STEPS {
+            for code in 1..=133 {
+                let error = KafkaError::of(code);
+                let found = verdict(step, &error);
+                let retries = matches!(found, Verdict::Retry { .. });
+                assert_eq!(retries, error.is_retriable(), "{step:?}: {error}");
+                match code {
+                    120 => assert!(matches!(found, Verdict::Abort { .. }), "{step:?}: {error}"),
+                    47 | 90 | 53 | 48 => {
+                        assert!(matches!(found, Verdict::Fatal), "{step:?}: {error}")
+                    }
+                    // The group's refusals leave the producer as it is.
+                    22 | 25 | 30 | 82 if step == Step::CommitOffsets => {
+                        assert!(matches!(found, Verdict::Abort { renew: false }), "{error}");
+                    }
+                    29 if step == Step::AddPartitions => {
+                        assert!(matches!(found, Verdict::Abort { renew: false }), "{error}");
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+}

@@ -109,8 +109,7 @@ pub const SETTINGS: &[Setting] = rows! {
     "ssl.certificate.pem", Both, Secret, "", Honoured;
     "ssl.key.location", Both, Text, "", Honoured;
     "ssl.key.pem", Both, Secret, "", Honoured;
-    "ssl.key.password", Both, Secret, "",
-        NeedsLibrdkafka("encrypted keys are not read; decrypt it (openssl pkey -in FILE -out NEW)");
+    "ssl.key.password", Both, Secret, "", Honoured;
     "ssl.keystore.location", Both, Text, "",
         NeedsLibrdkafka("PKCS#12 is not read; convert it to PEM (openssl pkcs12 -in FILE -nodes)");
     "ssl.keystore.password", Both, Secret, "", NeedsLibrdkafka("PKCS#12 is not read");
@@ -123,8 +122,8 @@ pub const SETTINGS: &[Setting] = rows! {
     "ssl.engine.id", Both, Text, "dynamic", NeedsLibrdkafka("OpenSSL is not used");
     "enable.ssl.certificate.verification", Both, Bool, "true", Honoured;
     "ssl.endpoint.identification.algorithm", Both, OneOf(&["none", "https"]), "https", Honoured;
-    "https.ca.location", Both, Text, "", NeedsLibrdkafka("tokens are not fetched over HTTPS");
-    "https.ca.pem", Both, Secret, "", NeedsLibrdkafka("tokens are not fetched over HTTPS");
+    "https.ca.location", Both, Text, "", Honoured;
+    "https.ca.pem", Both, Secret, "", Honoured;
 
     // SASL.
     "sasl.mechanisms" = "sasl.mechanism", Both,
@@ -140,47 +139,43 @@ pub const SETTINGS: &[Setting] = rows! {
     "sasl.oauthbearer.config", Both, Secret, "", Honoured;
     "enable.sasl.oauthbearer.unsecure.jwt", Both, Bool, "false",
         NeedsLibrdkafka("tokens without a signature are not made; hand one in");
-    "sasl.oauthbearer.method", Both, OneOf(&["default", "oidc"]), "default",
-        NeedsLibrdkafka("tokens are not fetched over HTTPS; hand them in");
+    "sasl.oauthbearer.method", Both, OneOf(&["default", "oidc"]), "default", Honoured;
     "sasl.oauthbearer.client.id" = "sasl.oauthbearer.client.credentials.client.id", Both, Text,
-        "", NeedsLibrdkafka("tokens are not fetched over HTTPS");
+        "", Honoured;
     "sasl.oauthbearer.client.secret" = "sasl.oauthbearer.client.credentials.client.secret", Both,
-        Secret, "", NeedsLibrdkafka("tokens are not fetched over HTTPS");
-    "sasl.oauthbearer.scope", Both, Text, "",
-        NeedsLibrdkafka("tokens are not fetched over HTTPS");
-    "sasl.oauthbearer.extensions", Both, Text, "",
-        NeedsLibrdkafka("tokens are not fetched over HTTPS; extensions come with the token");
-    "sasl.oauthbearer.token.endpoint.url", Both, Text, "",
-        NeedsLibrdkafka("tokens are not fetched over HTTPS");
+        Secret, "", Honoured;
+    "sasl.oauthbearer.scope", Both, Text, "", Honoured;
+    "sasl.oauthbearer.extensions", Both, Text, "", Honoured;
+    "sasl.oauthbearer.token.endpoint.url", Both, Text, "", Honoured;
     "sasl.oauthbearer.grant.type", Both,
         OneOf(&["client_credentials", "urn:ietf:params:oauth:grant-type:jwt-bearer"]),
-        "client_credentials", NeedsLibrdkafka("tokens are not fetched over HTTPS");
+        "client_credentials", NeedsLibrdkafka("assertions are not signed");
     "sasl.oauthbearer.assertion.algorithm", Both, OneOf(&["RS256", "ES256"]), "RS256",
-        NeedsLibrdkafka("tokens are not fetched over HTTPS");
+        NeedsLibrdkafka("assertions are not signed");
     "sasl.oauthbearer.assertion.private.key.file", Both, Text, "",
-        NeedsLibrdkafka("tokens are not fetched over HTTPS");
+        NeedsLibrdkafka("assertions are not signed");
     "sasl.oauthbearer.assertion.private.key.passphrase", Both, Secret, "",
-        NeedsLibrdkafka("tokens are not fetched over HTTPS");
+        NeedsLibrdkafka("assertions are not signed");
     "sasl.oauthbearer.assertion.private.key.pem", Both, Secret, "",
-        NeedsLibrdkafka("tokens are not fetched over HTTPS");
+        NeedsLibrdkafka("assertions are not signed");
     "sasl.oauthbearer.assertion.file", Both, Text, "",
-        NeedsLibrdkafka("tokens are not fetched over HTTPS");
+        NeedsLibrdkafka("assertions are not signed");
     "sasl.oauthbearer.assertion.claim.aud", Both, Text, "",
-        NeedsLibrdkafka("tokens are not fetched over HTTPS");
+        NeedsLibrdkafka("assertions are not signed");
     "sasl.oauthbearer.assertion.claim.exp.seconds", Both, Int(1, MAX), "300",
-        NeedsLibrdkafka("tokens are not fetched over HTTPS");
+        NeedsLibrdkafka("assertions are not signed");
     "sasl.oauthbearer.assertion.claim.iss", Both, Text, "",
-        NeedsLibrdkafka("tokens are not fetched over HTTPS");
+        NeedsLibrdkafka("assertions are not signed");
     "sasl.oauthbearer.assertion.claim.jti.include", Both, Bool, "false",
-        NeedsLibrdkafka("tokens are not fetched over HTTPS");
+        NeedsLibrdkafka("assertions are not signed");
     "sasl.oauthbearer.assertion.claim.nbf.seconds", Both, Int(0, MAX), "60",
-        NeedsLibrdkafka("tokens are not fetched over HTTPS");
+        NeedsLibrdkafka("assertions are not signed");
     "sasl.oauthbearer.assertion.claim.sub", Both, Text, "",
-        NeedsLibrdkafka("tokens are not fetched over HTTPS");
+        NeedsLibrdkafka("assertions are not signed");
     "sasl.oauthbearer.assertion.jwt.template.file", Both, Text, "",
-        NeedsLibrdkafka("tokens are not fetched over HTTPS");
+        NeedsLibrdkafka("assertions are not signed");
     "sasl.oauthbearer.metadata.authentication.type", Both, OneOf(&["none", "azure_imds"]), "none",
-        NeedsLibrdkafka("tokens are not fetched over HTTPS");
+        NeedsLibrdkafka("tokens are not fetched from Azure's metadata service");
 
     // Groups.
     "group.id", Consumer, Text, "", Honoured;

@@ -1,11 +1,14 @@
 //! What every client has: addresses, time limits, TLS, SASL.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::auth::extension_problem;
 use crate::settings::names::SettingError;
 use crate::settings::values::Values;
 use crate::settings::{
     AddressFamily, ConnectionSettings, Pem, SaslSettings, Secret, SecurityProtocol, TlsSettings,
+    TokenEndpoint,
 };
 
 pub(super) fn connection(values: &mut Values) -> Result<ConnectionSettings, SettingError> {
@@ -117,23 +120,35 @@ fn bootstrap(
     }
 }
 
-fn tls(values: &Values, protocol: SecurityProtocol) -> Result<TlsSettings, SettingError> {
-    let pem = |location: &'static str, text: &'static str| match (
-        values.optional(location),
-        values.optional(text),
-    ) {
+fn pem(
+    values: &Values,
+    location: &'static str,
+    text: &'static str,
+) -> Result<Option<Pem>, SettingError> {
+    match (values.optional(location), values.optional(text)) {
         (Some(_), Some(_)) => {
             Err(values.error(text, format!("{location} is given as well; remove one of them")))
         }
         (Some(file), None) => Ok(Some(Pem::File(file))),
         (None, text) => Ok(text.map(|text| Pem::Text(Secret::new(text)))),
-    };
+    }
+}
+
+fn authorities(
+    values: &Values,
+    location: &'static str,
+    text: &'static str,
+) -> Result<Option<Pem>, SettingError> {
+    // What librdkafka looks for by itself is what the system has.
+    Ok(pem(values, location, text)?.filter(|pem| *pem != Pem::File("probe".into())))
+}
+
+fn tls(values: &Values, protocol: SecurityProtocol) -> Result<TlsSettings, SettingError> {
     let settings = TlsSettings {
-        // What librdkafka looks for by itself is what the system has.
-        authorities: pem("ssl.ca.location", "ssl.ca.pem")?
-            .filter(|pem| *pem != Pem::File("probe".into())),
-        certificate: pem("ssl.certificate.location", "ssl.certificate.pem")?,
-        key: pem("ssl.key.location", "ssl.key.pem")?,
+        authorities: authorities(values, "ssl.ca.location", "ssl.ca.pem")?,
+        certificate: pem(values, "ssl.certificate.location", "ssl.certificate.pem")?,
+        key: pem(values, "ssl.key.location", "ssl.key.pem")?,
+        key_password: values.optional("ssl.key.password").map(Secret::new),
         verify_certificate: values.flag("enable.ssl.certificate.verification"),
         verify_host: values.text("ssl.endpoint.identification.algorithm") == "https",
     };
@@ -189,8 +204,19 @@ fn sasl(
                 let reason = "has no effect with sasl.mechanism OAUTHBEARER".to_owned();
                 values.warn("sasl.username", reason);
             }
-            let config = Secret::new(values.text("sasl.oauthbearer.config"));
-            SaslSettings::OAuthBearer { config }
+            match values.text("sasl.oauthbearer.method") {
+                "oidc" => SaslSettings::ClientCredentials(token_endpoint(values)?),
+                _ => {
+                    for name in OF_OIDC {
+                        if values.has(name) {
+                            let reason = "has no effect without sasl.oauthbearer.method=oidc";
+                            values.warn(name, reason.into());
+                        }
+                    }
+                    let config = Secret::new(values.text("sasl.oauthbearer.config"));
+                    SaslSettings::OAuthBearer { config }
+                }
+            }
         }
         "GSSAPI" => {
             return Err(values.error(
@@ -205,4 +231,65 @@ fn sasl(
             ));
         }
     }))
+}
+
+/// What only `sasl.oauthbearer.method=oidc` reads.
+const OF_OIDC: [&str; 7] = [
+    "sasl.oauthbearer.client.id",
+    "sasl.oauthbearer.client.secret",
+    "sasl.oauthbearer.token.endpoint.url",
+    "sasl.oauthbearer.scope",
+    "sasl.oauthbearer.extensions",
+    "https.ca.location",
+    "https.ca.pem",
+];
+
+fn token_endpoint(values: &mut Values) -> Result<TokenEndpoint, SettingError> {
+    let needed = |name: &'static str| {
+        let missing = || values.error(name, "sasl.oauthbearer.method=oidc needs it");
+        values.optional(name).ok_or_else(missing)
+    };
+    let endpoint = TokenEndpoint {
+        url: needed("sasl.oauthbearer.token.endpoint.url")?.trim().to_owned(),
+        client_id: needed("sasl.oauthbearer.client.id")?,
+        client_secret: Secret::new(needed("sasl.oauthbearer.client.secret")?),
+        scope: values.text("sasl.oauthbearer.scope").to_owned(),
+        extensions: extensions(values)?,
+        authorities: authorities(values, "https.ca.location", "https.ca.pem")?,
+    };
+    let url = "sasl.oauthbearer.token.endpoint.url";
+    let host = match endpoint.url.split_once("://") {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => rest,
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => {
+            let reason = "the client's secret goes over the network in the clear; use https://";
+            values.warn(url, reason.into());
+            rest
+        }
+        _ => return Err(values.error(url, "is not https://HOST/PATH (or http://)")),
+    };
+    let host = host.split(['/', '?', '#']).next().unwrap_or_default();
+    if host.is_empty() || host.contains('@') {
+        return Err(values.error(
+            url,
+            "needs a host, and no user or password before it: sasl.oauthbearer.client.id and sasl.oauthbearer.client.secret are sent",
+        ));
+    }
+    Ok(endpoint)
+}
+
+/// `name=value,name=value`.
+fn extensions(values: &Values) -> Result<BTreeMap<String, String>, SettingError> {
+    let name = "sasl.oauthbearer.extensions";
+    let mut extensions = BTreeMap::new();
+    let list = values.text(name).split(',').map(str::trim);
+    for pair in list.filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair
+            .split_once('=')
+            .ok_or_else(|| values.error(name, "is not NAME=VALUE,NAME=VALUE"))?;
+        if let Some(problem) = extension_problem(key, value) {
+            return Err(values.error(name, problem));
+        }
+        extensions.insert(key.to_owned(), value.to_owned());
+    }
+    Ok(extensions)
 }
