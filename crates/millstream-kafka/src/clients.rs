@@ -2,7 +2,7 @@
 
 use crate::{
     Admin, ClientConfig, ClientFactory, Consumer, ConsumerConfig, Error, Native, Producer,
-    Properties,
+    Properties, ReportingProducer,
 };
 
 /// The setting by which a program chooses its client: `millstream` or `librdkafka`.
@@ -64,6 +64,14 @@ impl ClientFactory for Clients {
     fn producer(&self, config: &ClientConfig) -> Result<Box<dyn Producer>, Error> {
         let (clients, client) = Self::of(config)?;
         clients.producer(&client)
+    }
+
+    fn reporting_producer(
+        &self,
+        config: &ClientConfig,
+    ) -> Result<Box<dyn ReportingProducer>, Error> {
+        let (clients, client) = Self::of(config)?;
+        clients.reporting_producer(&client)
     }
 
     fn admin(&self, config: &ClientConfig) -> Result<Box<dyn Admin>, Error> {

@@ -72,8 +72,7 @@ class Producer:
         self._logger = logger
         self._flush_timeout = flush_timeout
         self._native: KafkaProducer | None = None
-        # It writes through librdkafka whatever was chosen, and so does who asks whether it can.
-        self._availability = Availability({**connection_settings(self._settings), "millstream.client": "librdkafka"})
+        self._availability = Availability(connection_settings(self._settings))
 
     @property
     def _client(self) -> KafkaProducer:

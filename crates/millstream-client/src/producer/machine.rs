@@ -275,13 +275,13 @@ impl ProducerCore {
         }
         self.records = queue.records();
         let lost = queue.take_lost();
-        let wake = queue.take_wake();
+        let (news, wake) = queue.take_wake();
         let idle = self.records == 0;
         drop(queue);
         if let Some(error) = lost {
             self.must_abort(error, false);
         }
-        if wake.is_some() || idle {
+        if news || idle {
             shared.answered.wake();
         }
         wake

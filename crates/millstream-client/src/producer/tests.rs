@@ -5,4 +5,5 @@ mod coordinator;
 mod failures;
 mod log;
 mod queue;
+mod reports;
 mod transactions;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_kafka::{
-    DeliveryReport, Partition, ProduceError, ReportedRecord, ReportingProducer,
+    ClientFactory, Clients, DeliveryReport, Error, Partition, ProduceError, ReportedRecord,
+    ReportingProducer,
 };
 use millstream_value::Headers;
 use pyo3::exceptions::{PyBufferError, PyTypeError};
@@ -18,15 +19,12 @@ use crate::gil::IntoException;
 use crate::json::type_name;
 use crate::record::headers_from_python;
 
-/// How long a flush lets librdkafka's threads notice that they shall not linger.
-const NUDGE: Duration = Duration::from_millis(1);
-
 /// Writes records that are serialized already.
 #[pyclass(frozen, module = "millstream._millstream")]
 pub(crate) struct KafkaProducer(Shared<Client>);
 
 struct Client {
-    producer: ReportingProducer,
+    producer: Box<dyn ReportingProducer>,
     next_token: u64,
     /// By token: whom to tell about a record, and what of it to show them.
     waiting: HashMap<u64, (Py<PyAny>, Sent)>,
@@ -37,15 +35,15 @@ type Told = (Py<PyAny>, Sent, DeliveryReport);
 
 impl Client {
     /// Takes reports; how many records they are about, and which have a callback.
-    fn poll(&mut self, wait: Duration) -> (usize, Vec<Told>) {
+    fn poll(&mut self, wait: Duration) -> Result<(usize, Vec<Told>), Error> {
         let mut reports = Vec::new();
-        self.producer.poll(wait, &mut reports);
+        self.producer.poll(wait, &mut reports)?;
         let count = reports.len();
         let told = reports.into_iter().filter_map(|report| {
             let (callback, sent) = self.waiting.remove(&report.token)?;
             Some((callback, sent, report))
         });
-        (count, told.collect())
+        Ok((count, told.collect()))
     }
 }
 
@@ -79,7 +77,7 @@ fn bytes_of(object: Option<&Bound<'_, PyAny>>, what: &str) -> PyResult<Option<By
 
 fn call_back(py: Python<'_>, told: Vec<Told>) -> PyResult<()> {
     for (callback, sent, report) in told {
-        let offset = report.result.as_ref().ok().copied();
+        let offset = report.result.as_ref().ok().copied().flatten();
         let error = match report.result {
             Ok(_) => None,
             Err(error) => Some(Py::new(py, PyKafkaError::from(error))?),
@@ -101,7 +99,7 @@ impl KafkaProducer {
     #[new]
     fn new(py: Python<'_>, config: BTreeMap<String, String>) -> PyResult<Self> {
         let config = client_config(config);
-        let producer = crate::gil::leave(py, || ReportingProducer::new(&config))?;
+        let producer = crate::gil::leave(py, || Clients.reporting_producer(&config))?;
         Ok(Self(Shared::new(Client { producer, next_token: 1, waiting: HashMap::new() })))
     }
 
@@ -149,9 +147,8 @@ impl KafkaProducer {
         let deadline = Deadline::after(wait_of(Some(timeout)));
         loop {
             let wait = deadline.next_wait();
-            let (count, told) = self
-                .0
-                .call(py, |client| Ok::<_, PyErr>(client.poll(wait.unwrap_or(Duration::ZERO))))?;
+            let (count, told) =
+                self.0.call(py, |client| client.poll(wait.unwrap_or(Duration::ZERO)))?;
             call_back(py, told)?;
             if count > 0 || wait.is_none() {
                 return Ok(count);
@@ -165,11 +162,11 @@ impl KafkaProducer {
         loop {
             let wait = deadline.next_wait();
             let (told, left) = self.0.call(py, |client| {
-                client.producer.hurry(NUDGE);
+                client.producer.hurry();
                 // Records without a report yet, so that the wait ends with the last one.
                 let wait = if client.producer.in_flight() == 0 { None } else { wait };
-                let (_, told) = client.poll(wait.unwrap_or(Duration::ZERO));
-                Ok::<_, PyErr>((told, client.producer.in_flight()))
+                let (_, told) = client.poll(wait.unwrap_or(Duration::ZERO))?;
+                Ok::<_, Error>((told, client.producer.in_flight()))
             })?;
             call_back(py, told)?;
             if left == 0 || wait.is_none() {
@@ -195,7 +192,7 @@ impl KafkaProducer {
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let client = self.0.take(py)?;
-        // librdkafka's threads are waited for.
+        // The client's threads are waited for.
         crate::gil::leave(py, || {
             drop(client);
             Ok::<_, PyErr>(())
