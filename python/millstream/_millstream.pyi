@@ -223,6 +223,9 @@ class NativeDeserializer:
         self, value: bytes, topic: str = "", field: Literal["key", "value"] = "value", headers: Any = None
     ) -> Any: ...
 
+def librdkafka_version() -> str | None:
+    """The version of librdkafka that `client="librdkafka"` brings; `None` in a build without it."""
+
 def connection_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Those of a client's settings that are about connections, for an admin client beside it."""
 

@@ -98,8 +98,9 @@ class Application:
         data_dir: directory of the embedded broker. Default: the environment variable `MILLSTREAM_DATA_DIR`, else
             `.millstream`.
         workers: number of worker threads; only 1 is supported yet.
-        client: the Kafka client underneath: `"millstream"`, our own, or `"librdkafka"`, for what ours does not cover
-            (Kerberos, for instance). Default: the environment variable `MILLSTREAM_CLIENT`, else `"millstream"`.
+        client: the Kafka client underneath: `"millstream"`, our own, or `"librdkafka"`, for settings that ours does not
+            have; it must have been built in (`MILLSTREAM_LIBRDKAFKA=1`). Default: the environment variable
+            `MILLSTREAM_CLIENT`, else `"millstream"`.
 
     Raises:
         ValueError: a setting has a value that it cannot have, or no broker is named under Kubernetes.

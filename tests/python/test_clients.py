@@ -1,4 +1,7 @@
-"""Producer and Consumer of the application: A-35, A-36, M-20, M-21."""
+"""Producer and Consumer of the application: A-35, A-36, M-20, M-21.
+
+On our client, or on the one that `MILLSTREAM_CLIENT` names; `make test` runs them once with librdkafka as well.
+"""
 
 import time
 import uuid
@@ -6,6 +9,7 @@ import uuid
 import pytest
 from brokers import EmbeddedBroker
 
+from millstream._millstream import librdkafka_version
 from millstream.exceptions import NotSupportedYet, PartitionAssignmentError
 from millstream.kafka import Consumer, Producer, TopicPartition, raise_for_msg_error
 from millstream.kafka.exceptions import (
@@ -64,6 +68,41 @@ class TestProducer:
         assert producer.flush(timeout=30) == 0
         assert len(producer) == 0
         assert producer.poll(0) == 0
+
+    def test_each_delivery_is_told(self, broker, topic):
+        """M-20: once each, in order, with what the broker made of it; an exception comes out of `flush()`."""
+        told = []
+        producer = broker.app.get_producer()
+        for n in range(50):
+            producer.produce(topic.name, b"%d" % n, b"k", [("h", b"1")], n % 2, 1000 + n,
+                             on_delivery=lambda error, message: told.append((error, message)))
+        assert producer.flush(timeout=30) == 0
+        for part in range(2):
+            messages = [m for error, m in told if m.partition() == part]
+            assert [m.offset() for m in messages] == list(range(25))
+            assert [m.value() for m in messages] == [b"%d" % n for n in range(part, 50, 2)]
+            assert [m.timestamp() for m in messages] == [(1, 1000 + n) for n in range(part, 50, 2)]
+        for error, message in told:
+            assert error is None and message.error() is None and message.latency() > 0
+            assert (message.topic(), message.key(), message.headers()) == (topic.name, b"k", [("h", b"1")])
+
+        def fail(error, message):
+            raise RuntimeError("of the user")
+
+        producer.produce(topic.name, b"x", on_delivery=fail)
+        with pytest.raises(RuntimeError, match="of the user"):
+            producer.flush(timeout=30)
+
+    def test_what_is_not_delivered_is_told_with_the_reason(self):
+        told = []
+        producer = Producer("127.0.0.1:1")
+        producer.produce("t", b"v", b"k", on_delivery=lambda error, message: told.append((error, message)))
+        assert len(producer) == 1
+        producer.purge()
+        assert producer.flush(timeout=30) == 0
+        [(error, message)] = told
+        assert (error.name(), message.error().name()) == ("_PURGE_QUEUE", "_PURGE_QUEUE")
+        assert (message.value(), message.key(), message.offset(), message.latency()) == (b"v", b"k", None, None)
 
     def test_serialized_by_the_topic(self, broker, topic):
         """T-03, T-04"""
@@ -190,6 +229,19 @@ class TestConsumer:
         with consumer(broker) as reader:
             assert len(reader.list_topics(timeout=10).topics[topic.name].partitions) == 2
             assert list(reader.list_topics(topic.name).topics) == [topic.name]
+
+    def test_a_setting_that_only_librdkafka_has(self, broker, topic):
+        """A-07"""
+        only = {"client.dns.lookup": "resolve_canonical_bootstrap_servers_only", "millstream.client": "millstream"}
+        with pytest.raises(ValueError, match='client="librdkafka"'):
+            consumer(broker, extra_config=only).list_topics(timeout=10)
+        chosen = consumer(broker, extra_config={**only, "millstream.client": "librdkafka"})
+        if librdkafka_version() is None:
+            with pytest.raises(ValueError, match="MILLSTREAM_LIBRDKAFKA=1"):
+                chosen.list_topics(timeout=10)
+        else:
+            with chosen as reader:
+                assert topic.name in reader.list_topics(timeout=10).topics
 
     def test_a_topic_that_is_not_there(self, broker):
         with consumer(broker) as reader:

@@ -27,6 +27,14 @@ impl Clients {
     /// The client without a choice.
     pub const DEFAULT: &'static str = "millstream";
 
+    /// librdkafka's version, such as `2.12.1`; `None` in a build without it.
+    pub fn librdkafka_version() -> Option<String> {
+        #[cfg(feature = "librdkafka")]
+        return Some(crate::Librdkafka::version());
+        #[cfg(not(feature = "librdkafka"))]
+        return None;
+    }
+
     fn choose(properties: &Properties) -> Result<(&'static dyn ClientFactory, Properties), Error> {
         let variable = std::env::var(VARIABLE).ok().filter(|name| !name.is_empty());
         let mut rest = properties.clone();
@@ -38,7 +46,9 @@ impl Clients {
             "librdkafka" => &crate::Librdkafka,
             #[cfg(not(feature = "librdkafka"))]
             "librdkafka" => {
-                let reason = "this build has no librdkafka; build with the feature `librdkafka`";
+                let reason = "this build has no librdkafka; for one that has, set \
+                              MILLSTREAM_LIBRDKAFKA=1 for `pip install .`, say `make build \
+                              LIBRDKAFKA=1`, or give cargo the feature `librdkafka`";
                 return Err(Error::Config { name: CLIENT.into(), reason: reason.into() });
             }
             other => {

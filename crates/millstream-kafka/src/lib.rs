@@ -13,9 +13,8 @@
 //! * [`ClientFactory`]: makes them. The runtime is handed one; a simulator brings its own.
 //! * [`config`]: how settings are merged, and what of them must not be printed.
 //!
-//! `Librdkafka` is the implementation on librdkafka, the feature `librdkafka`. Without it the crate
-//! builds without a C compiler for it. [`NativeAdmin`] is the admin client on `millstream-client`,
-//! which is ours.
+//! [`Native`] is the implementation on `millstream-client`, which is ours; `Librdkafka` the one on
+//! librdkafka, in builds with the feature `librdkafka`. [`Clients`] chooses by a setting.
 //!
 //! *Invariants.* librdkafka's types do not leave the `librdkafka` module. No thread of a client
 //! ever runs code of a caller, except [`Wake::wake`]. Whatever librdkafka logs goes to the tracing
