@@ -3,11 +3,12 @@
 On our client, or on the one that `MILLSTREAM_CLIENT` names; `make test` runs them once with librdkafka as well.
 """
 
+import json
 import time
 import uuid
 
 import pytest
-from brokers import EmbeddedBroker
+from brokers import EmbeddedBroker, wait_for
 
 from millstream._millstream import librdkafka_version
 from millstream.exceptions import NotSupportedYet, PartitionAssignmentError
@@ -141,6 +142,78 @@ class TestProducer:
 
         config = ConnectionConfig(bootstrap_servers="a:1", sasl_password="hunter2")
         assert "hunter2" not in f"{Producer(config)!r} {Consumer(config, 'g', 'earliest')!r}"
+
+
+# Objects whose names are those of brokers, topics and the like.
+NAMED = ("brokers", "topics", "partitions", "req", "toppars")
+
+
+def shape(told, path=""):
+    """The paths of all fields."""
+    for name, value in told.items():
+        here = f"{path}.*" if path.rpartition(".")[2] in NAMED else f"{path}.{name}"
+        yield here
+        if isinstance(value, dict):
+            yield from shape(value, here)
+
+
+class TestStatistics:
+    """`stats_cb` of A-07, at the clients that users make."""
+
+    def collect(self, broker, topic, **settings):
+        """What a producer of five records and a consumer of them told last."""
+        of_producer, of_consumer = [], []
+
+        def extra(told):
+            return {"stats_cb": lambda text: told.append(json.loads(text)), "statistics.interval.ms": 50, **settings}
+
+        with Producer(broker.address, extra_config={**extra(of_producer), "enable.idempotence": True}) as producer:
+            for _ in range(5):
+                producer.produce(topic.name, b"value", partition=1)
+            producer.flush(timeout=30)
+            wait_for(lambda: producer.poll(0.1) or of_producer and of_producer[-1]["txmsgs"] >= 5, "producer statistics")
+        with consumer(broker, extra_config=extra(of_consumer)) as reader:
+            reader.subscribe([topic.name])
+            assert len(read(reader, 5)) >= 5
+
+            def done():
+                reader.poll(0.1)
+                return of_consumer and of_consumer[-1]["rxmsgs"] >= 5
+
+            wait_for(done, "consumer statistics")
+        return of_producer[-1], of_consumer[-1]
+
+    def test_what_is_told(self, broker, topic):
+        of_producer, of_consumer = self.collect(broker, topic)
+        assert (of_producer["type"], of_consumer["type"]) == ("producer", "consumer")
+        assert of_producer["topics"][topic.name]["partitions"]["1"]["txmsgs"] == 5
+        assert of_producer["msg_cnt"] == 0
+        found = of_consumer["topics"][topic.name]["partitions"]["1"]
+        assert (found["rxmsgs"], found["app_offset"], found["hi_offset"]) == (5, 5, 5)
+        assert of_consumer["cgrp"]["assignment_size"] == 2
+        for told in (of_producer, of_consumer):
+            assert any(one["state"] == "UP" and one["rxbytes"] > 0 for one in told["brokers"].values())
+
+    @pytest.mark.skipif(librdkafka_version() is None, reason="built without librdkafka, whose shape it is")
+    def test_the_shape_is_that_of_librdkafka(self, broker, topic):
+        ours = self.collect(broker, topic, **{"millstream.client": "millstream"})
+        theirs = self.collect(broker, topic, **{"millstream.client": "librdkafka"})
+        for mine, other in zip(ours, theirs, strict=True):
+            assert set(shape(mine)) - set(shape(other)) == set()
+
+    def test_errors_in_it(self, broker, topic):
+        def fail(text):
+            raise RuntimeError("of the user")
+
+        extra = {"stats_cb": fail, "statistics.interval.ms": 50}
+        with pytest.raises(RuntimeError, match="of the user"):
+            read(consumer(broker, extra_config=extra), 1)
+        producer = Producer(broker.address, extra_config=extra)
+        producer.produce(topic.name, b"value")
+        with pytest.raises(RuntimeError, match="of the user"):
+            wait_for(lambda: producer.poll(0.1) and False, "an exception")
+        with pytest.raises(TypeError, match="stats_cb"):
+            Producer("127.0.0.1:1", extra_config={"stats_cb": "print"})
 
 
 class TestConsumer:

@@ -27,6 +27,7 @@ mod partitioner;
 mod queue;
 mod reports;
 mod sending;
+mod statistics;
 #[cfg(test)]
 mod tests;
 mod tracked;
@@ -169,6 +170,9 @@ pub enum ProducerEvent {
         /// The value of `sasl.oauthbearer.config`.
         config: Secret,
     },
+    /// Statistics as JSON, in librdkafka's shape (`statistics.interval.ms`). One that was not
+    /// fetched gives way to the next.
+    Statistics(String),
     /// Answers a request about a transaction.
     TransactionDone {
         /// The request.

@@ -6,4 +6,5 @@ mod failures;
 mod log;
 mod queue;
 mod reports;
+mod statistics;
 mod transactions;

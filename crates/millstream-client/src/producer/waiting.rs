@@ -43,6 +43,10 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }

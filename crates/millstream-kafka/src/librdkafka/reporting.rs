@@ -18,7 +18,7 @@ use super::list::millis;
 use super::producer::{native_headers, raw};
 use super::sys::{self, Message, rd_kafka_vtype_t as vtype};
 use crate::{
-    ClientConfig, DeliveryReport, Error, KafkaError, Partition, ProduceError, ReportedRecord,
+    ClientConfig, DeliveryReport, Error, Partition, ProduceError, ReportedRecord, ReportingEvent,
     ReportingProducer,
 };
 
@@ -143,20 +143,24 @@ impl ReportingProducer for RdReportingProducer {
         &mut self,
         wait: Duration,
         reports: &mut Vec<DeliveryReport>,
-    ) -> Result<Vec<KafkaError>, Error> {
-        let mut errors = Vec::new();
+    ) -> Result<Vec<ReportingEvent>, Error> {
+        let mut happened = Vec::new();
         let mut wait_ms = millis(wait);
         while let Some(event) = self.events.poll(wait_ms) {
             wait_ms = 0;
             if event.kind() == sys::RD_KAFKA_EVENT_DR {
                 read_reports(&event, reports);
-            } else if let CommonEvent::BrokersDown(error) | CommonEvent::Error(error) =
-                self.common.event(&event, &self.instance)
-            {
-                errors.push(error);
+                continue;
+            }
+            match self.common.event(&event, &self.instance) {
+                CommonEvent::BrokersDown(error) | CommonEvent::Error(error) => {
+                    happened.push(ReportingEvent::Error(error));
+                }
+                CommonEvent::Statistics(json) => happened.push(ReportingEvent::Statistics(json)),
+                _ => {}
             }
         }
-        Ok(errors)
+        Ok(happened)
     }
 
     fn hurry(&mut self) {

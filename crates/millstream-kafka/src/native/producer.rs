@@ -59,6 +59,7 @@ impl NativeProducer {
             own::ProducerEvent::Fatal(e) => ProducerEvent::Error(kafka_error(e, true)),
             own::ProducerEvent::BrokersDown(e) => ProducerEvent::BrokersDown(kafka_error(e, false)),
             own::ProducerEvent::BrokersUp => ProducerEvent::BrokersUp,
+            own::ProducerEvent::Statistics(json) => ProducerEvent::Statistics(json),
             own::ProducerEvent::OAuthTokenNeeded { .. } => match self.tokens.clone() {
                 Some(tokens) => {
                     let token = tokens.token(&self.token_config);

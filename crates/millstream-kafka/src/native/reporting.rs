@@ -8,7 +8,7 @@ use super::errors::kafka_error;
 use super::producer::{NativeProducer, own_partition, produce_error};
 use crate::{
     ClientConfig, DeliveryReport, Error, KafkaError, Partition, ProduceError, Producer,
-    ProducerEvent, ReportedRecord, ReportingProducer,
+    ProducerEvent, ReportedRecord, ReportingEvent, ReportingProducer,
 };
 
 pub(super) struct NativeReportingProducer {
@@ -23,18 +23,18 @@ impl NativeReportingProducer {
         Ok(Self { inner, reports: Vec::new(), events: Vec::new() })
     }
 
-    /// Errors of the client as a whole among what has happened, which nobody else logs.
-    fn errors(&mut self) -> Vec<KafkaError> {
+    /// What has happened to the client as a whole. Errors nobody else logs.
+    fn happened(&mut self) -> Vec<ReportingEvent> {
         self.inner.poll(&mut self.events);
-        let error = |event| match event {
-            ProducerEvent::Error(error) | ProducerEvent::BrokersDown(error) => Some(error),
+        let told = |event| match event {
+            ProducerEvent::Error(error) | ProducerEvent::BrokersDown(error) => {
+                tracing::error!(target: "millstream::kafka", "{error}");
+                Some(ReportingEvent::Error(error))
+            }
+            ProducerEvent::Statistics(json) => Some(ReportingEvent::Statistics(json)),
             _ => None,
         };
-        let errors: Vec<KafkaError> = self.events.drain(..).filter_map(error).collect();
-        for error in &errors {
-            tracing::error!(target: "millstream::kafka", "{error}");
-        }
-        errors
+        self.events.drain(..).filter_map(told).collect()
     }
 }
 
@@ -69,7 +69,7 @@ impl ReportingProducer for NativeReportingProducer {
         &mut self,
         wait: Duration,
         reports: &mut Vec<DeliveryReport>,
-    ) -> Result<Vec<KafkaError>, Error> {
+    ) -> Result<Vec<ReportingEvent>, Error> {
         let alive = self.inner.producer.poll_reports(wait, &mut self.reports);
         reports.extend(self.reports.drain(..).map(|report| DeliveryReport {
             token: report.token,
@@ -78,9 +78,9 @@ impl ReportingProducer for NativeReportingProducer {
             timestamp: report.timestamp,
             latency: report.latency,
         }));
-        let errors = self.errors();
+        let happened = self.happened();
         match alive {
-            Ok(()) => Ok(errors),
+            Ok(()) => Ok(happened),
             Err(error) => {
                 let action = "wait for deliveries".to_owned();
                 Err(Error::Kafka { action, error: kafka_error(error, true) })

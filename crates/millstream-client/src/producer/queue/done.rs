@@ -136,6 +136,10 @@ impl Queue {
     }
 
     pub(in crate::producer) fn push_event(&mut self, event: ProducerEvent) {
+        let is_statistics = |event: &ProducerEvent| matches!(event, ProducerEvent::Statistics(_));
+        if is_statistics(&event) {
+            self.events.retain(|event| !is_statistics(event));
+        }
         self.events.push(event);
     }
 
@@ -177,6 +181,23 @@ impl Queue {
 
     pub(in crate::producer) fn records(&self) -> u64 {
         self.records
+    }
+
+    /// Records and bytes in the queue, and events and reports that were not fetched.
+    pub(in crate::producer) fn amounts(&self) -> (u64, usize, usize) {
+        (self.records, self.bytes, self.events.len() + self.reports.len())
+    }
+
+    /// Records and bytes of the batch of a partition that still grows.
+    pub(in crate::producer) fn open_in(&self, topic: u32, partition: u32) -> (usize, usize) {
+        let slot = self.topics[topic as usize].slots.get(partition as usize);
+        let open = slot.and_then(|slot| slot.open.as_ref());
+        open.map_or((0, 0), |open| (open.builder.len(), open.builder.byte_size()))
+    }
+
+    /// Records that wait for their topic.
+    pub(in crate::producer) fn waiting_in(&self, topic: u32) -> usize {
+        self.topics[topic as usize].waiting.len()
     }
 
     /// Records that are not done, or whose report was not fetched.

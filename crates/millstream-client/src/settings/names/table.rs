@@ -86,7 +86,7 @@ pub const SETTINGS: &[Setting] = rows! {
         Honoured;
 
     // What is told and logged.
-    "statistics.interval.ms", Both, Int(0, 86_400_000), "0", NoEffect("statistics are not made");
+    "statistics.interval.ms", Both, Int(0, 86_400_000), "0", Honoured;
     "debug", Both, Text, "", NoEffect("logging is set where the program sets its logging");
     "log_level", Both, Int(0, 7), "6",
         NoEffect("logging is set where the program sets its logging");
@@ -269,7 +269,7 @@ pub const SETTINGS: &[Setting] = rows! {
     // What C programs set by functions.
     "error_cb", Both, Callback, "", NoEffect("events tell it");
     "throttle_cb", Both, Callback, "", NoEffect("throttling is obeyed");
-    "stats_cb", Both, Callback, "", NoEffect("statistics are not made");
+    "stats_cb", Both, Callback, "", NoEffect("an event brings them; Python calls the function");
     "log_cb", Both, Callback, "", NoEffect("log lines go to the program's logging");
     "background_event_cb", Both, Callback, "", NoEffect("events tell it");
     "socket_cb", Both, Callback, "", NoEffect("sockets are opened by the client");

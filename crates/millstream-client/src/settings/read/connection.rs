@@ -55,6 +55,7 @@ pub(super) fn connection(values: &mut Values) -> Result<ConnectionSettings, Sett
         retry_backoff_max,
         max_idle,
         metadata_max_age,
+        statistics_interval: values.limit("statistics.interval.ms"),
         receive_max: values.size("receive.message.max.bytes"),
         allow_auto_create_topics: false,
         address_family: match values.text("broker.address.family") {
