@@ -51,10 +51,6 @@ impl Waiting {
         self.entries.is_empty()
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "a record, taken apart so that nothing is copied"
-    )]
     pub(super) fn push(
         &mut self,
         record: &ProduceRecord<'_>,

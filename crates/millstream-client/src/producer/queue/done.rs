@@ -163,7 +163,8 @@ impl Queue {
         let room = self.full
             && self.records < self.settings.queue_max_records as u64
             && self.bytes < self.settings.queue_max_bytes;
-        let news = !(self.events.is_empty() && self.reports.is_empty()) && !self.told;
+        let idle = self.events.is_empty() && self.reports.is_empty();
+        let news = !idle && !self.told;
         if !room && !news {
             return (false, None);
         }
