@@ -89,3 +89,25 @@ impl ClientFactory for Clients {
         clients.admin(&client)
     }
 }
+
+#[cfg(all(test, not(feature = "librdkafka")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_was_not_built_in_says_how_to_get_it() {
+        let settings = [("bootstrap.servers", "127.0.0.1:1"), (CLIENT, "librdkafka")];
+        let config = ClientConfig::new(settings.into());
+        for refused in [
+            Clients.admin(&config).err(),
+            Clients.producer(&config).err(),
+            Clients.reporting_producer(&config).err(),
+        ] {
+            let said = refused.expect("a refusal").to_string();
+            for way in ["millstream.client", "MILLSTREAM_LIBRDKAFKA=1", "make build LIBRDKAFKA=1"] {
+                assert!(said.contains(way), "{said}");
+            }
+        }
+        assert_eq!(Clients::librdkafka_version(), None);
+    }
+}
