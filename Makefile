@@ -4,6 +4,7 @@
 #   MILLSTREAM_CACHE   what is fetched and built once for all clones (default: ~/.cache/millstream)
 #   CARGO_TARGET_DIR   cargo's output (default: the folder `target` in that cache)
 #   PYTHON             the interpreter that .venv is made of (default: python3)
+#   LIBRDKAFKA=1       builds librdkafka in as well, for client="librdkafka"; test and bench do so by themselves
 #   SEEDS, FROM, SEED  how many seeds `make sim` runs and from where on, or the one to replay
 #   ARGS               further arguments, for demo, test, bench and kafka
 
@@ -16,6 +17,8 @@ MAKEFLAGS += --no-builtin-rules
 export MILLSTREAM_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/millstream
 # Outside the clone, so that a second clone and the CI's fresh one do not start from nothing.
 export CARGO_TARGET_DIR ?= $(MILLSTREAM_CACHE)/target
+# The tools, also below pip, know it by this name.
+export MILLSTREAM_LIBRDKAFKA ?= $(LIBRDKAFKA)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The build backend is maturin behind one of our own (tools/build_backend), which maturin does not know.
 export MATURIN_NO_MISSING_BUILD_BACKEND_WARNING := 1
@@ -51,6 +54,7 @@ demo: build ## A pipeline over 336,776 real flights, on the embedded broker
 build: $(STAMPS)/built ## The Python package and the millstream program, into .venv/
 
 .PHONY: test
+test: LIBRDKAFKA ?= 1
 test: $(STAMPS)/test-tools $(STAMPS)/built ## Every test: Rust, Python, examples, real Kafka, foreign clients
 	@$(WITH_NATIVE) $(VENV)/bin/python tools/test.py $(ARGS)
 
@@ -65,6 +69,7 @@ sim: ## The broker under simulated faults (SEEDS=50000, or SEED=17 for one with 
 	  $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),5000) --from $(or $(FROM),0))
 
 .PHONY: bench
+bench: LIBRDKAFKA ?= 1
 bench: build ## Measure against librdkafka, Quix Streams, Kafka Streams (ARGS=--help)
 	@$(WITH_NATIVE) $(VENV)/bin/python bench/run.py $(ARGS)
 

@@ -106,8 +106,8 @@ class Raw:
 
 def build_raw():
     """The program bench-raw, in the release profile."""
-    # With the package of the Python module, though only the one program is built: with it, what both need
-    # has the same features as in `make build`, and is there already.
+    # With the package of the Python module, though only the one program is built: with it, librdkafka and what it needs
+    # have the same features as where the module was built for `make bench`, and are there already.
     command = ["cargo", "build", "--release", "--locked", "-p", "bench-raw", "-p", "millstream-python", "--bin", "bench-raw"]
     command += ["--message-format", "json-render-diagnostics"]
     if features := os.environ.get("MILLSTREAM_CARGO_FEATURES"):

@@ -46,6 +46,8 @@ class Suite:
     """Runs the client's tests with this client."""
     on_embedded: bool = False
     """Runs them against an embedded broker of its own."""
+    environment: dict = dataclasses.field(default_factory=dict)
+    """Further variables."""
 
 
 @dataclasses.dataclass
@@ -76,6 +78,8 @@ def suites():
     yield Suite("librdkafka-embedded", ["--show-output", *others], client="librdkafka", on_embedded=True)
     yield Suite("librdkafka-kafka", ["--show-output"], client="librdkafka")
     yield Suite("python", [*pytest, "tests/python"], [*pytest, *quick, "tests/python"])
+    yield Suite("python-librdkafka", [*pytest, "-m", "not kafka", "tests/python/test_clients.py"],
+                environment={"MILLSTREAM_CLIENT": "librdkafka"})
     yield Suite("lint", [sys.executable, "tools/lint.py"])
     yield Suite("docstrings", [*pytest, "--doctest-modules", "python/millstream"])
     for folder in sorted((ROOT / "tests").iterdir()):
@@ -86,9 +90,8 @@ def suites():
 def cargo_test():
     features = os.environ.get("MILLSTREAM_CARGO_FEATURES")
     # The crate of the Python module has its tests in Python: cargo would want a libpython to link.
-    # TLS is a feature that tools/native asks for where it can be built; it must not come in by default.
-    command = ["cargo", "test", "--locked", "--no-fail-fast", "--workspace", "--exclude", "millstream-python",
-               "--no-default-features"]
+    # librdkafka is a feature that tools/native asks for if it is told to, as `make test` does.
+    command = ["cargo", "test", "--locked", "--no-fail-fast", "--workspace", "--exclude", "millstream-python"]
     return command + (["--features", features] if features else [])
 
 
@@ -329,7 +332,7 @@ def main():
             if suite.client:
                 outcomes.append(run_client_tests(suite, clean, variables, deadline))
             else:
-                outcomes.append(run(suite, command, clean | variables, deadline))
+                outcomes.append(run(suite, command, clean | variables | suite.environment, deadline))
 
     if options.fast:
         run_all({})

@@ -223,6 +223,9 @@ class NativeDeserializer:
         self, value: bytes, topic: str = "", field: Literal["key", "value"] = "value", headers: Any = None
     ) -> Any: ...
 
+def librdkafka_version() -> str | None:
+    """The version of librdkafka that `client="librdkafka"` brings; `None` in a build without it."""
+
 def connection_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Those of a client's settings that are about connections, for an admin client beside it."""
 
@@ -482,6 +485,8 @@ class Runner:
         on_processing_error: Callable[[Exception, Row | None, Logger], bool] | None = None,
         on_producer_error: Callable[[Exception, Row | None, Logger], bool] | None = None,
         on_message_processed: Callable[[str, int, int], None] | None = None,
+        on_consumer_statistics: Callable[[str], object] | None = None,
+        on_producer_statistics: Callable[[str], object] | None = None,
     ) -> Runner: ...
     def run(
         self,
@@ -608,7 +613,9 @@ class Message:
 
 @final
 class KafkaProducer:
-    def __new__(cls, config: Mapping[str, str]) -> KafkaProducer: ...
+    def __new__(
+        cls, config: Mapping[str, str], stats_cb: Callable[[str], object] | None = None
+    ) -> KafkaProducer: ...
     def produce(
         self,
         topic: str,
@@ -628,7 +635,9 @@ class KafkaProducer:
 
 @final
 class KafkaConsumer:
-    def __new__(cls, config: Mapping[str, str]) -> KafkaConsumer: ...
+    def __new__(
+        cls, config: Mapping[str, str], stats_cb: Callable[[str], object] | None = None
+    ) -> KafkaConsumer: ...
     def subscribe(
         self,
         topics: Sequence[str],

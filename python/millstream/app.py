@@ -30,7 +30,7 @@ from millstream.error_callbacks import (
 )
 from millstream.exceptions import NotSupportedYet
 from millstream.kafka import AutoOffsetReset, ConnectionConfig, Consumer, Producer
-from millstream.kafka.configuration import as_connection, client_settings
+from millstream.kafka.configuration import as_connection, client_settings, split_statistics
 from millstream.logging import LogLevel, configure_logging
 from millstream.models import (
     DeserializerType,
@@ -73,7 +73,9 @@ class Application:
         auto_offset_reset: where to begin without a committed offset: `"latest"`, `"earliest"`, or `"error"`.
         commit_interval: seconds from one checkpoint to the next.
         commit_every: make a checkpoint after so many records, too; 0 does not.
-        consumer_extra_config, producer_extra_config: further settings of librdkafka.
+        consumer_extra_config, producer_extra_config: further settings by librdkafka's names. `stats_cb`: a function that
+            is given the client's statistics as JSON text, every 30 s unless `statistics.interval.ms` says otherwise
+            (`docs/statistics.md`); an exception in it ends the run.
         state_dir: directory for state. Default: the environment variable `Quix__Deployment__State__Path`, else
             `state`, or with the embedded broker the folder `state` of its data directory.
         rocksdb_options: settings of the stores.
@@ -98,8 +100,9 @@ class Application:
         data_dir: directory of the embedded broker. Default: the environment variable `MILLSTREAM_DATA_DIR`, else
             `.millstream`.
         workers: number of worker threads; only 1 is supported yet.
-        client: the Kafka client underneath: `"millstream"`, our own, or `"librdkafka"`, for what ours does not cover
-            (Kerberos, for instance). Default: the environment variable `MILLSTREAM_CLIENT`, else `"millstream"`.
+        client: the Kafka client underneath: `"millstream"`, our own, or `"librdkafka"`, for settings that ours does not
+            have; it must have been built in (`MILLSTREAM_LIBRDKAFKA=1`). Default: the environment variable
+            `MILLSTREAM_CLIENT`, else `"millstream"`.
 
     Raises:
         ValueError: a setting has a value that it cannot have, or no broker is named under Kubernetes.
@@ -418,12 +421,14 @@ class Application:
     def _new_runner(self) -> Runner:
         config = self._config
         connection = config.broker_address.as_librdkafka_dict()
+        consumer_config, on_consumer_statistics = split_statistics(config.consumer_extra_config)
+        producer_config, on_producer_statistics = split_statistics(config.producer_extra_config)
         return Runner(
             broker_address=config.broker_address.bootstrap_servers,
             consumer_group=config.consumer_group,
             auto_offset_reset=config.auto_offset_reset,
-            consumer_config=client_settings(config.consumer_extra_config, connection),
-            producer_config=client_settings({"partitioner": "murmur2"}, config.producer_extra_config, connection),
+            consumer_config=client_settings(consumer_config, connection),
+            producer_config=client_settings({"partitioner": "murmur2"}, producer_config, connection),
             commit_interval_ms=round(config.commit_interval * 1000),
             commit_every=max(0, config.commit_every),
             state_dir=str(config.state_dir),
@@ -437,6 +442,8 @@ class Application:
             on_processing_error=self._on_processing_error or default_on_processing_error,
             on_producer_error=self._on_producer_error or default_on_producer_error,
             on_message_processed=self._message_processed_callback(),
+            on_consumer_statistics=on_consumer_statistics,
+            on_producer_statistics=on_producer_statistics,
         )
 
     def _message_processed_callback(self) -> MessageProcessedCallback | None:

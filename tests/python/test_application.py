@@ -1,5 +1,6 @@
 """Application: section 1 of the parity rows."""
 
+import json
 import os
 import signal
 import subprocess
@@ -357,6 +358,48 @@ class TestRun:
         app.dataframe(topic)
         broker.run(*(Input(topic, value, b"k", 5) for value in (b"1", b"{", b"2")))
         assert calls == [0, 2]
+
+    def test_statistics(self, broker):
+        """A-07: of the consumer and of the producer, while it runs; they stop it as soon as all is told."""
+        told = {"consumer": {}, "producer": {}}
+
+        def sent():
+            """How much went out, by topic; the producer that feeds the input tells, too."""
+            topics = told["producer"].get("topics", {})
+            return {name: topic["partitions"]["0"]["txmsgs"] for name, topic in topics.items() if topic["partitions"]}
+
+        def keep(kind):
+            def callback(text):
+                told[kind] = json.loads(text)
+                if told["consumer"].get("rxmsgs") == 3 and sent().get(out.name) == 3:
+                    app.stop()
+
+            return {"stats_cb": callback, "statistics.interval.ms": 50}
+
+        app, topic, sdf = self.numbers(
+            broker, 3, consumer_extra_config=keep("consumer"), producer_extra_config=keep("producer")
+        )
+        out = broker.topic("out")
+        sdf.to_topic(out)
+        app.run()
+        assert [told[kind]["type"] for kind in ("consumer", "producer")] == ["consumer", "producer"]
+        assert told["consumer"]["topics"][topic.name]["partitions"]["0"]["hi_offset"] == 3
+
+    @pytest.mark.parametrize("of", ["consumer_extra_config", "producer_extra_config"])
+    def test_errors_in_the_callback_of_statistics(self, broker, of):
+        """A-07: as those of other callbacks, they end the run."""
+
+        runs = []
+
+        def fail(text):
+            # The producer that feeds the input tells, too.
+            if runs:
+                raise ZeroDivisionError("of the user")
+
+        app, _, _ = self.numbers(broker, 1, **{of: {"stats_cb": fail, "statistics.interval.ms": 50}})
+        runs.append(True)
+        with pytest.raises(ZeroDivisionError, match="of the user"):
+            app.run()
 
     def test_the_dataframe_argument(self, broker):
         """A-33"""

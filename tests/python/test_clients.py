@@ -1,11 +1,16 @@
-"""Producer and Consumer of the application: A-35, A-36, M-20, M-21."""
+"""Producer and Consumer of the application: A-35, A-36, M-20, M-21.
 
+On our client, or on the one that `MILLSTREAM_CLIENT` names; `make test` runs them once with librdkafka as well.
+"""
+
+import json
 import time
 import uuid
 
 import pytest
-from brokers import EmbeddedBroker
+from brokers import EmbeddedBroker, wait_for
 
+from millstream._millstream import librdkafka_version
 from millstream.exceptions import NotSupportedYet, PartitionAssignmentError
 from millstream.kafka import Consumer, Producer, TopicPartition, raise_for_msg_error
 from millstream.kafka.exceptions import (
@@ -65,6 +70,41 @@ class TestProducer:
         assert len(producer) == 0
         assert producer.poll(0) == 0
 
+    def test_each_delivery_is_told(self, broker, topic):
+        """M-20: once each, in order, with what the broker made of it; an exception comes out of `flush()`."""
+        told = []
+        producer = broker.app.get_producer()
+        for n in range(50):
+            producer.produce(topic.name, b"%d" % n, b"k", [("h", b"1")], n % 2, 1000 + n,
+                             on_delivery=lambda error, message: told.append((error, message)))
+        assert producer.flush(timeout=30) == 0
+        for part in range(2):
+            messages = [m for error, m in told if m.partition() == part]
+            assert [m.offset() for m in messages] == list(range(25))
+            assert [m.value() for m in messages] == [b"%d" % n for n in range(part, 50, 2)]
+            assert [m.timestamp() for m in messages] == [(1, 1000 + n) for n in range(part, 50, 2)]
+        for error, message in told:
+            assert error is None and message.error() is None and message.latency() > 0
+            assert (message.topic(), message.key(), message.headers()) == (topic.name, b"k", [("h", b"1")])
+
+        def fail(error, message):
+            raise RuntimeError("of the user")
+
+        producer.produce(topic.name, b"x", on_delivery=fail)
+        with pytest.raises(RuntimeError, match="of the user"):
+            producer.flush(timeout=30)
+
+    def test_what_is_not_delivered_is_told_with_the_reason(self):
+        told = []
+        producer = Producer("127.0.0.1:1")
+        producer.produce("t", b"v", b"k", on_delivery=lambda error, message: told.append((error, message)))
+        assert len(producer) == 1
+        producer.purge()
+        assert producer.flush(timeout=30) == 0
+        [(error, message)] = told
+        assert (error.name(), message.error().name()) == ("_PURGE_QUEUE", "_PURGE_QUEUE")
+        assert (message.value(), message.key(), message.offset(), message.latency()) == (b"v", b"k", None, None)
+
     def test_serialized_by_the_topic(self, broker, topic):
         """T-03, T-04"""
         message = topic.serialize(key=b"k", value={"a": [1]}, timestamp_ms=7)
@@ -102,6 +142,78 @@ class TestProducer:
 
         config = ConnectionConfig(bootstrap_servers="a:1", sasl_password="hunter2")
         assert "hunter2" not in f"{Producer(config)!r} {Consumer(config, 'g', 'earliest')!r}"
+
+
+# Objects whose names are those of brokers, topics and the like.
+NAMED = ("brokers", "topics", "partitions", "req", "toppars")
+
+
+def shape(told, path=""):
+    """The paths of all fields."""
+    for name, value in told.items():
+        here = f"{path}.*" if path.rpartition(".")[2] in NAMED else f"{path}.{name}"
+        yield here
+        if isinstance(value, dict):
+            yield from shape(value, here)
+
+
+class TestStatistics:
+    """`stats_cb` of A-07, at the clients that users make."""
+
+    def collect(self, broker, topic, **settings):
+        """What a producer of five records and a consumer of them told last."""
+        of_producer, of_consumer = [], []
+
+        def extra(told):
+            return {"stats_cb": lambda text: told.append(json.loads(text)), "statistics.interval.ms": 50, **settings}
+
+        with Producer(broker.address, extra_config={**extra(of_producer), "enable.idempotence": True}) as producer:
+            for _ in range(5):
+                producer.produce(topic.name, b"value", partition=1)
+            producer.flush(timeout=30)
+            wait_for(lambda: producer.poll(0.1) or of_producer and of_producer[-1]["txmsgs"] >= 5, "producer statistics")
+        with consumer(broker, extra_config=extra(of_consumer)) as reader:
+            reader.subscribe([topic.name])
+            assert len(read(reader, 5)) >= 5
+
+            def done():
+                reader.poll(0.1)
+                return of_consumer and of_consumer[-1]["rxmsgs"] >= 5
+
+            wait_for(done, "consumer statistics")
+        return of_producer[-1], of_consumer[-1]
+
+    def test_what_is_told(self, broker, topic):
+        of_producer, of_consumer = self.collect(broker, topic)
+        assert (of_producer["type"], of_consumer["type"]) == ("producer", "consumer")
+        assert of_producer["topics"][topic.name]["partitions"]["1"]["txmsgs"] == 5
+        assert of_producer["msg_cnt"] == 0
+        found = of_consumer["topics"][topic.name]["partitions"]["1"]
+        assert (found["rxmsgs"], found["app_offset"], found["hi_offset"]) == (5, 5, 5)
+        assert of_consumer["cgrp"]["assignment_size"] == 2
+        for told in (of_producer, of_consumer):
+            assert any(one["state"] == "UP" and one["rxbytes"] > 0 for one in told["brokers"].values())
+
+    @pytest.mark.skipif(librdkafka_version() is None, reason="built without librdkafka, whose shape it is")
+    def test_the_shape_is_that_of_librdkafka(self, broker, topic):
+        ours = self.collect(broker, topic, **{"millstream.client": "millstream"})
+        theirs = self.collect(broker, topic, **{"millstream.client": "librdkafka"})
+        for mine, other in zip(ours, theirs, strict=True):
+            assert set(shape(mine)) - set(shape(other)) == set()
+
+    def test_errors_in_it(self, broker, topic):
+        def fail(text):
+            raise RuntimeError("of the user")
+
+        extra = {"stats_cb": fail, "statistics.interval.ms": 50}
+        with pytest.raises(RuntimeError, match="of the user"):
+            read(consumer(broker, extra_config=extra), 1)
+        producer = Producer(broker.address, extra_config=extra)
+        producer.produce(topic.name, b"value")
+        with pytest.raises(RuntimeError, match="of the user"):
+            wait_for(lambda: producer.poll(0.1) and False, "an exception")
+        with pytest.raises(TypeError, match="stats_cb"):
+            Producer("127.0.0.1:1", extra_config={"stats_cb": "print"})
 
 
 class TestConsumer:
@@ -190,6 +302,19 @@ class TestConsumer:
         with consumer(broker) as reader:
             assert len(reader.list_topics(timeout=10).topics[topic.name].partitions) == 2
             assert list(reader.list_topics(topic.name).topics) == [topic.name]
+
+    def test_a_setting_that_only_librdkafka_has(self, broker, topic):
+        """A-07"""
+        only = {"client.dns.lookup": "resolve_canonical_bootstrap_servers_only", "millstream.client": "millstream"}
+        with pytest.raises(ValueError, match='client="librdkafka"'):
+            consumer(broker, extra_config=only).list_topics(timeout=10)
+        chosen = consumer(broker, extra_config={**only, "millstream.client": "librdkafka"})
+        if librdkafka_version() is None:
+            with pytest.raises(ValueError, match="MILLSTREAM_LIBRDKAFKA=1"):
+                chosen.list_topics(timeout=10)
+        else:
+            with chosen as reader:
+                assert topic.name in reader.list_topics(timeout=10).topics
 
     def test_a_topic_that_is_not_there(self, broker):
         with consumer(broker) as reader:

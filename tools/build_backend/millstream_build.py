@@ -1,6 +1,7 @@
 """The build backend that `pip install .` uses: maturin, in the environment that `tools/native` prepares.
 
-Without this, pip would compile RocksDB file by file, which takes a quarter of an hour, and would never link TLS.
+Without this, pip would compile RocksDB file by file, which takes a quarter of an hour. MILLSTREAM_LIBRDKAFKA=1 builds
+librdkafka in, for `client="librdkafka"`.
 """
 
 import os

@@ -10,8 +10,8 @@ Three things; the first two are kept in a cache outside the clone:
   RocksDB file repeats are then compiled eight times, not 343 times.
 * libclang, which bindgen needs to read RocksDB's C header. The system's is taken where there is one;
   otherwise the PyPI package `libclang` brings it.
-* whether this system has OpenSSL to link, and so whether librdkafka is built with TLS and SASL (our own client has them):
-  MILLSTREAM_CARGO_FEATURES says what to hand to cargo's `--features`.
+* whether librdkafka is built as well, which the variable MILLSTREAM_LIBRDKAFKA=1 asks for, and whether this system has
+  OpenSSL to give it TLS and SASL: MILLSTREAM_CARGO_FEATURES says what to hand to cargo's `--features`.
 
 The result is a file of shell exports (`--env-file`, default: standard output). Nothing here is
 needed for a build to succeed: without these exports cargo compiles RocksDB itself, with libclang from
@@ -154,7 +154,7 @@ def build_rocksdb(cache, jobs):
         return None
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
     if not compiler:
-        say("there is no C++ compiler here (Debian: g++); RocksDB and librdkafka need one")
+        say("there is no C++ compiler here (Debian: g++); RocksDB needs one")
         sys.exit(1)
     found = crates()
     flags = FLAGS + machine_flags()
@@ -285,13 +285,15 @@ def libclang_exports(cache):
 
 
 def feature_exports():
-    """TLS needs OpenSSL's headers. Without them everything else still builds."""
+    """librdkafka where it is asked for. Its TLS needs OpenSSL's headers; without them everything else still builds."""
+    if os.environ.get("MILLSTREAM_LIBRDKAFKA", "0") in ("", "0"):
+        return {"MILLSTREAM_CARGO_FEATURES": ""}
     probe = shutil.which("pkg-config") or shutil.which("pkgconf")
     found = probe and subprocess.run([probe, "--exists", "openssl >= 1.1.1"]).returncode == 0
     if not found:
         say("NO TLS IN LIBRDKAFKA: OpenSSL's headers or pkg-config are missing (Debian: libssl-dev pkg-config), so in "
-            "this build client=\"librdkafka\" and Python's low-level Producer cannot talk to secured clusters")
-    return {"MILLSTREAM_CARGO_FEATURES": "millstream-kafka/ssl" if found else ""}
+            "this build client=\"librdkafka\" cannot talk to secured clusters")
+    return {"MILLSTREAM_CARGO_FEATURES": "millstream-kafka/librdkafka" + (",millstream-kafka/ssl" if found else "")}
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ use crate::metadata::Metadata;
 use crate::network::{Action, Completion, Failure, Health, Input, Line, Network, NodeId};
 use crate::random::Random;
 use crate::settings::ConnectionSettings;
+use crate::statistics::{Schedule, with_schedule};
 use crate::tag::Tag;
 use crate::time::{Now, earlier};
 
@@ -40,6 +41,7 @@ pub(crate) struct Base {
     pub(crate) net: Network,
     pub(crate) metadata: Metadata,
     pub(crate) coordinators: Coordinators,
+    pub(crate) schedule: Schedule,
     probe: bool,
     answered: bool,
     /// Whether an outage was told, or that credentials are refused, and no broker has answered
@@ -69,6 +71,7 @@ impl Base {
             net: Network::new(settings.clone(), authenticator, random),
             metadata: Metadata::new(&settings),
             coordinators: Coordinators::default(),
+            schedule: Schedule::new(settings.statistics_interval),
             probe: false,
             answered: false,
             down: false,
@@ -181,6 +184,6 @@ impl Base {
 
     pub(crate) fn next_deadline(&self, now: Now) -> Option<Duration> {
         let base = earlier(self.net.next_deadline(now), self.metadata.next_deadline(now));
-        earlier(base, self.coordinators.next_deadline(now))
+        with_schedule(earlier(base, self.coordinators.next_deadline(now)), &self.schedule)
     }
 }

@@ -12,6 +12,7 @@ mod lookup;
 mod open;
 mod session;
 mod slot;
+mod statistics;
 #[cfg(test)]
 mod tests;
 
@@ -110,6 +111,8 @@ pub enum ConsumerEvent {
     BrokersUp,
     /// A connection needs an OAuth token; answer with [`Consumer::set_oauth_token`].
     OAuthTokenNeeded,
+    /// Statistics as JSON, in librdkafka's shape (`statistics.interval.ms`).
+    Statistics(String),
     /// [`Consumer::begin_close`] is done: the group has been left.
     Closed,
 }

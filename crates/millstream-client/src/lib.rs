@@ -30,6 +30,7 @@ mod network;
 pub mod producer;
 mod random;
 pub mod settings;
+mod statistics;
 mod tag;
 #[cfg(test)]
 mod testing;

@@ -26,6 +26,7 @@ use self::connection::{Arrived, Broken, Connection};
 use crate::auth::{Authenticator, NoToken, NotYet, OAuthToken};
 use crate::random::{Backoff, Random};
 use crate::settings::{ConnectionSettings, SaslSettings};
+use crate::statistics::{BrokerState, Brokers, Traffic};
 use crate::tag::Tag;
 use crate::time::{Now, earlier};
 use crate::wire::{Body, Checked, Malformed};
@@ -179,6 +180,8 @@ pub(crate) struct Network {
     no_token: Option<Failure>,
     /// Whether a connection has failed since the last [`take_failed`](Self::take_failed).
     failed: bool,
+    /// By broker, what went over connections that have ended.
+    traffic: BTreeMap<NodeId, Traffic>,
 }
 
 impl Network {
@@ -203,6 +206,7 @@ impl Network {
             fetching: false,
             no_token: None,
             failed: false,
+            traffic: BTreeMap::new(),
         };
         for (index, (host, port)) in network.settings.clone().bootstrap.iter().enumerate() {
             network.add_node(-1 - index as NodeId, host, *port);
@@ -369,6 +373,7 @@ impl Network {
             now,
         );
         self.connections.insert(connection, state);
+        self.traffic_of(id).connects += 1;
         true
     }
 
@@ -483,6 +488,7 @@ impl Network {
             (u64::try_from(throttle_time_ms), self.connection_mut(node))
         {
             let until = now.after(Duration::from_millis(ms));
+            connection.traffic.throttle.add(ms);
             connection.throttled_until = connection.throttled_until.max(until);
         }
     }
@@ -676,8 +682,13 @@ impl Network {
 
     /// Forgets a connection. With a failure, its node waits before it is tried again.
     fn end(&mut self, id: ConnectionId, failure: Option<Failure>, now: Now) {
-        let Some(connection) = self.connections.remove(&id) else { return };
+        let Some(mut connection) = self.connections.remove(&id) else { return };
         let node_id = connection.node;
+        connection.traffic.disconnects += u64::from(failure.is_some());
+        if failure == Some(Failure::TimedOut) {
+            connection.traffic.timeouts += connection.in_flight() as u64;
+        }
+        self.traffic_of(node_id).add(std::mem::take(&mut connection.traffic));
         self.failed |= failure.is_some();
         if failure.is_none() {
             self.actions.push_back(Action::Close { connection: id });
@@ -696,6 +707,48 @@ impl Network {
             tag,
             result: Err(failure.clone()),
         }));
+    }
+
+    fn traffic_of(&mut self, node: NodeId) -> &mut Traffic {
+        self.traffic.entry(Self::broker_of(node)).or_default()
+    }
+
+    /// A batch for `node` has waited for so long until it was sent.
+    pub(crate) fn waited(&mut self, node: NodeId, micros: u64) {
+        if let Some(connection) = self.connection_mut(node) {
+            connection.traffic.waited.add(micros);
+        }
+    }
+
+    /// What went to and from each broker; its windows begin anew.
+    pub(crate) fn statistics(&mut self, now: Now) -> Brokers {
+        for connection in self.connections.values_mut() {
+            let traffic = std::mem::take(&mut connection.traffic);
+            self.traffic.entry(Self::broker_of(connection.node)).or_default().add(traffic);
+        }
+        let first_lines = self.nodes.iter().filter(|(id, _)| **id < LINES);
+        let states = first_lines.map(|(id, node)| {
+            let connection = node.connection.and_then(|id| self.connections.get(&id));
+            let lines = [*id, Line::Coordinator.of(*id), Line::Aside.of(*id)];
+            let of_broker = |other: &&Connection| lines.contains(&other.node);
+            BrokerState {
+                id: *id,
+                host: &node.host,
+                port: node.port,
+                state: match connection {
+                    Some(connection) => connection.state_name(),
+                    None if node.failure.is_some() => "DOWN",
+                    None => "INIT",
+                },
+                waiting: self
+                    .connections
+                    .values()
+                    .filter(of_broker)
+                    .map(Connection::in_flight)
+                    .sum(),
+            }
+        });
+        Brokers::new(&mut self.traffic, states, now)
     }
 
     /// Lets time pass: gives up what has waited too long, renews sessions, closes what is idle,

@@ -4,7 +4,8 @@
 //! full queue is a return value. There is no callback per record. What a checkpoint needs to know
 //! is told per **flush**: everything produced before [`Producer::begin_flush`] is answered by one
 //! [`ProducerEvent::FlushDone`] with the number of records that were not delivered, and by
-//! [`ProducerEvent::DeliveryFailed`] with what went wrong where.
+//! [`ProducerEvent::DeliveryFailed`] with what went wrong where. Who asks after each record gives it
+//! a token ([`Producer::produce_reported`]).
 //!
 //! ```text
 //!  Producer ── append ──► Queue (a lock of its own) ── batches ──► ProducerCore ──► brokers
@@ -26,8 +27,10 @@ mod partitioner;
 mod queue;
 mod reports;
 mod sending;
+mod statistics;
 #[cfg(test)]
 mod tests;
+mod tracked;
 mod transaction;
 mod waiting;
 
@@ -42,6 +45,7 @@ use crate::settings::Secret;
 pub use front::Producer;
 pub(crate) use machine::ProducerTag;
 pub use partitioner::murmur2;
+pub use tracked::DeliveryReport;
 pub use transaction::{GroupMetadata, TransactionOffset};
 
 /// A topic of one producer, by which records are produced without looking the name up. Belongs to
@@ -166,6 +170,9 @@ pub enum ProducerEvent {
         /// The value of `sasl.oauthbearer.config`.
         config: Secret,
     },
+    /// Statistics as JSON, in librdkafka's shape (`statistics.interval.ms`). One that was not
+    /// fetched gives way to the next.
+    Statistics(String),
     /// Answers a request about a transaction.
     TransactionDone {
         /// The request.

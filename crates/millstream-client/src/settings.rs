@@ -209,6 +209,9 @@ pub struct ConnectionSettings {
     /// `metadata.max.age.ms`, or `topic.metadata.refresh.interval.ms` if that is lower. Default
     /// 5 minutes.
     pub metadata_max_age: Duration,
+    /// `statistics.interval.ms`: how often a consumer or producer tells statistics. Default `None`
+    /// (0): never.
+    pub statistics_interval: Option<Duration>,
     /// `receive.message.max.bytes`. Default 100,000,000.
     pub receive_max: usize,
     /// `allow.auto.create.topics`. Default false; of a producer that is made by names
@@ -243,6 +246,7 @@ impl Default for ConnectionSettings {
             retry_backoff_max: Duration::from_secs(1),
             max_idle: None,
             metadata_max_age: Duration::from_secs(300),
+            statistics_interval: None,
             receive_max: 100_000_000,
             allow_auto_create_topics: false,
             address_family: AddressFamily::Any,

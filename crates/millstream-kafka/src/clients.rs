@@ -2,7 +2,7 @@
 
 use crate::{
     Admin, ClientConfig, ClientFactory, Consumer, ConsumerConfig, Error, Native, Producer,
-    Properties,
+    Properties, ReportingProducer,
 };
 
 /// The setting by which a program chooses its client: `millstream` or `librdkafka`.
@@ -27,6 +27,14 @@ impl Clients {
     /// The client without a choice.
     pub const DEFAULT: &'static str = "millstream";
 
+    /// librdkafka's version, such as `2.12.1`; `None` in a build without it.
+    pub fn librdkafka_version() -> Option<String> {
+        #[cfg(feature = "librdkafka")]
+        return Some(crate::Librdkafka::version());
+        #[cfg(not(feature = "librdkafka"))]
+        return None;
+    }
+
     fn choose(properties: &Properties) -> Result<(&'static dyn ClientFactory, Properties), Error> {
         let variable = std::env::var(VARIABLE).ok().filter(|name| !name.is_empty());
         let mut rest = properties.clone();
@@ -38,7 +46,9 @@ impl Clients {
             "librdkafka" => &crate::Librdkafka,
             #[cfg(not(feature = "librdkafka"))]
             "librdkafka" => {
-                let reason = "this build has no librdkafka; build with the feature `librdkafka`";
+                let reason = "this build has no librdkafka; for one that has, set \
+                              MILLSTREAM_LIBRDKAFKA=1 for `pip install .`, say `make build \
+                              LIBRDKAFKA=1`, or give cargo the feature `librdkafka`";
                 return Err(Error::Config { name: CLIENT.into(), reason: reason.into() });
             }
             other => {
@@ -66,8 +76,38 @@ impl ClientFactory for Clients {
         clients.producer(&client)
     }
 
+    fn reporting_producer(
+        &self,
+        config: &ClientConfig,
+    ) -> Result<Box<dyn ReportingProducer>, Error> {
+        let (clients, client) = Self::of(config)?;
+        clients.reporting_producer(&client)
+    }
+
     fn admin(&self, config: &ClientConfig) -> Result<Box<dyn Admin>, Error> {
         let (clients, client) = Self::of(config)?;
         clients.admin(&client)
+    }
+}
+
+#[cfg(all(test, not(feature = "librdkafka")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_was_not_built_in_says_how_to_get_it() {
+        let settings = [("bootstrap.servers", "127.0.0.1:1"), (CLIENT, "librdkafka")];
+        let config = ClientConfig::new(settings.into());
+        for refused in [
+            Clients.admin(&config).err(),
+            Clients.producer(&config).err(),
+            Clients.reporting_producer(&config).err(),
+        ] {
+            let said = refused.expect("a refusal").to_string();
+            for way in ["millstream.client", "MILLSTREAM_LIBRDKAFKA=1", "make build LIBRDKAFKA=1"] {
+                assert!(said.contains(way), "{said}");
+            }
+        }
+        assert_eq!(Clients::librdkafka_version(), None);
     }
 }

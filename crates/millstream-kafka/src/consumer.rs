@@ -86,7 +86,7 @@ pub enum ConsumerEvent {
         /// The value of `sasl.oauthbearer.config`.
         config: String,
     },
-    /// librdkafka's statistics as JSON, if `statistics.interval.ms` is set.
+    /// Statistics as JSON, in librdkafka's shape, if `statistics.interval.ms` is set.
     Statistics(String),
     /// [`Consumer::begin_close`] is done: the group has been left.
     Closed,

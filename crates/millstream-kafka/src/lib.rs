@@ -8,13 +8,13 @@
 //!
 //! * [`Consumer`]: group membership, records as batches of one partition each, positions, commits.
 //! * [`Producer`]: borrowed bytes in, back-pressure as a return value, delivery counted per flush.
+//! * [`ReportingProducer`]: the same with a report for each record, for tools.
 //! * [`Admin`]: topics, their settings, groups, offsets. Blocking calls with time limits.
-//! * [`ClientFactory`]: makes the three. The runtime is handed one; a simulator brings its own.
+//! * [`ClientFactory`]: makes them. The runtime is handed one; a simulator brings its own.
 //! * [`config`]: how settings are merged, and what of them must not be printed.
 //!
-//! `Librdkafka` is the implementation on librdkafka, the feature `librdkafka`. Without it the crate
-//! builds without a C compiler for it. [`NativeAdmin`] is the admin client on `millstream-client`,
-//! which is ours.
+//! [`Native`] is the implementation on `millstream-client`, which is ours; `Librdkafka` the one on
+//! librdkafka, in builds with the feature `librdkafka`. [`Clients`] chooses by a setting.
 //!
 //! *Invariants.* librdkafka's types do not leave the `librdkafka` module. No thread of a client
 //! ever runs code of a caller, except [`Wake::wake`]. Whatever librdkafka logs goes to the tracing
@@ -48,14 +48,14 @@ pub use consumer::{
 };
 pub use error::{Error, KafkaError, code};
 #[cfg(feature = "librdkafka")]
-pub use librdkafka::{Librdkafka, ReportingProducer};
+pub use librdkafka::Librdkafka;
 pub use native::{Native, NativeAdmin};
 pub use partitioner::{murmur2, partition_of};
 pub use producer::{
     DeliveryFailure, FlushId, Partition, ProduceError, ProduceRecord, Producer, ProducerEvent,
     TopicHandle,
 };
-pub use reporting::{DeliveryReport, ReportedRecord};
+pub use reporting::{DeliveryReport, ReportedRecord, ReportingEvent, ReportingProducer};
 
 /// Interrupts a wait from another thread.
 pub trait Wake: Send + Sync {
@@ -77,6 +77,15 @@ pub trait ClientFactory: Send + Sync {
     /// [`Error::Config`] if a setting is refused.
     fn producer(&self, config: &ClientConfig) -> Result<Box<dyn Producer>, Error>;
 
+    /// A producer that reports each record. Does not wait for a connection.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if a setting is refused.
+    fn reporting_producer(
+        &self,
+        config: &ClientConfig,
+    ) -> Result<Box<dyn ReportingProducer>, Error>;
+
     /// An admin client. Does not wait for a connection.
     ///
     /// # Errors
@@ -91,6 +100,13 @@ impl<F: ClientFactory + ?Sized> ClientFactory for Arc<F> {
 
     fn producer(&self, config: &ClientConfig) -> Result<Box<dyn Producer>, Error> {
         (**self).producer(config)
+    }
+
+    fn reporting_producer(
+        &self,
+        config: &ClientConfig,
+    ) -> Result<Box<dyn ReportingProducer>, Error> {
+        (**self).reporting_producer(config)
     }
 
     fn admin(&self, config: &ClientConfig) -> Result<Box<dyn Admin>, Error> {

@@ -107,7 +107,7 @@ pub enum ProducerEvent {
         /// The value of `sasl.oauthbearer.config`.
         config: String,
     },
-    /// librdkafka's statistics as JSON, if `statistics.interval.ms` is set.
+    /// Statistics as JSON, in librdkafka's shape, if `statistics.interval.ms` is set.
     Statistics(String),
 }
 

@@ -1,11 +1,11 @@
-//! What is said about single deliveries, for programs that ask what became of each record. The
-//! engine's producer counts them instead; see [`Producer`](crate::Producer).
+//! A producer that tells what became of each record, for programs that ask. The engine's counts
+//! deliveries instead; see [`Producer`](crate::Producer).
 
 use std::time::Duration;
 
 use millstream_types::{HeadersView, Offset, Timestamp};
 
-use crate::{KafkaError, Partition};
+use crate::{Error, KafkaError, Partition, ProduceError};
 
 /// A record to produce, borrowed.
 #[derive(Clone, Copy, Debug)]
@@ -33,10 +33,77 @@ pub struct DeliveryReport {
     pub token: u64,
     /// The partition it went to; `None` if none had been chosen.
     pub partition: Option<i32>,
-    /// Its offset there, or why it was given up.
-    pub result: Result<Offset, KafkaError>,
-    /// Its timestamp, ms, as it was sent.
+    /// Its offset there, `None` where brokers tell none (`acks=0`); or why it was given up.
+    pub result: Result<Option<Offset>, KafkaError>,
+    /// Its timestamp, ms since the epoch: as it was sent, or the broker's where the topic has
+    /// `message.timestamp.type=LogAppendTime`.
     pub timestamp: Timestamp,
-    /// From `produce` to the acknowledgement.
+    /// From `produce` to the acknowledgement; `None` for one that was given up.
     pub latency: Option<Duration>,
+}
+
+/// What is told of the client as a whole.
+#[derive(Clone, Debug)]
+pub enum ReportingEvent {
+    /// An error that it goes on after, unless it is fatal. It is in the log, too.
+    Error(KafkaError),
+    /// Statistics as JSON, in librdkafka's shape, if `statistics.interval.ms` is set.
+    Statistics(String),
+}
+
+/// Writes records and reports each. Used from one thread at a time.
+///
+/// ```
+/// use std::time::Duration;
+/// use millstream_kafka::{ClientConfig, ClientFactory, Clients, Partition, ReportedRecord};
+/// use millstream_types::HeadersView;
+///
+/// let settings = [("bootstrap.servers", "127.0.0.1:1"), ("millstream.client", "millstream")];
+/// let mut producer = Clients.reporting_producer(&ClientConfig::new(settings.into()))?;
+/// producer.produce(&ReportedRecord {
+///     topic: "orders",
+///     partition: Partition::ByKey,
+///     key: Some(b"ann"),
+///     value: Some(b"1"),
+///     headers: HeadersView::default(),
+///     timestamp: None,
+///     token: 7,
+/// })?;
+/// assert_eq!(producer.in_flight(), 1);
+/// producer.purge();
+/// let mut reports = Vec::new();
+/// while reports.is_empty() {
+///     producer.poll(Duration::from_secs(1), &mut reports)?;
+/// }
+/// assert_eq!((reports[0].token, reports[0].result.is_err()), (7, true));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait ReportingProducer: Send {
+    /// Queues a copy of `record`.
+    ///
+    /// # Errors
+    /// [`ProduceError::QueueFull`] as back-pressure: poll, and produce again. Reports that were not
+    /// polled take room, too. [`ProduceError::Refused`] for a record that cannot be produced.
+    /// Neither is reported again.
+    fn produce(&mut self, record: &ReportedRecord<'_>) -> Result<(), ProduceError>;
+
+    /// Appends what became of records to `reports`, waiting up to `wait` for the first. Returns
+    /// what else there is to tell.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`] if the client has ended by itself and will report nothing any more.
+    fn poll(
+        &mut self,
+        wait: Duration,
+        reports: &mut Vec<DeliveryReport>,
+    ) -> Result<Vec<ReportingEvent>, Error>;
+
+    /// Sends what is queued without lingering. Waits for a millisecond at most.
+    fn hurry(&mut self);
+
+    /// Records whose report was not polled yet.
+    fn in_flight(&self) -> usize;
+
+    /// Gives up everything that is queued or on its way; each record is reported as failed.
+    fn purge(&mut self);
 }

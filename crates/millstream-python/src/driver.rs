@@ -134,6 +134,7 @@ impl TestDriver {
             processing_error: on_processing_error,
             producer_error: on_producer_error,
             message_processed: on_message_processed,
+            ..Callbacks::default()
         };
         let driver = leave(py, || {
             let mut driver = TopologyTestDriver::with_host(topology, Arc::new(PyHost))?;

@@ -16,13 +16,15 @@ use crate::gil::enter;
 use crate::kafka::Message;
 use crate::record::{Row, headers_to_python};
 
-/// The callbacks of an application (E-01 to E-03, A-11).
+/// The callbacks of an application (E-01 to E-03, A-07, A-11).
 #[derive(Default)]
 pub(crate) struct Callbacks {
     pub(crate) consumer_error: Option<Py<PyAny>>,
     pub(crate) processing_error: Option<Py<PyAny>>,
     pub(crate) producer_error: Option<Py<PyAny>>,
     pub(crate) message_processed: Option<Py<PyAny>>,
+    pub(crate) consumer_statistics: Option<Py<PyAny>>,
+    pub(crate) producer_statistics: Option<Py<PyAny>>,
 }
 
 impl Callbacks {
@@ -34,6 +36,8 @@ impl Callbacks {
             processing_error: share(&self.processing_error),
             producer_error: share(&self.producer_error),
             message_processed: share(&self.message_processed),
+            consumer_statistics: share(&self.consumer_statistics),
+            producer_statistics: share(&self.producer_statistics),
         }
     }
 }
@@ -44,7 +48,9 @@ impl Callbacks {
         visit.call(&self.consumer_error)?;
         visit.call(&self.processing_error)?;
         visit.call(&self.producer_error)?;
-        visit.call(&self.message_processed)
+        visit.call(&self.message_processed)?;
+        visit.call(&self.consumer_statistics)?;
+        visit.call(&self.producer_statistics)
     }
 }
 

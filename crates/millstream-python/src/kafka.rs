@@ -16,7 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use millstream_kafka::config::concerns_connection;
-use millstream_kafka::{ClientConfig, Properties};
+use millstream_kafka::{ClientConfig, Clients, Properties};
 use millstream_types::{Clock, SystemClock};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -37,6 +37,12 @@ pub(crate) fn connection_settings(
 ) -> BTreeMap<String, Py<PyAny>> {
     settings.retain(|name, _| concerns_connection(name));
     settings
+}
+
+/// The version of librdkafka that `client="librdkafka"` brings, if this build has it.
+#[pyfunction]
+pub(crate) fn librdkafka_version() -> Option<String> {
+    Clients::librdkafka_version()
 }
 
 /// Longest wait before Python's signal handlers get a chance.

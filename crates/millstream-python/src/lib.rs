@@ -55,7 +55,7 @@ mod _millstream {
     #[pymodule_export]
     use crate::kafka::{
         KafkaAdmin, KafkaConsumer, KafkaProducer, Message, PyKafkaError, PyTopicPartition,
-        connection_settings,
+        connection_settings, librdkafka_version,
     };
     #[pymodule_export]
     use crate::logging::set_log_level;

@@ -109,7 +109,8 @@ impl Runner {
         producer_config=None, commit_interval_ms=5000, commit_every=0, state_dir="state",
         use_changelog_topics=true, consumer_poll_timeout_ms=1000, request_timeout_ms=30000,
         broker_availability_timeout_ms=120000, source_gap="earliest", rocksdb_options=None,
-        on_consumer_error=None, on_processing_error=None, on_producer_error=None, on_message_processed=None
+        on_consumer_error=None, on_processing_error=None, on_producer_error=None, on_message_processed=None,
+        on_consumer_statistics=None, on_producer_statistics=None
     ))]
     #[expect(clippy::too_many_arguments, reason = "all are keywords")]
     fn new(
@@ -131,6 +132,8 @@ impl Runner {
         on_processing_error: Option<Py<PyAny>>,
         on_producer_error: Option<Py<PyAny>>,
         on_message_processed: Option<Py<PyAny>>,
+        on_consumer_statistics: Option<Py<PyAny>>,
+        on_producer_statistics: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         // The topology was built with or without changelog topics; the runtime reads it there.
         let _ = use_changelog_topics;
@@ -150,10 +153,13 @@ impl Runner {
             let properties = consumer_properties(&consumer_extra, &connection, settings);
             ConsumerConfig::new(ClientConfig::new(properties))
         };
+        let mut restoring = consumer(&alone);
+        // Nobody asks how it is doing.
+        restoring.client.properties.remove("statistics.interval.ms");
         let (rocksdb, codec) = rocksdb(rocksdb_options)?;
         let mut config = RunConfig::new(
             consumer(&grouped),
-            consumer(&alone),
+            restoring,
             ClientConfig::new(producer_properties(&producer_extra, &connection)),
             ClientConfig::new(admin_properties(&producer_extra, &connection)),
             process_memory(rocksdb.block_cache_size).1,
@@ -177,6 +183,8 @@ impl Runner {
                 processing_error: on_processing_error,
                 producer_error: on_producer_error,
                 message_processed: on_message_processed,
+                consumer_statistics: on_consumer_statistics,
+                producer_statistics: on_producer_statistics,
             },
             codec,
             stop: StopHandle::new(),

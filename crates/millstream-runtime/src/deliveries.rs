@@ -46,6 +46,9 @@ impl Worker<'_> {
                     self.availability.all_down(self.clock.monotonic());
                 }
                 ProducerEvent::BrokersUp => self.availability.reached(),
+                ProducerEvent::Statistics(json) => {
+                    self.hooks.on_producer_statistics(json).map_err(RuntimeError::Hook)?;
+                }
                 _ => {}
             }
         }

@@ -119,6 +119,24 @@ pub trait RunHooks: Hooks {
         Ok(false)
     }
 
+    /// Statistics of the consumer that feeds the pipeline, as JSON.
+    ///
+    /// # Errors
+    /// What the callback itself raised: it ends the run.
+    fn on_consumer_statistics(&mut self, json: &str) -> Result<(), Failure> {
+        tracing::trace!("consumer statistics: {json}");
+        Ok(())
+    }
+
+    /// Statistics of the producer, as JSON.
+    ///
+    /// # Errors
+    /// What the callback itself raised: it ends the run.
+    fn on_producer_statistics(&mut self, json: &str) -> Result<(), Failure> {
+        tracing::trace!("producer statistics: {json}");
+        Ok(())
+    }
+
     /// The engine's part of these hooks.
     fn as_engine_hooks(&mut self) -> &mut dyn Hooks;
 }

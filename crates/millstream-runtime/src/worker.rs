@@ -311,7 +311,10 @@ impl<'a> Worker<'a> {
                 self.availability.all_down(self.clock.monotonic());
             }
             ConsumerEvent::BrokersUp => self.availability.reached(),
-            // Answers to checkpoints that were given up, statistics, tokens of a source that the
+            ConsumerEvent::Statistics(json) => {
+                self.hooks.on_consumer_statistics(&json).map_err(RuntimeError::Hook)?;
+            }
+            // Answers to checkpoints that were given up, tokens of a source that the
             // client asks by itself.
             _ => {}
         }

@@ -275,6 +275,32 @@ def as_connection(broker_address: str | ConnectionConfig) -> ConnectionConfig:
     raise TypeError(f"broker_address must be a text such as 'localhost:9092' or a ConnectionConfig, not {kind}")
 
 
+StatisticsCallback = Callable[[str], object]
+
+# What Quix Streams has; librdkafka itself makes none unless told how often.
+_STATISTICS_INTERVAL_MS: Final = 30_000
+
+
+def split_statistics(extra: Mapping[str, Any] | None) -> tuple[dict[str, Any], StatisticsCallback | None]:
+    """Further settings of a client without `stats_cb`, and that (A-07). With one, statistics come every 30 s unless
+    `statistics.interval.ms` says otherwise.
+
+    Raises:
+        TypeError: `stats_cb` cannot be called.
+
+    >>> settings, callback = split_statistics({"linger.ms": 5, "stats_cb": print})
+    >>> settings
+    {'statistics.interval.ms': 30000, 'linger.ms': 5}
+    """
+    settings = dict(extra or {})
+    callback = settings.pop("stats_cb", None)
+    if callback is None:
+        return settings, None
+    if not callable(callback):
+        raise TypeError(f"stats_cb is a function that takes the statistics as JSON text, not {type(callback).__name__}")
+    return {"statistics.interval.ms": _STATISTICS_INTERVAL_MS, **settings}, callback
+
+
 def client_settings(*layers: Mapping[str, Any]) -> dict[str, str]:
     """Settings for a native client, later layers winning: librdkafka takes every value as text.
 

@@ -18,7 +18,7 @@ from millstream._millstream import (
 from millstream.exceptions import MillstreamException, NotSupportedYet, PartitionAssignmentError
 
 from .availability import Availability
-from .configuration import ConnectionConfig, as_connection, client_settings
+from .configuration import ConnectionConfig, as_connection, client_settings, split_statistics
 from .exceptions import KafkaConsumerException
 from .metadata import ClusterMetadata, topics_of
 
@@ -57,7 +57,8 @@ class Consumer:
             unless `extra_config` sets `enable.auto.offset.store`.
         logger: kept for compatibility; client events go to the logger `millstream.kafka`.
         error_callback, on_commit: not supported yet; must be `None`.
-        extra_config: further settings of librdkafka.
+        extra_config: further settings by librdkafka's names. `stats_cb` is called from `poll()` and `consume()` with the
+            statistics as JSON text, every 30 s unless `statistics.interval.ms` says otherwise.
 
     Raises:
         NotSupportedYet: for the arguments that say so.
@@ -85,9 +86,10 @@ class Consumer:
             raise NotSupportedYet("error_callback", "check message.error(), or read the logger 'millstream.kafka'")
         if on_commit is not None:
             raise NotSupportedYet("on_commit", "call commit(asynchronous=False), which returns the outcome")
+        extra, self._on_statistics = split_statistics(extra_config)
         self._settings = client_settings(
             {"enable.auto.offset.store": False, "partition.assignment.strategy": "range"},
-            extra_config or {},
+            extra,
             as_connection(broker_address).as_librdkafka_dict(),
             {
                 "group.id": consumer_group,
@@ -102,7 +104,7 @@ class Consumer:
     @property
     def _client(self) -> KafkaConsumer:
         if self._native is None:
-            self._native = KafkaConsumer(self._settings)
+            self._native = KafkaConsumer(self._settings, self._on_statistics)
         return self._native
 
     # -- Which records -------------------------------------------------------------------------

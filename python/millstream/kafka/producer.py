@@ -11,7 +11,7 @@ from millstream._millstream import KafkaError, KafkaProducer, Message, connectio
 from millstream.exceptions import NotSupportedYet
 
 from .availability import Availability
-from .configuration import ConnectionConfig, as_connection, client_settings
+from .configuration import ConnectionConfig, as_connection, client_settings, split_statistics
 
 if TYPE_CHECKING:
     from millstream.models.types import Headers
@@ -35,7 +35,9 @@ class Producer:
         broker_address: `host:port` or a `ConnectionConfig`.
         logger: kept for compatibility; client events go to the logger `millstream.kafka`.
         error_callback: not supported yet; must be `None`.
-        extra_config: further settings of librdkafka. The partitioner is `murmur2` unless set here (C-11).
+        extra_config: further settings by librdkafka's names. The partitioner is `murmur2` unless set here (C-11).
+            `stats_cb` is called from `produce()`, `poll()` and `flush()` with the statistics as JSON text, every 30 s
+            unless `statistics.interval.ms` says otherwise.
         flush_timeout: seconds that `flush()` waits by default; `None` waits for ever.
         transactional: not supported yet; must be `False`.
 
@@ -64,21 +66,21 @@ class Producer:
             raise NotSupportedYet(
                 "error_callback", "pass on_delivery to produce(), or read the logger 'millstream.kafka'"
             )
+        extra, self._on_statistics = split_statistics(extra_config)
         self._settings = client_settings(
             {"partitioner": "murmur2"},
-            extra_config or {},
+            extra,
             as_connection(broker_address).as_librdkafka_dict(),
         )
         self._logger = logger
         self._flush_timeout = flush_timeout
         self._native: KafkaProducer | None = None
-        # It writes through librdkafka whatever was chosen, and so does who asks whether it can.
-        self._availability = Availability({**connection_settings(self._settings), "millstream.client": "librdkafka"})
+        self._availability = Availability(connection_settings(self._settings))
 
     @property
     def _client(self) -> KafkaProducer:
         if self._native is None:
-            self._native = KafkaProducer(self._settings)
+            self._native = KafkaProducer(self._settings, self._on_statistics)
         return self._native
 
     @property

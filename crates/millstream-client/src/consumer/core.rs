@@ -73,6 +73,10 @@ pub(crate) struct ConsumerCore {
     committed_asked: HashMap<u64, Vec<(TopicPartition, u64)>>,
     committed_calls: HashMap<u64, u64>,
     pub(super) events: VecDeque<ConsumerEvent>,
+    /// Statistics are due: the front end, which knows what was handed out, makes them.
+    pub(super) statistics_due: bool,
+    /// Rebalances so far, and when the last one was.
+    pub(super) rebalances: (u64, Option<Duration>),
     /// Where the next round of handing out begins.
     turn: usize,
     /// Bytes that are fetched and not handed out, of all partitions.
@@ -84,7 +88,7 @@ pub(crate) struct ConsumerCore {
     /// Partitions are read that no group gave.
     by_hand: bool,
     /// Partitions of the rebalance that waits for its answer.
-    assigned: Option<Vec<TopicPartition>>,
+    pub(super) assigned: Option<Vec<TopicPartition>>,
     /// One was lost before it was answered.
     assignment_lost: bool,
     revoked: Option<Vec<TopicPartition>>,
@@ -131,6 +135,8 @@ impl ConsumerCore {
             committed_asked: HashMap::new(),
             committed_calls: HashMap::new(),
             events: VecDeque::new(),
+            statistics_due: false,
+            rebalances: (0, None),
             turn: 0,
             buffered: 0,
             waker,
@@ -503,6 +509,9 @@ impl ConsumerCore {
     }
 
     fn group_event(&mut self, event: GroupEvent, now: Now) {
+        if matches!(event, GroupEvent::Assigned(_) | GroupEvent::Revoked(_) | GroupEvent::Lost(_)) {
+            self.rebalances = (self.rebalances.0 + 1, Some(now.mono));
+        }
         match event {
             GroupEvent::Assigned(partitions) => {
                 self.assignment_lost = false;
@@ -522,6 +531,11 @@ impl ConsumerCore {
                 self.report(ConsumerEvent::Lost(partitions));
             }
             GroupEvent::Committed { id, partitions } => {
+                for (partition, offset, _) in partitions.iter().filter(|(.., done)| done.is_ok()) {
+                    if let Some(slot) = self.slot_mut(partition) {
+                        slot.committed = Some(*offset);
+                    }
+                }
                 self.report(ConsumerEvent::CommitDone { id, partitions });
             }
             GroupEvent::Fetched { id, result } => self.committed_fetched(id, result, now),
@@ -583,6 +597,7 @@ impl ConsumerCore {
                         found.iter().find(|(tp, _)| *tp == partition).and_then(|(_, c)| c.as_ref());
                     match committed {
                         Some(committed) => {
+                            slot.committed = Some(committed.offset);
                             slot.found(committed.offset, committed.leader_epoch.unwrap_or(-1));
                         }
                         None => self.reset(&partition, "the group has no committed offset"),
@@ -781,6 +796,10 @@ impl Machine for ConsumerCore {
         }
         self.base.finish(now);
         self.report_health(now);
+        if self.base.statistics_due(now) {
+            self.statistics_due = true;
+            self.news = true;
+        }
         if std::mem::take(&mut self.news) {
             self.waker.wake();
         }

@@ -9,6 +9,7 @@ use millstream_types::{Clock, Offset, Timestamp, TopicPartition};
 use super::core::{Call, Change, ConsumerCore};
 use super::open::OpenChunk;
 use super::slot::Delivery;
+use super::statistics::Received;
 use super::{ConsumerEvent, PartitionStart, StartOffset, Watermarks};
 use crate::admin::Await;
 use crate::auth::{self, OAuthToken};
@@ -54,6 +55,8 @@ pub struct Consumer {
     /// Partitions whose revocation was reported and waits for its answer. Before it is reported
     /// they are the caller's, whatever the group knows already.
     revoked: Vec<TopicPartition>,
+    /// What was handed out, for statistics.
+    received: HashMap<TopicPartition, Received>,
     taken: Vec<(TopicPartition, Delivery)>,
     used_up: Vec<(TopicPartition, u64, usize)>,
     auto_commit: Option<AutoCommit>,
@@ -151,6 +154,7 @@ impl Consumer {
             positions: HashMap::new(),
             held: false,
             revoked: Vec::new(),
+            received: HashMap::new(),
             taken: Vec::new(),
             used_up: Vec::new(),
             auto_commit,
@@ -242,6 +246,10 @@ impl Consumer {
                 core.used_up(&partition, reading, bytes);
                 wake = true;
             }
+            if std::mem::take(&mut core.statistics_due) {
+                let told = core.statistics(&self.positions, &self.received, now);
+                events.push(ConsumerEvent::Statistics(told));
+            }
             let first = events.len();
             events.extend(core.events.drain(..));
             for event in &events[first..] {
@@ -287,6 +295,7 @@ impl Consumer {
         let share_bytes = self.bounds.bytes_max.div_ceil(self.open.len()).max(1);
         let mut unreadable = Vec::new();
         let (used_up, positions) = (&mut self.used_up, &mut self.positions);
+        let received = &mut self.received;
         self.open.retain_mut(|open| {
             match open.next(share, share_bytes) {
                 Ok(Some(batch)) => {
@@ -302,6 +311,8 @@ impl Consumer {
                 Ok(None) => {}
                 Err(error) => unreadable.push((open.partition().clone(), open.reading(), error)),
             }
+            // Once a chunk, not once a batch.
+            received.entry(open.partition().clone()).or_default().add(open.records(), open.size());
             used_up.push((open.partition().clone(), open.reading(), open.size()));
             false
         });

@@ -48,6 +48,8 @@ pub(super) struct OpenChunk {
     batch: Option<OpenBatch>,
     /// Offset behind the last record that was handed out or passed over.
     position: Offset,
+    /// Records that were handed out.
+    records: usize,
 }
 
 /// A batch that is half handed out.
@@ -77,6 +79,7 @@ impl OpenChunk {
             aborting: HashSet::new(),
             batch: None,
             position: chunk.from,
+            records: 0,
             chunk,
         }
     }
@@ -97,6 +100,11 @@ impl OpenChunk {
     /// Bytes that it counts for.
     pub(super) fn size(&self) -> usize {
         self.chunk.size()
+    }
+
+    /// Records that were handed out so far.
+    pub(super) fn records(&self) -> usize {
+        self.records
     }
 
     /// Offset behind all that was handed out or passed over so far.
@@ -143,6 +151,7 @@ impl OpenChunk {
             }
         }
         let Some(arena) = run.arena.filter(|_| !run.entries.is_empty()) else { return Ok(None) };
+        self.records += run.entries.len();
         let partition = self.chunk.partition.clone();
         Ok(Some(RecordBatch::of_arena(partition, arena, run.entries, run.bytes)))
     }

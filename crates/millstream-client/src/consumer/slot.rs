@@ -65,6 +65,8 @@ pub(super) struct Slot {
     pub(super) log_start: Offset,
     pub(super) high_watermark: Offset,
     pub(super) last_stable: Offset,
+    /// The offset that the group remembers, as far as it was seen here.
+    pub(super) committed: Option<Offset>,
     /// The end that was last reported.
     pub(super) reported_end: Option<Offset>,
     /// A replica nearby that the leader named (KIP-392), and until when that counts.
@@ -107,6 +109,7 @@ impl Slot {
             log_start: -1,
             high_watermark: -1,
             last_stable: -1,
+            committed: None,
             reported_end: None,
             preferred: None,
             leader_only_until: Duration::ZERO,

@@ -5,3 +5,4 @@ mod fetching;
 mod groups;
 mod random;
 mod starts;
+mod statistics;

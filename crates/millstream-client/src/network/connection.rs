@@ -10,6 +10,7 @@ use kafka_protocol::protocol::{Request, StrBytes};
 use super::versions::Versions;
 use super::{Failure, NodeId, Tag};
 use crate::auth::{Exchange, printable};
+use crate::statistics::Traffic;
 use crate::time::{Now, earlier};
 use crate::wire::{self, Body, Checked, Malformed};
 
@@ -17,6 +18,9 @@ const UNSUPPORTED_VERSION: i16 = 35;
 /// The highest version of ApiVersions that we ask with. A broker that does not know it answers in
 /// version 0 and is asked again in that.
 const API_VERSIONS: i16 = 3;
+
+/// Bytes of the length in front of a frame.
+const FRAME_LENGTH: usize = 4;
 
 /// How long nothing may be heard of a connection that is being set up before another broker is
 /// tried beside it. Far below the time-out: of several brokers, one that is powered off must not
@@ -27,6 +31,7 @@ const SETUP_PATIENCE: Duration = Duration::from_secs(1);
 struct InFlight {
     correlation: i32,
     version: i16,
+    sent: Duration,
     deadline: Duration,
     of: Of,
 }
@@ -92,6 +97,7 @@ pub(super) struct Connection {
     renew_at: Option<Duration>,
     pub(super) throttled_until: Duration,
     pub(super) last_used: Duration,
+    pub(super) traffic: Traffic,
     timeout: Duration,
     /// Frames to send, in order.
     pub(super) out: Vec<Bytes>,
@@ -117,6 +123,7 @@ impl Connection {
             renew_at: None,
             throttled_until: Duration::ZERO,
             last_used: now.mono,
+            traffic: Traffic::default(),
             timeout: setup_timeout,
             out: Vec::new(),
         }
@@ -133,6 +140,16 @@ impl Connection {
         matches!(self.state, State::Ready)
             && self.renew_at.is_some_and(|at| now.mono >= at)
             && self.in_flight.is_empty()
+    }
+
+    /// As librdkafka calls the state in statistics.
+    pub(super) fn state_name(&self) -> &'static str {
+        match self.state {
+            State::Connecting { .. } => "CONNECT",
+            State::SettingUp if self.exchange.is_some() => "AUTH_REQ",
+            State::SettingUp => "APIVERSION_QUERY",
+            State::Ready => "UP",
+        }
     }
 
     pub(super) fn in_flight(&self) -> usize {
@@ -211,10 +228,18 @@ impl Connection {
     ) -> Result<(), Malformed> {
         let correlation = self.correlation;
         self.correlation = self.correlation.wrapping_add(1);
-        self.out.push(wire::encode(request, version, correlation, &self.client_id)?);
+        let frame = wire::encode(request, version, correlation, &self.client_id)?;
+        self.traffic.sent(R::KEY, frame.len(), now);
+        self.out.push(frame);
         self.last_used = now.mono;
         if let Some(of) = of {
-            self.in_flight.push_back(InFlight { correlation, version, deadline, of });
+            self.in_flight.push_back(InFlight {
+                correlation,
+                version,
+                sent: now.mono,
+                deadline,
+                of,
+            });
         }
         Ok(())
     }
@@ -232,6 +257,8 @@ impl Connection {
                 "a response to a request that is not out (correlation id {correlation}); is this a Kafka listener?"
             ))));
         };
+        let after = now.mono.saturating_sub(request.sent);
+        self.traffic.received(frame.len() + FRAME_LENGTH, after, now);
         let body = Body::new(request.version, frame);
         match request.of {
             Of::Owner(tag) => Ok(Arrived::Response(tag, body)),

@@ -9,6 +9,7 @@ use millstream_types::TopicPartition;
 use super::NO_OFFSET;
 use super::batch::Batch;
 use super::machine::{InFlight, ProducerCore};
+use super::tracked::Written;
 use crate::error::{KafkaError, Remedy, code};
 use crate::network::{Completion, Failure};
 use crate::settings::Acks;
@@ -21,9 +22,11 @@ const UNKNOWN_PRODUCER_ID: i16 = 59;
 
 /// What became of a batch.
 enum Outcome {
-    /// Written; the offset of its first record, or -1.
+    /// Written; the offset of its first record, and the time that the broker gave the records: -1
+    /// where there is none to tell.
     Written {
         base_offset: i64,
+        append_time: i64,
     },
     /// Another try may succeed.
     Retry {
@@ -45,6 +48,9 @@ enum Outcome {
     Refused(KafkaError),
 }
 
+/// Written, and nothing is known of where.
+const UNTOLD: Outcome = Outcome::Written { base_offset: NO_OFFSET, append_time: -1 };
+
 /// What a broker's answer about a batch means, as Kafka's `Sender` has it.
 fn outcome(response: &PartitionProduceResponse) -> Outcome {
     let code = response.error_code;
@@ -52,8 +58,11 @@ fn outcome(response: &PartitionProduceResponse) -> Outcome {
     let error = || KafkaError::with(code, said);
     let retry = |maybe_written, refresh| Outcome::Retry { error: error(), maybe_written, refresh };
     match code {
-        0 => Outcome::Written { base_offset: response.base_offset },
-        DUPLICATE_SEQUENCE_NUMBER => Outcome::Written { base_offset: NO_OFFSET },
+        0 => Outcome::Written {
+            base_offset: response.base_offset,
+            append_time: response.log_append_time_ms,
+        },
+        DUPLICATE_SEQUENCE_NUMBER => UNTOLD,
         MESSAGE_TOO_LARGE => Outcome::TooLarge(error()),
         OUT_OF_ORDER_SEQUENCE_NUMBER => Outcome::OutOfOrder(error()),
         UNKNOWN_PRODUCER_ID => {
@@ -104,7 +113,7 @@ impl ProducerCore {
             }
             Ok(None) => {
                 for in_flight in sent.batches {
-                    self.settle(in_flight, Outcome::Written { base_offset: NO_OFFSET }, now);
+                    self.settle(in_flight, UNTOLD, now);
                 }
             }
             Ok(Some(response)) => {
@@ -161,7 +170,7 @@ impl ProducerCore {
     fn settle(&mut self, in_flight: InFlight, outcome: Outcome, now: Now) {
         let InFlight { topic, partition, mut batch, abandoned } = in_flight;
         self.lane(topic, partition).came_back();
-        if let Outcome::Written { base_offset } = outcome {
+        if let Outcome::Written { base_offset, append_time } = outcome {
             let lane = self.lane(topic, partition);
             lane.acknowledged(&batch);
             let last = match base_offset {
@@ -170,7 +179,8 @@ impl ProducerCore {
             };
             lane.last_offset = lane.last_offset.max(last);
             if !abandoned {
-                self.reports.delivered(topic, partition, batch, last);
+                let written = Written { last, append_time, at: now.mono };
+                self.reports.delivered(topic, partition, batch, written);
             }
             return;
         }

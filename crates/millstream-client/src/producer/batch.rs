@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use millstream_protocol::{BatchError, RecordBatchBuilder, header};
 
+use super::tracked::Tracked;
 use crate::error::KafkaError;
 
 /// Who writes: the id and its epoch (KIP-98).
@@ -36,6 +37,8 @@ pub(super) struct Batch {
     /// When its first record came.
     pub(super) created: Duration,
     pub(super) flush: u64,
+    /// Records whose delivery is to be reported.
+    pub(super) tracked: Vec<Tracked>,
     /// Place among the batches of its partition; the second number is for the parts of one that
     /// was split.
     pub(super) order: (u64, u32),
@@ -53,6 +56,7 @@ impl Batch {
         size: usize,
         created: Duration,
         flush: u64,
+        tracked: Vec<Tracked>,
     ) -> Self {
         Self {
             records: builder.len() as u32,
@@ -60,6 +64,7 @@ impl Batch {
             size,
             created,
             flush,
+            tracked,
             order: (0, 0),
             sequence: None,
             attempts: 0,
@@ -114,7 +119,7 @@ impl Batch {
     ///
     /// # Errors
     /// The batch as it was.
-    pub(super) fn split(self) -> Result<(Self, Self), Box<Self>> {
+    pub(super) fn split(mut self) -> Result<(Self, Self), Box<Self>> {
         let Contents::Bytes(bytes, _) = &self.contents else { return Err(Box::new(self)) };
         if self.records < 2 {
             return Err(Box::new(self));
@@ -122,8 +127,13 @@ impl Batch {
         let Ok((first, second)) = halves(bytes, self.records / 2) else {
             return Err(Box::new(self));
         };
-        let part = |builder: RecordBatchBuilder, size, from: u32| {
-            let mut part = Self::new(builder, size, self.created, self.flush);
+        let size = self.size / 2;
+        let from = first.len() as u32;
+        let (in_first, mut in_second): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.tracked).into_iter().partition(|record| record.at < from);
+        in_second.iter_mut().for_each(|record| record.at -= from);
+        let part = |builder: RecordBatchBuilder, size, from: u32, tracked| {
+            let mut part = Self::new(builder, size, self.created, self.flush, tracked);
             part.order = (self.order.0, self.order.1 + from);
             part.sequence = self.sequence.map(|sequence| Sequence {
                 producer: sequence.producer,
@@ -133,9 +143,7 @@ impl Batch {
             part.attempts = self.attempts.max(1);
             part
         };
-        let size = self.size / 2;
-        let from = first.len() as u32;
-        Ok((part(first, size, 0), part(second, self.size - size, from)))
+        Ok((part(first, size, 0, in_first), part(second, self.size - size, from, in_second)))
     }
 
     /// The buffer, to be used again; empty if someone else still reads it.

@@ -8,6 +8,7 @@ use millstream_types::{Clock, Offset, SystemClock};
 
 use super::machine::ProducerCore;
 use super::queue::{NotTaken, Shared};
+use super::tracked::DeliveryReport;
 use super::transaction::{Command, GroupMetadata, Phase, TransactionOffset};
 use super::{
     FlushId, Partition, ProduceError, ProduceRecord, ProducerEvent, TopicHandle, TransactionRequest,
@@ -129,7 +130,62 @@ impl Producer {
     /// # Panics
     /// If the topic's handle is of another producer.
     pub fn produce(&mut self, record: &ProduceRecord<'_>) -> Result<(), ProduceError> {
-        let taken = self.shared.lock().append(record, &*self.clock);
+        let taken = self.shared.lock().append(record, None, &*self.clock);
+        self.taken(record, taken)
+    }
+
+    /// Queues a copy of `record`, whose delivery [`poll_reports`](Self::poll_reports) will tell
+    /// with `token`. Reports that were not fetched yet count for the queue's bound.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use millstream_client::driver::SystemRandom;
+    /// use millstream_client::producer::{Partition, ProduceRecord, Producer};
+    /// use millstream_client::settings::{ConnectionSettings, ProducerSettings};
+    /// use millstream_types::{HeadersView, ManualClock};
+    ///
+    /// let brokers = ConnectionSettings { bootstrap: vec![("a".into(), 9092)], ..Default::default() };
+    /// let (clock, random) = (Arc::new(ManualClock::new(0)), Box::new(SystemRandom::default()));
+    /// // With `start` instead it would have a thread of its own.
+    /// let mut producer =
+    ///     Producer::by_hand(&brokers, &ProducerSettings::default(), clock, random)?;
+    /// let record = ProduceRecord {
+    ///     topic: producer.topic("orders")?,
+    ///     partition: Partition::ByKey,
+    ///     key: Some(b"ann"),
+    ///     value: Some(b"1"),
+    ///     headers: HeadersView::default(),
+    ///     timestamp: None,
+    /// };
+    /// producer.produce_reported(&record, 7)?;
+    /// producer.purge();
+    /// let mut reports = Vec::new();
+    /// producer.poll_reports(std::time::Duration::ZERO, &mut reports)?;
+    /// assert_eq!(reports[0].token, 7);
+    /// assert_eq!(reports[0].result.as_ref().unwrap_err().name(), "_PURGE_QUEUE");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`produce`](Self::produce); such a record is not reported.
+    ///
+    /// # Panics
+    /// If the topic's handle is of another producer.
+    pub fn produce_reported(
+        &mut self,
+        record: &ProduceRecord<'_>,
+        token: u64,
+    ) -> Result<(), ProduceError> {
+        let taken = self.shared.lock().append(record, Some(token), &*self.clock);
+        self.taken(record, taken)
+    }
+
+    #[inline]
+    fn taken(
+        &self,
+        record: &ProduceRecord<'_>,
+        taken: Result<bool, NotTaken>,
+    ) -> Result<(), ProduceError> {
         match taken {
             Ok(false) => Ok(()),
             Ok(true) => {
@@ -164,6 +220,31 @@ impl Producer {
         }
     }
 
+    /// Appends what became of records with a token to `reports`, waiting up to `wait` for the
+    /// first. A producer that is driven by hand must be driven by another thread meanwhile.
+    ///
+    /// # Errors
+    /// If the producer's thread has ended, and nothing will be reported any more.
+    pub fn poll_reports(
+        &mut self,
+        wait: Duration,
+        reports: &mut Vec<DeliveryReport>,
+    ) -> Result<(), KafkaError> {
+        let (before, end) = (reports.len(), self.driven.now().after(wait));
+        loop {
+            let dead = self.driven.is_dead();
+            self.shared.lock().take_reports(reports);
+            let now = self.driven.now().mono;
+            if reports.len() > before || (now >= end && !dead) {
+                return Ok(());
+            }
+            if dead {
+                return Err(driver::death());
+            }
+            self.shared.answered.wait(end - now);
+        }
+    }
+
     /// Who is woken when [`poll`](Self::poll) has something to report, or when a queue that was
     /// full has room again.
     pub fn set_waker(&mut self, waker: Arc<dyn Wake>) {
@@ -184,6 +265,17 @@ impl Producer {
     /// Records that are neither delivered nor given up yet.
     pub fn in_flight(&self) -> u64 {
         self.shared.lock().records()
+    }
+
+    /// Records that are neither delivered nor given up yet, or whose report was not fetched.
+    pub fn unreported(&self) -> u64 {
+        self.shared.lock().unreported()
+    }
+
+    /// Sends what is queued without lingering. Does not wait.
+    pub fn hurry(&mut self) {
+        self.shared.lock().nudge();
+        self.driven.wake();
     }
 
     /// The highest offset that `partition` of `topic` has acknowledged to this producer. `None`

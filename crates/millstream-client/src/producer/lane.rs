@@ -61,6 +61,8 @@ pub(super) struct Lane {
     known: bool,
     /// Offset of the last record that was acknowledged.
     pub(super) last_offset: i64,
+    /// Records and bytes that were sent, each attempt by itself.
+    pub(super) sent: (u64, u64),
 }
 
 impl Lane {
@@ -81,6 +83,7 @@ impl Lane {
             unresolved: false,
             known: false,
             last_offset: super::NO_OFFSET,
+            sent: (0, 0),
         }
     }
 

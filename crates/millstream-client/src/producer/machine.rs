@@ -23,6 +23,7 @@ use crate::error::{Error, KafkaError, code};
 use crate::network::{Action, Completion, Input, NodeId};
 use crate::random::{Backoff, Random};
 use crate::settings::{ConnectionSettings, ProducerSettings, SaslSettings};
+use crate::statistics::Window;
 use crate::tag::Tag;
 use crate::time::{Now, earlier};
 
@@ -61,6 +62,8 @@ pub(super) struct TopicLanes {
     pub(super) name: Arc<str>,
     pub(super) id: Uuid,
     pub(super) lanes: Vec<Lane>,
+    /// Bytes and records of the batches sent.
+    pub(super) batches: (Window, Window),
 }
 
 pub(crate) struct ProducerCore {
@@ -162,7 +165,8 @@ impl ProducerCore {
         for topic in &queue.topics[self.topics.len()..] {
             self.base.metadata.want(&topic.name);
             let name = topic.name.clone();
-            self.topics.push(TopicLanes { name, id: Uuid::nil(), lanes: Vec::new() });
+            let (id, lanes, batches) = (Uuid::nil(), Vec::new(), Default::default());
+            self.topics.push(TopicLanes { name, id, lanes, batches });
             self.metadata_seen = None;
         }
         if self.metadata_seen != Some(self.base.metadata.revision()) {
@@ -275,13 +279,13 @@ impl ProducerCore {
         }
         self.records = queue.records();
         let lost = queue.take_lost();
-        let wake = queue.take_wake();
+        let (news, wake) = queue.take_wake();
         let idle = self.records == 0;
         drop(queue);
         if let Some(error) = lost {
             self.must_abort(error, false);
         }
-        if wake.is_some() || idle {
+        if news || idle {
             shared.answered.wake();
         }
         wake
@@ -334,6 +338,11 @@ impl Machine for ProducerCore {
             wake = self.report().or(wake);
         }
         self.base.finish(now);
+        if self.base.statistics_due(now) {
+            let told = self.statistics(now);
+            self.reports.event(ProducerEvent::Statistics(told));
+            wake = self.report().or(wake);
+        }
         if let Some(wake) = wake {
             wake.wake();
         }

@@ -17,6 +17,7 @@ use millstream_protocol::RecordBatchBuilder;
 use millstream_types::{Clock, Offset, Timestamp};
 
 use super::batch::Batch;
+use super::tracked::{DeliveryReport, Tracked};
 use super::transaction::{Command, Phase};
 use super::waiting::Waiting;
 use super::{Partition, ProduceRecord, ProducerEvent, partitioner};
@@ -58,6 +59,24 @@ struct Open {
     created: Duration,
     flush: u64,
     serial: u64,
+    tracked: Vec<Tracked>,
+}
+
+impl Open {
+    #[inline]
+    fn push(
+        &mut self,
+        record: &ProduceRecord<'_>,
+        timestamp: Timestamp,
+        size: usize,
+        tracked: Option<Tracked>,
+    ) {
+        if let Some(tracked) = tracked {
+            self.tracked.push(Tracked { at: self.builder.len() as u32, ..tracked });
+        }
+        self.builder.push(timestamp, record.key, record.value, record.headers.iter());
+        self.size += size;
+    }
 }
 
 #[derive(Default)]
@@ -113,7 +132,9 @@ pub(super) struct Queue {
     /// Flushes that are not done, the oldest first.
     flushes: VecDeque<Flush>,
     events: Vec<ProducerEvent>,
-    /// The waker was called for what is in `events`.
+    /// Deliveries of single records that were not fetched yet.
+    pub(super) reports: Vec<DeliveryReport>,
+    /// The waker was called for what is in `events` and `reports`.
     told: bool,
     pub(super) commands: Vec<Command>,
     /// What the first record failed of since the machine asked: a transaction has to be aborted
@@ -145,6 +166,7 @@ impl Queue {
             flush: Flush { number: 1, open: 0, failed: 0 },
             flushes: VecDeque::new(),
             events: Vec::new(),
+            reports: Vec::new(),
             told: false,
             commands: Vec::new(),
             lost: None,
@@ -162,11 +184,13 @@ impl Queue {
         self.phase = phase;
     }
 
-    /// Takes a record. Returns whether the driver has to be woken for it.
+    /// Takes a record; with a token its delivery is reported. Returns whether the driver has to be
+    /// woken for it.
     #[inline]
     pub(super) fn append(
         &mut self,
         record: &ProduceRecord<'_>,
+        token: Option<u64>,
         clock: &dyn Clock,
     ) -> Result<bool, NotTaken> {
         if let Some(error) = &self.refusal {
@@ -188,7 +212,8 @@ impl Queue {
                 Some("the record is larger than message.max.bytes"),
             )));
         }
-        if self.records >= self.settings.queue_max_records as u64
+        // What nobody has fetched counts, too: a report is no smaller than a record.
+        if self.unreported() >= self.settings.queue_max_records as u64
             || (self.bytes + size > self.settings.queue_max_bytes && self.records > 0)
         {
             self.full = true;
@@ -197,7 +222,7 @@ impl Queue {
         let index = record.topic.0;
         let topic = &mut self.topics[index as usize];
         if topic.slots.is_empty() {
-            return self.wait(record, size, clock);
+            return self.wait(record, size, token, clock);
         }
         let partition = match record.partition {
             Partition::At(partition) if (partition as u32 as usize) < topic.slots.len() => {
@@ -208,7 +233,11 @@ impl Queue {
         };
         let timestamp = record.timestamp.unwrap_or_else(|| clock.wall());
         let flush = self.flush.number;
-        let wake = self.put(index, partition, record, timestamp, size, flush, None, clock);
+        let tracked = token.map(|token| {
+            let produced = clock.monotonic();
+            Tracked { token, at: 0, timestamp, produced }
+        });
+        let wake = self.put(index, partition, record, timestamp, size, flush, None, tracked, clock);
         self.records += 1;
         self.bytes += size;
         self.flush.open += 1;
@@ -287,6 +316,7 @@ impl Queue {
         size: usize,
         flush: u64,
         created: Option<Duration>,
+        tracked: Option<Tracked>,
         clock: &dyn Clock,
     ) -> bool {
         let (batch_bytes, batch_records) = (self.batch_bytes, self.settings.batch_records);
@@ -296,16 +326,14 @@ impl Queue {
             && open.builder.len() < batch_records
             && open.flush == flush
         {
-            open.builder.push(timestamp, record.key, record.value, record.headers.iter());
-            open.size += size;
+            open.push(record, timestamp, size, tracked);
             return false;
         }
         let created = created.unwrap_or_else(|| clock.monotonic());
         let wake = self.open(topic, partition, flush, created);
         let slot = &mut self.topics[topic as usize].slots[partition as usize];
         if let Some(open) = &mut slot.open {
-            open.builder.push(timestamp, record.key, record.value, record.headers.iter());
-            open.size += size;
+            open.push(record, timestamp, size, tracked);
         }
         wake
     }
@@ -322,7 +350,7 @@ impl Queue {
         let serial = self.next_serial;
         self.next_serial += 1;
         self.topics[topic as usize].slots[partition as usize].open =
-            Some(Open { builder, size: 0, created, flush, serial });
+            Some(Open { builder, size: 0, created, flush, serial, tracked: Vec::new() });
         self.opened.push_back((topic, partition, serial));
         // All linger for the same time, so the deadline that the driver knows comes before this
         // one's. Without one it must come and look.
@@ -333,7 +361,7 @@ impl Queue {
     fn close(&mut self, topic: u32, partition: u32) -> bool {
         let slot = &mut self.topics[topic as usize].slots[partition as usize];
         let Some(open) = slot.open.take() else { return false };
-        let batch = Batch::new(open.builder, open.size, open.created, open.flush);
+        let batch = Batch::new(open.builder, open.size, open.created, open.flush, open.tracked);
         self.closed.push(Closed { topic, partition, batch });
         true
     }

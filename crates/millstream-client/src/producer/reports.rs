@@ -1,9 +1,8 @@
 //! What one step of the machine has to tell, gathered so that the queue is locked once for it.
 
-use millstream_types::Offset;
-
 use super::batch::Batch;
 use super::queue::Queue;
+use super::tracked::{Tracked, Written};
 use super::transaction::{Command, Phase};
 use super::{NO_OFFSET, ProducerEvent};
 use crate::error::KafkaError;
@@ -14,7 +13,8 @@ struct Done {
     records: u32,
     flush: u64,
     size: usize,
-    outcome: Result<Offset, KafkaError>,
+    tracked: Vec<Tracked>,
+    outcome: Result<Written, KafkaError>,
 }
 
 #[derive(Default)]
@@ -26,15 +26,26 @@ pub(super) struct Reports {
 }
 
 impl Reports {
-    /// The batch is written; `last` is its last record's offset, or -1 where the broker did not
-    /// say.
-    pub(super) fn delivered(&mut self, topic: u32, partition: u32, batch: Batch, last: Offset) {
-        self.count(topic, partition, &batch, Ok(last));
+    /// The batch is written.
+    pub(super) fn delivered(
+        &mut self,
+        topic: u32,
+        partition: u32,
+        mut batch: Batch,
+        written: Written,
+    ) {
+        self.count(topic, partition, &mut batch, Ok(written));
         self.buffers.push(batch.into_buffer());
     }
 
     /// The batch is given up.
-    pub(super) fn failed(&mut self, topic: u32, partition: u32, batch: &Batch, error: KafkaError) {
+    pub(super) fn failed(
+        &mut self,
+        topic: u32,
+        partition: u32,
+        batch: &mut Batch,
+        error: KafkaError,
+    ) {
         self.count(topic, partition, batch, Err(error));
     }
 
@@ -42,11 +53,12 @@ impl Reports {
         &mut self,
         topic: u32,
         partition: u32,
-        batch: &Batch,
-        outcome: Result<Offset, KafkaError>,
+        batch: &mut Batch,
+        outcome: Result<Written, KafkaError>,
     ) {
         let Batch { records, flush, size, .. } = *batch;
-        self.done.push(Done { topic, partition, records, flush, size, outcome });
+        let tracked = std::mem::take(&mut batch.tracked);
+        self.done.push(Done { topic, partition, records, flush, size, tracked, outcome });
     }
 
     pub(super) fn buffer(&mut self, buffer: Vec<u8>) {
@@ -69,16 +81,21 @@ impl Reports {
     }
 
     pub(super) fn apply(&mut self, queue: &mut Queue) {
-        for Done { topic, partition, records, flush, size, outcome } in self.done.drain(..) {
+        for Done { topic, partition, records, flush, size, tracked, outcome } in self.done.drain(..)
+        {
             let count = u64::from(records);
             match outcome {
-                Ok(last) => {
+                Ok(written) => {
                     queue.release(count, flush, size, false);
-                    if last > NO_OFFSET {
-                        queue.delivered(topic, partition, last);
+                    if written.last > NO_OFFSET {
+                        queue.delivered(topic, partition, written.last);
                     }
+                    let report = |record: Tracked| record.delivered(partition, records, written);
+                    queue.reports.extend(tracked.into_iter().map(report));
                 }
-                Err(error) => queue.fail(topic, Some(partition), count, flush, size, &error),
+                Err(error) => {
+                    queue.fail(topic, Some(partition), count, flush, size, tracked, &error);
+                }
             }
         }
         for buffer in self.buffers.drain(..) {

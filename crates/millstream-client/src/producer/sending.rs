@@ -135,6 +135,7 @@ impl ProducerCore {
             }
             if let Some((in_flight, bytes)) = self.take(topic, partition) {
                 size += bytes.len();
+                self.count_sent(node, &in_flight, bytes.len(), now);
                 batches.push(in_flight);
                 let data = PartitionProduceData::default().with_index(partition as i32);
                 topics.entry(topic).or_default().push(data.with_records(Some(bytes)));

@@ -5,4 +5,6 @@ mod coordinator;
 mod failures;
 mod log;
 mod queue;
+mod reports;
+mod statistics;
 mod transactions;

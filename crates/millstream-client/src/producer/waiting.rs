@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use millstream_types::{HeadersView, Timestamp, encode_header};
 
+use super::tracked::Tracked;
 use super::{Partition, ProduceRecord};
 
 /// Sizes and whereabouts of a record that waits; its bytes are in [`Waiting::bytes`].
@@ -19,6 +20,7 @@ struct Entry {
     created: Duration,
     flush: u64,
     size: usize,
+    token: Option<u64>,
 }
 
 /// A record that has waited.
@@ -29,6 +31,8 @@ pub(super) struct Waited<'a> {
     pub(super) flush: u64,
     /// What it counts for in the queue's bound.
     pub(super) size: usize,
+    /// What is to be reported of it.
+    pub(super) tracked: Option<Tracked>,
 }
 
 #[derive(Default)]
@@ -39,6 +43,10 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -50,6 +58,7 @@ impl Waiting {
         created: Duration,
         flush: u64,
         size: usize,
+        token: Option<u64>,
     ) {
         self.bytes.extend_from_slice(record.key.unwrap_or_default());
         self.bytes.extend_from_slice(record.value.unwrap_or_default());
@@ -68,6 +77,7 @@ impl Waiting {
             created,
             flush,
             size,
+            token,
         });
     }
 
@@ -82,6 +92,7 @@ impl Waiting {
         let (key, rest) = self.bytes.split_at(entry.key.unwrap_or(0));
         let (value, rest) = rest.split_at(entry.value.unwrap_or(0));
         let headers = &rest[..entry.headers];
+        let (timestamp, produced) = (entry.timestamp, entry.created);
         let done = then(Waited {
             record: ProduceRecord {
                 // Whoever waited here knows the topic.
@@ -96,6 +107,7 @@ impl Waiting {
             created: entry.created,
             flush: entry.flush,
             size: entry.size,
+            tracked: entry.token.map(|token| Tracked { token, at: 0, timestamp, produced }),
         });
         self.bytes.advance(entry.key.unwrap_or(0) + entry.value.unwrap_or(0) + entry.headers);
         Some(done)

@@ -441,7 +441,8 @@ fn page() -> String {
         "# Settings of the Kafka client\n\n\
          All settings of librdkafka 2.12, and what the built-in client makes of them. Names and \
          values are librdkafka's. A setting that needs librdkafka is refused unless it has its \
-         default; `client=\"librdkafka\"` brings the client that has it. Settings without effect, \
+         default; `client=\"librdkafka\"` brings the client that has it, in a build with the feature \
+         `librdkafka` (`MILLSTREAM_LIBRDKAFKA=1 pip install .`, `make build LIBRDKAFKA=1`). Settings without effect, \
          and those of a consumer given to a producer (and the other way round), are left aside \
          with a warning.\n\n\
          This page is made by a test of `crates/millstream-client`; \

@@ -15,9 +15,10 @@ mod reporting;
 mod sys;
 mod wake;
 
-pub use reporting::ReportingProducer;
-
-use crate::{Admin, ClientConfig, ClientFactory, Consumer, ConsumerConfig, Error, Producer};
+use crate::{
+    Admin, ClientConfig, ClientFactory, Consumer, ConsumerConfig, Error, Producer,
+    ReportingProducer,
+};
 
 /// Makes clients on librdkafka.
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,6 +44,13 @@ impl ClientFactory for Librdkafka {
 
     fn producer(&self, config: &ClientConfig) -> Result<Box<dyn Producer>, Error> {
         Ok(Box::new(producer::RdProducer::new(config)?))
+    }
+
+    fn reporting_producer(
+        &self,
+        config: &ClientConfig,
+    ) -> Result<Box<dyn ReportingProducer>, Error> {
+        Ok(Box::new(reporting::RdReportingProducer::new(config)?))
     }
 
     fn admin(&self, config: &ClientConfig) -> Result<Box<dyn Admin>, Error> {

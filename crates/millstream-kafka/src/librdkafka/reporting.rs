@@ -18,11 +18,14 @@ use super::list::millis;
 use super::producer::{native_headers, raw};
 use super::sys::{self, Message, rd_kafka_vtype_t as vtype};
 use crate::{
-    ClientConfig, DeliveryReport, Error, KafkaError, Partition, ProduceError, ReportedRecord,
+    ClientConfig, DeliveryReport, Error, Partition, ProduceError, ReportedRecord, ReportingEvent,
+    ReportingProducer,
 };
 
-/// Writes records and reports each. Used from one thread at a time.
-pub struct ReportingProducer {
+/// How long a flush lets librdkafka's threads notice that they shall not linger.
+const NUDGE_MS: c_int = 1;
+
+pub(super) struct RdReportingProducer {
     // Dropped in this order: librdkafka's threads read the flag.
     events: Queue,
     instance: Instance,
@@ -32,17 +35,15 @@ pub struct ReportingProducer {
 
 // SAFETY: librdkafka's objects may be used from any thread; `&mut self` keeps it to one at a time, and
 // the flag is atomic.
-unsafe impl Send for ReportingProducer {}
+unsafe impl Send for RdReportingProducer {}
 
-impl ReportingProducer {
+impl RdReportingProducer {
     /// A producer. Does not wait for a connection. `delivery.report.only.error` is switched off.
     ///
     /// # Errors
     /// [`Error::Config`] if a setting is refused.
-    pub fn new(config: &ClientConfig) -> Result<Self, Error> {
+    pub(super) fn new(config: &ClientConfig) -> Result<Self, Error> {
         let mut properties = config.properties.clone();
-        // Whatever else the program uses: reports one by one come from librdkafka only.
-        properties.remove(crate::CLIENT);
         properties.set("delivery.report.only.error", "false");
         let conf = Conf::new(&properties, sys::RD_KAFKA_EVENT_DR)?;
         let zero_timestamp = Arc::new(AtomicBool::new(false));
@@ -63,13 +64,10 @@ impl ReportingProducer {
         };
         Ok(Self { events, zero_timestamp, common: Common::new(config, &instance), instance })
     }
+}
 
-    /// Queues a copy of `record`.
-    ///
-    /// # Errors
-    /// [`ProduceError::QueueFull`] as back-pressure; [`ProduceError::Refused`] for a record that
-    /// cannot be produced. Neither is reported again.
-    pub fn produce(&mut self, record: &ReportedRecord<'_>) -> Result<(), ProduceError> {
+impl ReportingProducer for RdReportingProducer {
+    fn produce(&mut self, record: &ReportedRecord<'_>) -> Result<(), ProduceError> {
         let refused = |code: c_int| ProduceError::Refused {
             topic: record.topic.into(),
             partition: match record.partition {
@@ -141,38 +139,41 @@ impl ReportingProducer {
         })
     }
 
-    /// Appends what became of records to `reports`, waiting up to `wait` for the first. Errors of the
-    /// client as a whole are returned; they are in the log, too.
-    pub fn poll(&mut self, wait: Duration, reports: &mut Vec<DeliveryReport>) -> Vec<KafkaError> {
-        let mut errors = Vec::new();
+    fn poll(
+        &mut self,
+        wait: Duration,
+        reports: &mut Vec<DeliveryReport>,
+    ) -> Result<Vec<ReportingEvent>, Error> {
+        let mut happened = Vec::new();
         let mut wait_ms = millis(wait);
         while let Some(event) = self.events.poll(wait_ms) {
             wait_ms = 0;
             if event.kind() == sys::RD_KAFKA_EVENT_DR {
                 read_reports(&event, reports);
-            } else if let CommonEvent::BrokersDown(error) | CommonEvent::Error(error) =
-                self.common.event(&event, &self.instance)
-            {
-                errors.push(error);
+                continue;
+            }
+            match self.common.event(&event, &self.instance) {
+                CommonEvent::BrokersDown(error) | CommonEvent::Error(error) => {
+                    happened.push(ReportingEvent::Error(error));
+                }
+                CommonEvent::Statistics(json) => happened.push(ReportingEvent::Statistics(json)),
+                _ => {}
             }
         }
-        errors
+        Ok(happened)
     }
 
-    /// Sends what is queued without lingering, waiting up to `wait`.
-    pub fn hurry(&mut self, wait: Duration) {
+    fn hurry(&mut self) {
         // SAFETY: the instance is alive. Reports are events here, so that this calls nothing back.
-        unsafe { sys::rd_kafka_flush(self.instance.as_ptr(), millis(wait)) };
+        unsafe { sys::rd_kafka_flush(self.instance.as_ptr(), NUDGE_MS) };
     }
 
-    /// Records whose report was not polled yet.
-    pub fn in_flight(&self) -> usize {
+    fn in_flight(&self) -> usize {
         // SAFETY: the instance is alive.
         usize::try_from(unsafe { sys::rd_kafka_outq_len(self.instance.as_ptr()) }).unwrap_or(0)
     }
 
-    /// Gives up everything that is queued or on its way; each record is reported as failed.
-    pub fn purge(&mut self) {
+    fn purge(&mut self) {
         let flags = sys::RD_KAFKA_PURGE_F_QUEUE
             | sys::RD_KAFKA_PURGE_F_INFLIGHT
             | sys::RD_KAFKA_PURGE_F_NON_BLOCKING;
@@ -195,11 +196,14 @@ fn read_reports(event: &Event, reports: &mut Vec<DeliveryReport>) {
             token: message.opaque.addr() as u64,
             partition: (message.partition >= 0).then_some(message.partition),
             result: match message.err {
-                0 => Ok(message.offset),
+                0 => Ok((message.offset >= 0).then_some(message.offset)),
                 code => Err(kafka_error(code, None)),
             },
             timestamp,
-            latency: u64::try_from(latency_us).ok().map(Duration::from_micros),
+            latency: match message.err {
+                0 => u64::try_from(latency_us).ok().map(Duration::from_micros),
+                _ => None,
+            },
         });
     }
 }
@@ -208,7 +212,7 @@ const NAME: *const c_char = c"millstream".as_ptr();
 const _: () = assert!(mem::size_of::<usize>() == mem::size_of::<u64>(), "tokens are 64 bits");
 
 /// # Safety
-/// Called by librdkafka while it makes the instance, with the flag of [`ReportingProducer::new`].
+/// Called by librdkafka while it makes the instance, with the flag of [`RdReportingProducer::new`].
 unsafe extern "C" fn on_new(
     rk: *mut sys::rd_kafka_t,
     _conf: *const sys::rd_kafka_conf_t,

@@ -72,6 +72,7 @@ impl NativeConsumer {
                 }
                 None => ConsumerEvent::OAuthTokenNeeded { config: self.token_config.clone() },
             },
+            own::ConsumerEvent::Statistics(json) => ConsumerEvent::Statistics(json),
             own::ConsumerEvent::Closed => ConsumerEvent::Closed,
             // The enum may grow; what this adapter does not know it does not report.
             _ => return None,

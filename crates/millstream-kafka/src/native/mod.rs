@@ -4,6 +4,7 @@ mod admin;
 mod consumer;
 mod errors;
 mod producer;
+mod reporting;
 mod settings;
 mod wake;
 
@@ -11,7 +12,10 @@ pub use admin::NativeAdmin;
 #[cfg(not(feature = "librdkafka"))]
 pub(crate) use errors::error_of_code;
 
-use crate::{Admin, ClientConfig, ClientFactory, Consumer, ConsumerConfig, Error, Producer};
+use crate::{
+    Admin, ClientConfig, ClientFactory, Consumer, ConsumerConfig, Error, Producer,
+    ReportingProducer,
+};
 
 /// Makes clients that are ours (`client="millstream"`).
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,6 +28,13 @@ impl ClientFactory for Native {
 
     fn producer(&self, config: &ClientConfig) -> Result<Box<dyn Producer>, Error> {
         Ok(Box::new(producer::NativeProducer::new(config)?))
+    }
+
+    fn reporting_producer(
+        &self,
+        config: &ClientConfig,
+    ) -> Result<Box<dyn ReportingProducer>, Error> {
+        Ok(Box::new(reporting::NativeReportingProducer::new(config)?))
     }
 
     fn admin(&self, config: &ClientConfig) -> Result<Box<dyn Admin>, Error> {

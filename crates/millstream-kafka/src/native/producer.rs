@@ -15,7 +15,7 @@ use crate::{
 };
 
 pub(super) struct NativeProducer {
-    producer: own::Producer,
+    pub(super) producer: own::Producer,
     /// The client's handles by ours, which are their places.
     topics: Vec<own::TopicHandle>,
     tokens: Option<Arc<dyn TokenSource>>,
@@ -59,6 +59,7 @@ impl NativeProducer {
             own::ProducerEvent::Fatal(e) => ProducerEvent::Error(kafka_error(e, true)),
             own::ProducerEvent::BrokersDown(e) => ProducerEvent::BrokersDown(kafka_error(e, false)),
             own::ProducerEvent::BrokersUp => ProducerEvent::BrokersUp,
+            own::ProducerEvent::Statistics(json) => ProducerEvent::Statistics(json),
             own::ProducerEvent::OAuthTokenNeeded { .. } => match self.tokens.clone() {
                 Some(tokens) => {
                     let token = tokens.token(&self.token_config);
@@ -77,6 +78,22 @@ impl NativeProducer {
     }
 }
 
+pub(super) fn own_partition(partition: Partition) -> own::Partition {
+    match partition {
+        Partition::At(partition) => own::Partition::At(partition),
+        Partition::ByKey => own::Partition::ByKey,
+    }
+}
+
+pub(super) fn produce_error(refused: own::ProduceError) -> ProduceError {
+    match refused {
+        own::ProduceError::QueueFull => ProduceError::QueueFull,
+        own::ProduceError::Refused { topic, partition, error } => {
+            ProduceError::Refused { topic, partition, error: kafka_error(error, false) }
+        }
+    }
+}
+
 impl Producer for NativeProducer {
     fn topic(&mut self, name: &str) -> Result<TopicHandle, Error> {
         let handle = self.producer.topic(name).map_err(error)?;
@@ -88,24 +105,15 @@ impl Producer for NativeProducer {
     }
 
     fn produce(&mut self, record: &ProduceRecord<'_>) -> Result<(), ProduceError> {
-        let partition = match record.partition {
-            Partition::At(partition) => own::Partition::At(partition),
-            Partition::ByKey => own::Partition::ByKey,
-        };
         let record = own::ProduceRecord {
             topic: self.topics[record.topic.0 as usize],
-            partition,
+            partition: own_partition(record.partition),
             key: record.key,
             value: record.value,
             headers: record.headers,
             timestamp: record.timestamp,
         };
-        self.producer.produce(&record).map_err(|refused| match refused {
-            own::ProduceError::QueueFull => ProduceError::QueueFull,
-            own::ProduceError::Refused { topic, partition, error } => {
-                ProduceError::Refused { topic, partition, error: kafka_error(error, false) }
-            }
-        })
+        self.producer.produce(&record).map_err(produce_error)
     }
 
     fn poll(&mut self, events: &mut Vec<ProducerEvent>) {

@@ -13,5 +13,6 @@ mod consume;
 mod outage;
 mod produce;
 mod rebalance;
+mod report;
 mod secure;
 mod support;

@@ -31,6 +31,7 @@ const PARTITION_EOF: i32 = -191;
 pub(crate) struct KafkaConsumer {
     client: Shared<Client>,
     callbacks: std::sync::Mutex<Callbacks>,
+    statistics: Option<Py<PyAny>>,
 }
 
 #[derive(Default)]
@@ -100,6 +101,11 @@ impl KafkaConsumer {
             match found {
                 Found::Message(ready) => return message(py, ready).map(Some),
                 Found::Rebalance(rebalance) => self.rebalance(py, &rebalance)?,
+                Found::Statistics(json) => {
+                    if let Some(callback) = &self.statistics {
+                        callback.call1(py, (json,))?;
+                    }
+                }
                 Found::Nothing if wait.is_none() => return Ok(None),
                 Found::Nothing => {}
             }
@@ -128,7 +134,12 @@ fn flag(config: &BTreeMap<String, String>, name: &str, default: bool) -> bool {
 #[pymethods]
 impl KafkaConsumer {
     #[new]
-    fn new(py: Python<'_>, config: BTreeMap<String, String>) -> PyResult<Self> {
+    #[pyo3(signature = (config, stats_cb=None))]
+    fn new(
+        py: Python<'_>,
+        config: BTreeMap<String, String>,
+        stats_cb: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
         let interval_ms = config
             .get("auto.commit.interval.ms")
             .and_then(|interval| interval.parse().ok())
@@ -147,7 +158,8 @@ impl KafkaConsumer {
         let config = ConsumerConfig::new(client);
         let consumer = leave(py, || Clients.consumer(&config))?;
         let client = Client::new(consumer, habits);
-        Ok(Self { client: Shared::new(client), callbacks: std::sync::Mutex::default() })
+        let callbacks = std::sync::Mutex::default();
+        Ok(Self { client: Shared::new(client), callbacks, statistics: stats_cb })
     }
 
     #[pyo3(signature = (topics, on_assign=None, on_revoke=None, on_lost=None))]

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_kafka::{
-    DeliveryReport, Partition, ProduceError, ReportedRecord, ReportingProducer,
+    ClientFactory, Clients, DeliveryReport, Error, Partition, ProduceError, ReportedRecord,
+    ReportingEvent, ReportingProducer,
 };
 use millstream_value::Headers;
 use pyo3::exceptions::{PyBufferError, PyTypeError};
@@ -18,15 +19,15 @@ use crate::gil::IntoException;
 use crate::json::type_name;
 use crate::record::headers_from_python;
 
-/// How long a flush lets librdkafka's threads notice that they shall not linger.
-const NUDGE: Duration = Duration::from_millis(1);
-
 /// Writes records that are serialized already.
 #[pyclass(frozen, module = "millstream._millstream")]
-pub(crate) struct KafkaProducer(Shared<Client>);
+pub(crate) struct KafkaProducer {
+    client: Shared<Client>,
+    statistics: Option<Py<PyAny>>,
+}
 
 struct Client {
-    producer: ReportingProducer,
+    producer: Box<dyn ReportingProducer>,
     next_token: u64,
     /// By token: whom to tell about a record, and what of it to show them.
     waiting: HashMap<u64, (Py<PyAny>, Sent)>,
@@ -35,17 +36,29 @@ struct Client {
 /// A report with its callback.
 type Told = (Py<PyAny>, Sent, DeliveryReport);
 
+/// What one look brought.
+struct News {
+    /// Records that were reported.
+    count: usize,
+    told: Vec<Told>,
+    statistics: Vec<String>,
+}
+
 impl Client {
-    /// Takes reports; how many records they are about, and which have a callback.
-    fn poll(&mut self, wait: Duration) -> (usize, Vec<Told>) {
+    fn poll(&mut self, wait: Duration) -> Result<News, Error> {
         let mut reports = Vec::new();
-        self.producer.poll(wait, &mut reports);
+        let happened = self.producer.poll(wait, &mut reports)?;
         let count = reports.len();
         let told = reports.into_iter().filter_map(|report| {
             let (callback, sent) = self.waiting.remove(&report.token)?;
             Some((callback, sent, report))
         });
-        (count, told.collect())
+        let told = told.collect();
+        let statistics = happened.into_iter().filter_map(|event| match event {
+            ReportingEvent::Statistics(json) => Some(json),
+            ReportingEvent::Error(_) => None,
+        });
+        Ok(News { count, told, statistics: statistics.collect() })
     }
 }
 
@@ -79,7 +92,7 @@ fn bytes_of(object: Option<&Bound<'_, PyAny>>, what: &str) -> PyResult<Option<By
 
 fn call_back(py: Python<'_>, told: Vec<Told>) -> PyResult<()> {
     for (callback, sent, report) in told {
-        let offset = report.result.as_ref().ok().copied();
+        let offset = report.result.as_ref().ok().copied().flatten();
         let error = match report.result {
             Ok(_) => None,
             Err(error) => Some(Py::new(py, PyKafkaError::from(error))?),
@@ -96,13 +109,31 @@ fn call_back(py: Python<'_>, told: Vec<Told>) -> PyResult<()> {
     Ok(())
 }
 
+impl KafkaProducer {
+    fn tell(&self, py: Python<'_>, news: News) -> PyResult<()> {
+        call_back(py, news.told)?;
+        if let Some(callback) = &self.statistics {
+            for json in news.statistics {
+                callback.call1(py, (json,))?;
+            }
+        }
+        Ok(())
+    }
+}
+
 #[pymethods]
 impl KafkaProducer {
     #[new]
-    fn new(py: Python<'_>, config: BTreeMap<String, String>) -> PyResult<Self> {
+    #[pyo3(signature = (config, stats_cb=None))]
+    fn new(
+        py: Python<'_>,
+        config: BTreeMap<String, String>,
+        stats_cb: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
         let config = client_config(config);
-        let producer = crate::gil::leave(py, || ReportingProducer::new(&config))?;
-        Ok(Self(Shared::new(Client { producer, next_token: 1, waiting: HashMap::new() })))
+        let producer = crate::gil::leave(py, || Clients.reporting_producer(&config))?;
+        let client = Client { producer, next_token: 1, waiting: HashMap::new() };
+        Ok(Self { client: Shared::new(client), statistics: stats_cb })
     }
 
     #[pyo3(signature = (topic, value=None, key=None, headers=None, partition=None, timestamp=None, on_delivery=None))]
@@ -121,7 +152,7 @@ impl KafkaProducer {
         let value = bytes_of(value, "value")?;
         let key = bytes_of(key, "key")?;
         let headers = headers.map_or_else(|| Ok(Headers::none()), headers_from_python)?;
-        self.0.call(py, |client| {
+        self.client.call(py, |client| {
             let token = if on_delivery.is_some() { client.next_token } else { 0 };
             client.producer.produce(&ReportedRecord {
                 topic,
@@ -149,10 +180,10 @@ impl KafkaProducer {
         let deadline = Deadline::after(wait_of(Some(timeout)));
         loop {
             let wait = deadline.next_wait();
-            let (count, told) = self
-                .0
-                .call(py, |client| Ok::<_, PyErr>(client.poll(wait.unwrap_or(Duration::ZERO))))?;
-            call_back(py, told)?;
+            let news =
+                self.client.call(py, |client| client.poll(wait.unwrap_or(Duration::ZERO)))?;
+            let count = news.count;
+            self.tell(py, news)?;
             if count > 0 || wait.is_none() {
                 return Ok(count);
             }
@@ -164,14 +195,14 @@ impl KafkaProducer {
         let deadline = Deadline::after(wait_of(timeout));
         loop {
             let wait = deadline.next_wait();
-            let (told, left) = self.0.call(py, |client| {
-                client.producer.hurry(NUDGE);
+            let (news, left) = self.client.call(py, |client| {
+                client.producer.hurry();
                 // Records without a report yet, so that the wait ends with the last one.
                 let wait = if client.producer.in_flight() == 0 { None } else { wait };
-                let (_, told) = client.poll(wait.unwrap_or(Duration::ZERO));
-                Ok::<_, PyErr>((told, client.producer.in_flight()))
+                let news = client.poll(wait.unwrap_or(Duration::ZERO))?;
+                Ok::<_, Error>((news, client.producer.in_flight()))
             })?;
-            call_back(py, told)?;
+            self.tell(py, news)?;
             if left == 0 || wait.is_none() {
                 return Ok(left);
             }
@@ -179,14 +210,14 @@ impl KafkaProducer {
     }
 
     fn purge(&self, py: Python<'_>) -> PyResult<()> {
-        self.0.call(py, |client| {
+        self.client.call(py, |client| {
             client.producer.purge();
             Ok::<_, PyErr>(())
         })
     }
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
-        self.0.call(py, |client| Ok::<_, PyErr>(client.producer.in_flight()))
+        self.client.call(py, |client| Ok::<_, PyErr>(client.producer.in_flight()))
     }
 
     fn __bool__(&self) -> bool {
@@ -194,8 +225,8 @@ impl KafkaProducer {
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        let client = self.0.take(py)?;
-        // librdkafka's threads are waited for.
+        let client = self.client.take(py)?;
+        // The client's threads are waited for.
         crate::gil::leave(py, || {
             drop(client);
             Ok::<_, PyErr>(())

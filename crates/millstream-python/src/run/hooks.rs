@@ -12,6 +12,11 @@ use crate::gil::enter;
 use crate::hooks::{PyHooks, ask};
 use crate::kafka::PyKafkaError;
 
+fn tell(callback: Option<&Py<PyAny>>, json: &str) -> Result<(), Failure> {
+    let Some(callback) = callback else { return Ok(()) };
+    enter(|py| callback.call1(py, (json,))).map(drop).map_err(to_failure)
+}
+
 impl RunHooks for PyHooks {
     fn on_poll_error(
         &mut self,
@@ -36,6 +41,14 @@ impl RunHooks for PyHooks {
             let exception = DELIVERY_ERROR.error_of(error.as_any());
             ask(self.0.producer_error.as_ref(), py, &exception, || Ok(py.None().into_bound(py)))
         })
+    }
+
+    fn on_consumer_statistics(&mut self, json: &str) -> Result<(), Failure> {
+        tell(self.0.consumer_statistics.as_ref(), json)
+    }
+
+    fn on_producer_statistics(&mut self, json: &str) -> Result<(), Failure> {
+        tell(self.0.producer_statistics.as_ref(), json)
     }
 
     fn as_engine_hooks(&mut self) -> &mut dyn Hooks {

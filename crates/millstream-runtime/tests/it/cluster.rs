@@ -12,7 +12,7 @@ use millstream_engine::{
 };
 use millstream_formats::{deserializer_by_name, serializer_by_name};
 use millstream_kafka::{
-    ClientConfig, ClientFactory, ConsumerConfig, ConsumerEvent, ConsumerSettings, Librdkafka,
+    ClientConfig, ClientFactory, Clients, ConsumerConfig, ConsumerEvent, ConsumerSettings,
     NewTopic, OffsetReset, Partition, PartitionStart, ProduceRecord, Properties, StartOffset,
     admin_properties, consumer_properties, producer_properties,
 };
@@ -110,7 +110,7 @@ impl Cluster {
             config: config.clone().into(),
             ..NewTopic::new(name)
         });
-        let mut admin = Librdkafka.admin(&cluster.admin()).expect("an admin client");
+        let mut admin = Clients.admin(&cluster.admin()).expect("an admin client");
         for answer in admin.create_topics(&topics, TIMEOUT).expect("an answer") {
             answer.expect("a new topic");
         }
@@ -144,7 +144,7 @@ impl Cluster {
 
     /// Writes `keys` keys with values `from..to` in turn, to partitions by key.
     pub(crate) fn feed(&self, from: i64, to: i64, keys: i64) {
-        let mut producer = Librdkafka.producer(&self.producer()).expect("a producer");
+        let mut producer = Clients.producer(&self.producer()).expect("a producer");
         let topic = producer.topic(&self.input).expect("a topic");
         for n in from..to {
             let (key, value) = (format!("k{}", n % keys), n.to_string());
@@ -164,12 +164,12 @@ impl Cluster {
 
     /// Everything that was written: per key the values in order of each partition.
     pub(crate) fn outputs(&self) -> BTreeMap<String, Vec<i64>> {
-        let mut admin = Librdkafka.admin(&self.admin()).expect("an admin client");
+        let mut admin = Clients.admin(&self.admin()).expect("an admin client");
         let partitions: Vec<TopicPartition> =
             (0..PARTITIONS).map(|p| TopicPartition::new(self.output.as_str(), p)).collect();
         let marks = admin.watermarks(&partitions, TIMEOUT).expect("watermarks");
         let mut left: i64 = marks.iter().map(|mark| mark.high - mark.low).sum();
-        let mut consumer = Librdkafka.consumer(&self.consumer(None)).expect("a consumer");
+        let mut consumer = Clients.consumer(&self.consumer(None)).expect("a consumer");
         let starts: Vec<PartitionStart> = partitions
             .iter()
             .map(|p| PartitionStart::new(p.clone(), StartOffset::Beginning))

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use millstream_kafka::{
-    Admin, ClientConfig, ClientFactory, Consumer, ConsumerConfig, ConsumerEvent, DeliveryFailure,
-    Error, FlushId, KafkaError, Librdkafka, OAuthToken, PartitionStart, ProduceError,
-    ProduceRecord, Producer, ProducerEvent, RequestId, StartOffset, TopicHandle, Wake, Watermarks,
+    Admin, ClientConfig, ClientFactory, Clients, Consumer, ConsumerConfig, ConsumerEvent,
+    DeliveryFailure, Error, FlushId, KafkaError, OAuthToken, PartitionStart, ProduceError,
+    ProduceRecord, Producer, ProducerEvent, ReportingProducer, RequestId, StartOffset, TopicHandle,
+    Wake, Watermarks,
 };
 use millstream_state::{
     Backend, BackendStats, Batch, FamilyId, KeyRange, StateError, Storage, StoreId, StoreLayout,
@@ -83,11 +84,11 @@ fn counts_are_exact_after_a_crash_at_each_step(place: &Place) {
             );
             outcome.expect_err("the process died");
             // The same machine: local state and changelog together.
-            cluster.run(&Librdkafka, cluster.storage("state")).expect("a run to the end");
+            cluster.run(&Clients, cluster.storage("state")).expect("a run to the end");
             check_counts(&cluster.outputs(), RECORDS, KEYS);
             // And another one, from the changelog alone.
             cluster.feed(RECORDS, RECORDS + KEYS, KEYS);
-            cluster.run(&Librdkafka, cluster.storage("elsewhere")).expect("a run to the end");
+            cluster.run(&Clients, cluster.storage("elsewhere")).expect("a run to the end");
             check_counts(&cluster.outputs(), RECORDS + KEYS, KEYS);
         }
     }
@@ -99,7 +100,7 @@ fn state_is_restored_from_the_changelog(place: &Place) {
     for round in 0..3 {
         cluster.feed(round * RECORDS, (round + 1) * RECORDS, KEYS);
         let storage = cluster.storage(&format!("state-{round}"));
-        let report = cluster.run(&Librdkafka, storage).expect("a run to the end");
+        let report = cluster.run(&Clients, storage).expect("a run to the end");
         assert_eq!(report.records as i64, RECORDS);
         check_counts(&cluster.outputs(), (round + 1) * RECORDS, KEYS);
     }
@@ -109,17 +110,24 @@ struct DyingClients(Arc<Fuse>);
 
 impl ClientFactory for DyingClients {
     fn consumer(&self, config: &ConsumerConfig) -> Result<Box<dyn Consumer>, Error> {
-        let inner = Librdkafka.consumer(config)?;
+        let inner = Clients.consumer(config)?;
         Ok(Box::new(DyingConsumer { inner, fuse: self.0.clone() }))
     }
 
     fn producer(&self, config: &ClientConfig) -> Result<Box<dyn Producer>, Error> {
-        let inner = Librdkafka.producer(config)?;
+        let inner = Clients.producer(config)?;
         Ok(Box::new(DyingProducer { inner, fuse: self.0.clone(), dead: false }))
     }
 
+    fn reporting_producer(
+        &self,
+        config: &ClientConfig,
+    ) -> Result<Box<dyn ReportingProducer>, Error> {
+        Clients.reporting_producer(config)
+    }
+
     fn admin(&self, config: &ClientConfig) -> Result<Box<dyn Admin>, Error> {
-        Librdkafka.admin(config)
+        Clients.admin(config)
     }
 }
 

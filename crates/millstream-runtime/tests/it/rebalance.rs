@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use millstream_kafka::Librdkafka;
+use millstream_kafka::Clients;
 use millstream_runtime::{StopHandle, StopReason};
 
 use crate::cluster::{Cluster, Place, check_counts, on_both_brokers};
@@ -19,7 +19,7 @@ fn two_processes_share_and_one_takes_over(place: &Place) {
     let spawn = |stop: StopHandle, state: &'static str| {
         let (storage, config) = (cluster.storage(state), cluster.config());
         let cluster = &cluster;
-        move || cluster.run_with(config, &Librdkafka, storage, stop, Duration::ZERO)
+        move || cluster.run_with(config, &Clients, storage, stop, Duration::ZERO)
     };
     std::thread::scope(|scope| {
         let _ends_on_panic = (StopOnDrop(first.clone()), StopOnDrop(second.clone()));
@@ -67,7 +67,7 @@ impl Drop for StopOnDrop {
 /// Partitions that the group's second member reads.
 fn second_share(cluster: &Cluster) -> usize {
     use millstream_kafka::ClientFactory;
-    let mut admin = Librdkafka.admin(&cluster.admin()).expect("an admin client");
+    let mut admin = Clients.admin(&cluster.admin()).expect("an admin client");
     let groups =
         admin.describe_groups(&[&cluster.group], crate::cluster::TIMEOUT).expect("an answer");
     let members = groups.into_iter().next().expect("one group").expect("the group").members;

@@ -13,6 +13,7 @@ const FIELDS_MAX: usize = 32;
 const KEPT_MAX: usize = 64;
 
 thread_local! {
+    #[expect(clippy::vec_box, reason = "the boxes themselves go to texts and come back")]
     static KEPT: RefCell<Vec<Box<Entries>>> = const { RefCell::new(Vec::new()) };
 }
 

@@ -8,9 +8,9 @@ use std::time::Duration;
 use millstream::{Application, ApplicationBuilder, RunLimits, RunReport};
 use millstream_broker::{BrokerConfig, BrokerHandle};
 use millstream_kafka::{
-    Admin, ClientConfig, ClientFactory, ConsumerConfig, ConsumerEvent, ConsumerSettings,
-    Librdkafka, NewTopic, OffsetReset, Partition, PartitionStart, ProduceRecord, Properties,
-    StartOffset, TopicDescription, admin_properties, consumer_properties, producer_properties,
+    Admin, ClientConfig, ClientFactory, Clients, ConsumerConfig, ConsumerEvent, ConsumerSettings,
+    NewTopic, OffsetReset, Partition, PartitionStart, ProduceRecord, Properties, StartOffset,
+    TopicDescription, admin_properties, consumer_properties, producer_properties,
 };
 use millstream_types::{Clock, HeadersView, SystemClock, TopicPartition};
 
@@ -116,7 +116,7 @@ impl Broker {
 
     pub(crate) fn admin(&self) -> Box<dyn Admin> {
         let properties = admin_properties(&Properties::new(), &self.connection());
-        Librdkafka.admin(&ClientConfig::new(properties)).expect("an admin client")
+        Clients.admin(&ClientConfig::new(properties)).expect("an admin client")
     }
 
     /// A topic that keeps records of any age: the tests' are from 1970.
@@ -141,7 +141,7 @@ impl Broker {
     /// Writes (partition, key, value, timestamp) in this order.
     pub(crate) fn produce(&self, topic: &str, records: &[(i32, &str, &str, i64)]) {
         let properties = producer_properties(&Properties::new(), &self.connection());
-        let mut producer = Librdkafka.producer(&ClientConfig::new(properties)).expect("a producer");
+        let mut producer = Clients.producer(&ClientConfig::new(properties)).expect("a producer");
         let topic = producer.topic(topic).expect("a topic");
         for (partition, key, value, timestamp) in records {
             let record = ProduceRecord {
@@ -170,7 +170,7 @@ impl Broker {
             ..ConsumerSettings::default()
         };
         let properties = consumer_properties(&Properties::new(), &self.connection(), &settings);
-        let mut consumer = Librdkafka
+        let mut consumer = Clients
             .consumer(&ConsumerConfig::new(ClientConfig::new(properties)))
             .expect("a consumer");
         let starts: Vec<PartitionStart> = partitions

@@ -59,10 +59,10 @@ fn settings_reach_the_consumer(place: &Place) {
 
 /// The (client id, instance id) of a group's members.
 fn members_of(address: &str, group: &str) -> Vec<(String, Option<String>)> {
-    use millstream_kafka::{ClientConfig, ClientFactory, Librdkafka, Properties, admin_properties};
+    use millstream_kafka::{ClientConfig, ClientFactory, Clients, Properties, admin_properties};
     let connection = Properties::from([("bootstrap.servers", address)]);
     let config = ClientConfig::new(admin_properties(&Properties::new(), &connection));
-    let mut admin = Librdkafka.admin(&config).expect("an admin client");
+    let mut admin = Clients.admin(&config).expect("an admin client");
     let mut groups = admin.describe_groups(&[group], TIMEOUT).expect("an answer");
     let members = groups.remove(0).expect("the group").members;
     members.into_iter().map(|member| (member.client_id, member.instance_id)).collect()

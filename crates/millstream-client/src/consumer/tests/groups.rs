@@ -140,7 +140,7 @@ impl Coordinator {
     }
 }
 
-fn group(auto_commit: Option<Duration>) -> ConsumerSettings {
+pub(super) fn group(auto_commit: Option<Duration>) -> ConsumerSettings {
     let group = GroupSettings {
         group_id: "g".into(),
         instance_id: None,

@@ -42,7 +42,7 @@ impl ProducerCore {
         &mut self,
         topic: u32,
         partition: u32,
-        batch: Batch,
+        mut batch: Batch,
         error: Option<KafkaError>,
     ) {
         let known = self.base.metadata.topic(&self.topics[topic as usize].name).is_some();
@@ -60,7 +60,7 @@ impl ProducerCore {
             }
         });
         self.lane(topic, partition).gave_up(&batch);
-        self.reports.failed(topic, partition, &batch, error);
+        self.reports.failed(topic, partition, &mut batch, error);
         self.reports.buffer(batch.into_buffer());
     }
 

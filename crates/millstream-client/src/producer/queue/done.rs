@@ -7,6 +7,7 @@ use millstream_types::Offset;
 use super::{Closed, Flush, Queue};
 use crate::driver::Wake;
 use crate::error::{KafkaError, code};
+use crate::producer::tracked::{DeliveryReport, Tracked};
 use crate::producer::{DeliveryFailure, FlushId, NO_OFFSET, ProducerEvent};
 
 /// Idle buffers that are kept for the next batches, together.
@@ -34,9 +35,10 @@ impl Queue {
         self.close_all();
         let purged = KafkaError::of(code::PURGED_FROM_QUEUE);
         for closed in std::mem::take(&mut self.closed) {
-            let Closed { topic, partition, batch } = closed;
-            let (flush, size) = (batch.flush, batch.size);
-            self.fail(topic, Some(partition), u64::from(batch.records), flush, size, &purged);
+            let Closed { topic, partition, mut batch } = closed;
+            let (count, flush, size) = (u64::from(batch.records), batch.flush, batch.size);
+            let tracked = std::mem::take(&mut batch.tracked);
+            self.fail(topic, Some(partition), count, flush, size, tracked, &purged);
             self.recycle(batch.into_buffer());
         }
         for index in 0..self.topics.len() {
@@ -46,6 +48,7 @@ impl Queue {
     }
 
     /// Reports records as given up. [`finish_flushes`](Self::finish_flushes) comes after it.
+    #[expect(clippy::too_many_arguments, reason = "what a batch leaves behind when it is gone")]
     pub(in crate::producer) fn fail(
         &mut self,
         topic: u32,
@@ -53,12 +56,15 @@ impl Queue {
         count: u64,
         flush: u64,
         size: usize,
+        tracked: impl IntoIterator<Item = Tracked>,
         error: &KafkaError,
     ) {
         self.release(count, flush, size, true);
         self.lost.get_or_insert_with(|| error.clone());
         let name = &self.topics[topic as usize].name;
         let partition = partition.map(|partition| partition as i32);
+        let report = |record: Tracked| record.failed(partition, error);
+        self.reports.extend(tracked.into_iter().map(report));
         // Those of another flush are told apart.
         let since = |event: &&mut ProducerEvent| !matches!(event, ProducerEvent::FlushDone { .. });
         let same = self.events.iter_mut().rev().take_while(since).find_map(|event| match event {
@@ -130,6 +136,10 @@ impl Queue {
     }
 
     pub(in crate::producer) fn push_event(&mut self, event: ProducerEvent) {
+        let is_statistics = |event: &ProducerEvent| matches!(event, ProducerEvent::Statistics(_));
+        if is_statistics(&event) {
+            self.events.retain(|event| !is_statistics(event));
+        }
         self.events.push(event);
     }
 
@@ -138,23 +148,29 @@ impl Queue {
         events.append(&mut self.events);
     }
 
+    pub(in crate::producer) fn take_reports(&mut self, reports: &mut Vec<DeliveryReport>) {
+        self.told = false;
+        reports.append(&mut self.reports);
+    }
+
     pub(in crate::producer) fn set_waker(&mut self, waker: Arc<dyn Wake>) {
         self.waker = Some(waker);
         self.told = false;
     }
 
-    /// Who is to be woken: once per news, not once per step.
-    pub(in crate::producer) fn take_wake(&mut self) -> Option<Arc<dyn Wake>> {
+    /// Whether there is news, and who is to be woken for it: once per news, not once per step.
+    pub(in crate::producer) fn take_wake(&mut self) -> (bool, Option<Arc<dyn Wake>>) {
         let room = self.full
             && self.records < self.settings.queue_max_records as u64
             && self.bytes < self.settings.queue_max_bytes;
-        let news = !self.events.is_empty() && !self.told;
+        let idle = self.events.is_empty() && self.reports.is_empty();
+        let news = !idle && !self.told;
         if !room && !news {
-            return None;
+            return (false, None);
         }
         self.full &= !room;
         self.told |= news;
-        self.waker.clone()
+        (true, self.waker.clone())
     }
 
     pub(in crate::producer) fn recycle(&mut self, buffer: Vec<u8>) {
@@ -166,5 +182,28 @@ impl Queue {
 
     pub(in crate::producer) fn records(&self) -> u64 {
         self.records
+    }
+
+    /// Records and bytes in the queue, and events and reports that were not fetched.
+    pub(in crate::producer) fn amounts(&self) -> (u64, usize, usize) {
+        (self.records, self.bytes, self.events.len() + self.reports.len())
+    }
+
+    /// Records and bytes of the batch of a partition that still grows.
+    pub(in crate::producer) fn open_in(&self, topic: u32, partition: u32) -> (usize, usize) {
+        let slot = self.topics[topic as usize].slots.get(partition as usize);
+        let open = slot.and_then(|slot| slot.open.as_ref());
+        open.map_or((0, 0), |open| (open.builder.len(), open.builder.byte_size()))
+    }
+
+    /// Records that wait for their topic.
+    pub(in crate::producer) fn waiting_in(&self, topic: u32) -> usize {
+        self.topics[topic as usize].waiting.len()
+    }
+
+    /// Records that are not done, or whose report was not fetched.
+    #[inline]
+    pub(in crate::producer) fn unreported(&self) -> u64 {
+        self.records + self.reports.len() as u64
     }
 }

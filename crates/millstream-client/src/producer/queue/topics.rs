@@ -7,7 +7,7 @@ use millstream_types::Clock;
 
 use super::{NotTaken, Queue, Slot, Topic, no_such_partition};
 use crate::error::{KafkaError, code};
-use crate::producer::waiting::Waiting;
+use crate::producer::waiting::{Waited, Waiting};
 use crate::producer::{Partition, ProduceRecord};
 
 impl Queue {
@@ -50,13 +50,22 @@ impl Queue {
                     Partition::At(at) if (at as usize) < count => at as u32,
                     Partition::At(at) => {
                         let error = KafkaError::of(code::UNKNOWN_PARTITION);
-                        self.fail(index, Some(at as u32), 1, waited.flush, size, &error);
+                        self.fail(
+                            index,
+                            Some(at as u32),
+                            1,
+                            waited.flush,
+                            size,
+                            waited.tracked,
+                            &error,
+                        );
                         return;
                     }
                     Partition::ByKey => self.choose(index, record.key, size, clock),
                 };
-                let (flush, created) = (waited.flush, Some(waited.created));
-                self.put(index, partition, record, waited.timestamp, size, flush, created, clock);
+                let Waited { timestamp, flush, tracked, .. } = waited;
+                let created = Some(waited.created);
+                self.put(index, partition, record, timestamp, size, flush, created, tracked, clock);
             })
             .is_some()
         {}
@@ -116,10 +125,10 @@ impl Queue {
                     Partition::At(partition) => u32::try_from(partition).ok(),
                     Partition::ByKey => None,
                 };
-                (partition, waited.flush, waited.size)
+                (partition, waited.flush, waited.size, waited.tracked)
             });
-            let Some((partition, flush, size)) = about else { return };
-            self.fail(index as u32, partition, 1, flush, size, &error);
+            let Some((partition, flush, size, tracked)) = about else { return };
+            self.fail(index as u32, partition, 1, flush, size, tracked, &error);
         }
     }
 
@@ -129,6 +138,7 @@ impl Queue {
         &mut self,
         record: &ProduceRecord<'_>,
         size: usize,
+        token: Option<u64>,
         clock: &dyn Clock,
     ) -> Result<bool, NotTaken> {
         let topic = &mut self.topics[record.topic.0 as usize];
@@ -140,7 +150,8 @@ impl Queue {
         }
         let first = topic.waiting.is_empty();
         let timestamp = record.timestamp.unwrap_or_else(|| clock.wall());
-        topic.waiting.push(record, timestamp, clock.monotonic(), self.flush.number, size);
+        let (now, flush) = (clock.monotonic(), self.flush.number);
+        topic.waiting.push(record, timestamp, now, flush, size, token);
         self.records += 1;
         self.bytes += size;
         self.flush.open += 1;

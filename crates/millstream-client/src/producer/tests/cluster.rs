@@ -122,6 +122,8 @@ pub(super) struct Cluster {
     /// Codes that the coordinator answers with, one after the other, before it does anything.
     pub(super) refusals: VecDeque<(ApiKey, i16)>,
     pub(super) events: Vec<ProducerEvent>,
+    /// The time that brokers give records, if they do.
+    pub(super) append_time: Option<i64>,
     /// What Produce answers ask the client to wait.
     pub(super) throttle_ms: i32,
     /// Most requests that were out on one connection.
@@ -171,6 +173,7 @@ impl Cluster {
             producer_id: (4000, -1),
             refusals: VecDeque::new(),
             events: Vec::new(),
+            append_time: None,
             throttle_ms: 0,
             most_out: 0,
         }
@@ -508,7 +511,9 @@ impl Cluster {
                 };
                 let mut answer = PartitionProduceResponse::default().with_index(sent.index);
                 answer = match result {
-                    Ok(offset) => answer.with_base_offset(offset),
+                    Ok(offset) => answer
+                        .with_base_offset(offset)
+                        .with_log_append_time_ms(self.append_time.unwrap_or(-1)),
                     Err(code) => answer.with_error_code(code).with_base_offset(-1),
                 };
                 if result == Err(6) && version >= 10 && self.name_leaders {

@@ -6,7 +6,7 @@ use Kind::{Bool, Callback, Float, Int, ListOf, OneOf, Secret, Text};
 /// Rows as `"name" = "alias", Scope, Kind, "default", Support("why");`.
 macro_rules! rows {
     ($($name:literal $(= $alias:literal)*, $scope:ident, $kind:expr, $default:literal,
-       $support:ident $(($why:literal))?;)*) => {
+       $support:ident $(($why:expr))?;)*) => {
         &[$(Setting {
             name: $name,
             aliases: &[$($alias),*],
@@ -19,6 +19,9 @@ macro_rules! rows {
 }
 
 const MAX: i64 = i32::MAX as i64;
+
+const NO_GSSAPI: &str = "there is no GSSAPI, and in librdkafka only where its build links Cyrus SASL \
+                         (feature gssapi of rdkafka-sys)";
 
 /// All settings that librdkafka has.
 pub const SETTINGS: &[Setting] = rows! {
@@ -83,7 +86,7 @@ pub const SETTINGS: &[Setting] = rows! {
         Honoured;
 
     // What is told and logged.
-    "statistics.interval.ms", Both, Int(0, 86_400_000), "0", NoEffect("statistics are not made");
+    "statistics.interval.ms", Both, Int(0, 86_400_000), "0", Honoured;
     "debug", Both, Text, "", NoEffect("logging is set where the program sets its logging");
     "log_level", Both, Int(0, 7), "6",
         NoEffect("logging is set where the program sets its logging");
@@ -130,12 +133,12 @@ pub const SETTINGS: &[Setting] = rows! {
         OneOf(&["GSSAPI", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]), "", Honoured;
     "sasl.username", Both, Text, "", Honoured;
     "sasl.password", Both, Secret, "", Honoured;
-    "sasl.kerberos.service.name", Both, Text, "kafka", NeedsLibrdkafka("there is no GSSAPI");
-    "sasl.kerberos.principal", Both, Text, "kafkaclient", NeedsLibrdkafka("there is no GSSAPI");
-    "sasl.kerberos.kinit.cmd", Both, Text, "", NeedsLibrdkafka("there is no GSSAPI");
-    "sasl.kerberos.keytab", Both, Text, "", NeedsLibrdkafka("there is no GSSAPI");
+    "sasl.kerberos.service.name", Both, Text, "kafka", NeedsLibrdkafka(NO_GSSAPI);
+    "sasl.kerberos.principal", Both, Text, "kafkaclient", NeedsLibrdkafka(NO_GSSAPI);
+    "sasl.kerberos.kinit.cmd", Both, Text, "", NeedsLibrdkafka(NO_GSSAPI);
+    "sasl.kerberos.keytab", Both, Text, "", NeedsLibrdkafka(NO_GSSAPI);
     "sasl.kerberos.min.time.before.relogin", Both, Int(0, 86_400_000), "60000",
-        NeedsLibrdkafka("there is no GSSAPI");
+        NeedsLibrdkafka(NO_GSSAPI);
     "sasl.oauthbearer.config", Both, Secret, "", Honoured;
     "enable.sasl.oauthbearer.unsecure.jwt", Both, Bool, "false",
         NeedsLibrdkafka("tokens without a signature are not made; hand one in");
@@ -261,7 +264,7 @@ pub const SETTINGS: &[Setting] = rows! {
     // What C programs set by functions.
     "error_cb", Both, Callback, "", NoEffect("events tell it");
     "throttle_cb", Both, Callback, "", NoEffect("throttling is obeyed");
-    "stats_cb", Both, Callback, "", NoEffect("statistics are not made");
+    "stats_cb", Both, Callback, "", NoEffect("an event brings them; Python calls the function");
     "log_cb", Both, Callback, "", NoEffect("log lines go to the program's logging");
     "background_event_cb", Both, Callback, "", NoEffect("events tell it");
     "socket_cb", Both, Callback, "", NoEffect("sockets are opened by the client");

@@ -58,6 +58,7 @@ pub(super) fn connection(values: &mut Values) -> Result<ConnectionSettings, Sett
         retry_backoff_max,
         max_idle,
         metadata_max_age,
+        statistics_interval: values.limit("statistics.interval.ms"),
         receive_max: values.size("receive.message.max.bytes"),
         allow_auto_create_topics: false,
         address_family: match values.text("broker.address.family") {
@@ -221,13 +222,13 @@ fn sasl(
         "GSSAPI" => {
             return Err(values.error(
                 "sasl.mechanisms",
-                "Kerberos (GSSAPI) is not here; use another mechanism, or client=\"librdkafka\"",
+                "Kerberos (GSSAPI) is not here; use another mechanism, or client=\"librdkafka\" in a build that links Cyrus SASL (feature gssapi of rdkafka-sys)",
             ));
         }
         _ => {
             return Err(values.error(
                 "sasl.mechanisms",
-                "security.protocol asks for SASL, so one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER is needed (GSSAPI with client=\"librdkafka\")",
+                "security.protocol asks for SASL, so one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER is needed (GSSAPI only with a librdkafka that was built with it)",
             ));
         }
     }))

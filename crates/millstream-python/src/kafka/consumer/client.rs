@@ -23,6 +23,8 @@ pub(super) struct Habits {
 pub(super) struct Client {
     pub(super) consumer: Box<dyn Consumer>,
     pub(super) habits: Habits,
+    /// The latest that were not told yet.
+    pub(super) statistics: Option<String>,
     /// What came and was not given out yet.
     pub(super) ready: VecDeque<Ready>,
     pub(super) events: Vec<ConsumerEvent>,
@@ -55,6 +57,7 @@ pub(super) enum Rebalance {
 pub(super) enum Found {
     Message(Ready),
     Rebalance(Rebalance),
+    Statistics(String),
     Nothing,
 }
 
@@ -64,6 +67,7 @@ impl Client {
             consumer,
             commit_due: SystemClock.monotonic() + habits.auto_commit.unwrap_or_default(),
             habits,
+            statistics: None,
             ready: VecDeque::new(),
             events: Vec::new(),
             positions: HashMap::new(),
@@ -119,6 +123,7 @@ impl Client {
                     }
                 }
             }
+            ConsumerEvent::Statistics(json) => self.statistics = Some(json),
             // Brokers down and up are in the log; the rest needs no answer here.
             _ => {}
         }
@@ -164,6 +169,9 @@ impl Client {
         }
         if let Some(rebalance) = self.rebalance.clone() {
             return Found::Rebalance(rebalance);
+        }
+        if let Some(json) = self.statistics.take() {
+            return Found::Statistics(json);
         }
         let Some(ready) = self.ready.pop_front() else { return Found::Nothing };
         if let Ready::Records(batch, index) = &ready {

@@ -1,0 +1,102 @@
+//! Our own producer with a report for each record.
+
+use std::time::Duration;
+
+use millstream_client::producer as own;
+
+use super::errors::kafka_error;
+use super::producer::{NativeProducer, own_partition, produce_error};
+use crate::{
+    ClientConfig, DeliveryReport, Error, KafkaError, Partition, ProduceError, Producer,
+    ProducerEvent, ReportedRecord, ReportingEvent, ReportingProducer,
+};
+
+pub(super) struct NativeReportingProducer {
+    inner: NativeProducer,
+    reports: Vec<own::DeliveryReport>,
+    events: Vec<ProducerEvent>,
+}
+
+impl NativeReportingProducer {
+    pub(super) fn new(config: &ClientConfig) -> Result<Self, Error> {
+        let inner = NativeProducer::new(config)?;
+        Ok(Self { inner, reports: Vec::new(), events: Vec::new() })
+    }
+
+    /// What has happened to the client as a whole. Errors nobody else logs.
+    fn happened(&mut self) -> Vec<ReportingEvent> {
+        self.inner.poll(&mut self.events);
+        let told = |event| match event {
+            ProducerEvent::Error(error) | ProducerEvent::BrokersDown(error) => {
+                tracing::error!(target: "millstream::kafka", "{error}");
+                Some(ReportingEvent::Error(error))
+            }
+            ProducerEvent::Statistics(json) => Some(ReportingEvent::Statistics(json)),
+            _ => None,
+        };
+        self.events.drain(..).filter_map(told).collect()
+    }
+}
+
+impl ReportingProducer for NativeReportingProducer {
+    fn produce(&mut self, record: &ReportedRecord<'_>) -> Result<(), ProduceError> {
+        let topic = self.inner.producer.topic(record.topic).map_err(|error| {
+            let error = match super::errors::error(error) {
+                Error::Kafka { error, .. } => error,
+                other => KafkaError {
+                    description: other.to_string(),
+                    ..KafkaError::of_code(crate::code::INVALID_TOPIC)
+                },
+            };
+            let partition = match record.partition {
+                Partition::At(partition) => Some(partition),
+                Partition::ByKey => None,
+            };
+            ProduceError::Refused { topic: record.topic.into(), partition, error }
+        })?;
+        let own_record = own::ProduceRecord {
+            topic,
+            partition: own_partition(record.partition),
+            key: record.key,
+            value: record.value,
+            headers: record.headers,
+            timestamp: record.timestamp,
+        };
+        self.inner.producer.produce_reported(&own_record, record.token).map_err(produce_error)
+    }
+
+    fn poll(
+        &mut self,
+        wait: Duration,
+        reports: &mut Vec<DeliveryReport>,
+    ) -> Result<Vec<ReportingEvent>, Error> {
+        let alive = self.inner.producer.poll_reports(wait, &mut self.reports);
+        reports.extend(self.reports.drain(..).map(|report| DeliveryReport {
+            token: report.token,
+            partition: report.partition,
+            result: report.result.map_err(|error| kafka_error(error, false)),
+            timestamp: report.timestamp,
+            latency: report.latency,
+        }));
+        let happened = self.happened();
+        match alive {
+            Ok(()) => Ok(happened),
+            Err(error) => {
+                let action = "wait for deliveries".to_owned();
+                Err(Error::Kafka { action, error: kafka_error(error, true) })
+            }
+        }
+    }
+
+    fn hurry(&mut self) {
+        self.inner.producer.hurry();
+    }
+
+    fn in_flight(&self) -> usize {
+        usize::try_from(self.inner.producer.unreported()).unwrap_or(usize::MAX)
+    }
+
+    fn purge(&mut self) {
+        self.inner.purge();
+    }
+}
