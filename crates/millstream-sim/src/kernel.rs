@@ -317,6 +317,7 @@ impl Kernel {
             None => self.end(host, true, "dies"),
             Some(loss) => {
                 self.end(host, false, "loses its power");
+                self.world.borrow_mut().hosts[host].power_losses += 1;
                 if let Some(disk) = &self.slots[host].disk {
                     disk.power_loss(loss);
                 }

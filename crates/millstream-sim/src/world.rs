@@ -69,6 +69,8 @@ pub(crate) struct HostState {
     /// It does nothing before then: paused, or busy with the step before.
     pub(crate) held_until: Duration,
     timer: Option<Duration>,
+    /// How often the machine has lost its power.
+    pub(crate) power_losses: u32,
 }
 
 impl HostState {
@@ -82,6 +84,7 @@ impl HostState {
             listens,
             held_until: Duration::ZERO,
             timer: None,
+            power_losses: 0,
         }
     }
 }
@@ -208,6 +211,11 @@ impl Host {
     /// Its clocks, to hand in.
     pub fn clock(&self) -> Arc<HostClock> {
         self.clock.clone()
+    }
+
+    /// How often a host's machine has lost its power so far.
+    pub fn power_losses(&self, of: HostId) -> u32 {
+        self.world.borrow().hosts[of].power_losses
     }
 
     /// Time since its boot.

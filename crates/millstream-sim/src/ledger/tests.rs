@@ -16,7 +16,7 @@ fn audit(records: &[(i64, &str, u64)]) -> Audit {
         found.committed.insert(*offset);
         found.committed_by_markers.insert(*offset);
     }
-    Audit { partitions: BTreeMap::from([(PARTITION, found)]), carried: BTreeMap::new() }
+    Audit { partitions: BTreeMap::from([(PARTITION, found)]), ..Audit::default() }
 }
 
 fn hide(audit: &mut Audit, offset: i64) {
@@ -115,16 +115,16 @@ fn transactions_are_whole() {
 #[test]
 fn what_was_read_stays() {
     let mut ledger = Ledger::new(false);
-    ledger.saw(PARTITION, 0, Some(id("p", 0)), true, 0);
+    ledger.saw(PARTITION, 0, Some(id("p", 0)), true, 0, 0);
     let mut found = audit(&[(0, "p", 0)]);
     ledger.judge(&found);
     assert_eq!(ledger.problems(), [""; 0]);
     hide(&mut found, 0);
     ledger.judge(&found);
     assert_found(&ledger, "is not any more");
-    ledger.saw(PARTITION, 0, Some(id("q", 7)), false, 0);
+    ledger.saw(PARTITION, 0, Some(id("q", 7)), false, 0, 0);
     assert_found(&ledger, "and then as");
-    ledger.saw(PARTITION, 1, None, false, 0);
+    ledger.saw(PARTITION, 1, None, false, 0, 0);
     assert_found(&ledger, "what nobody wrote");
 }
 
