@@ -193,6 +193,22 @@ impl Kernel {
         held
     }
 
+    /// The same for an arrival. The end of a pause may come early, and what was put off stays ahead of
+    /// what was sent behind it.
+    fn put_off_arrival(&mut self, host: HostId, id: ConnId, end: End, what: &Arrival) -> bool {
+        let mut world = self.world.borrow_mut();
+        let (now, up) = (world.now, world.hosts[host].up);
+        let held = if up { world.hosts[host].held_until } else { Duration::ZERO };
+        let connection = world.network.connections.get_mut(&id).expect("looked at");
+        let until = &mut connection.put_off_to[end as usize];
+        *until = (*until).max(held);
+        let until = *until;
+        if until > now {
+            world.schedule(until, Event::Arrive(id, end, what.clone()));
+        }
+        until > now
+    }
+
     fn start(&mut self, host: HostId) {
         if self.slots[host].ended || self.slots[host].process.is_some() {
             return;
@@ -231,7 +247,7 @@ impl Kernel {
             let alive = state.up && (same_life || matches!(what, Arrival::Call));
             (host, alive, connection.open[end as usize])
         };
-        if alive && self.put_off(host, || Event::Arrive(id, end, what.clone())) {
+        if alive && self.put_off_arrival(host, id, end, &what) {
             return;
         }
         let mut world = self.world.borrow_mut();

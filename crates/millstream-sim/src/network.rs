@@ -100,6 +100,8 @@ pub(crate) struct Connection {
     pub(crate) silent: [bool; 2],
     /// The network has cut it: nothing that is sent from now on arrives.
     pub(crate) cut: bool,
+    /// What was put off at each end comes then, and nothing that was sent behind it before.
+    pub(crate) put_off_to: [Duration; 2],
     /// What comes later must not arrive before this, at each end.
     last_arrival: [Duration; 2],
 }
@@ -165,6 +167,7 @@ impl Network {
             open: [true, false],
             silent: [false; 2],
             cut: false,
+            put_off_to: [Duration::ZERO; 2],
             last_arrival: [Duration::ZERO; 2],
         };
         self.connections.insert(id, connection);

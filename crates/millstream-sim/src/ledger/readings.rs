@@ -118,6 +118,10 @@ impl Ledger {
 
     /// Nothing was left out: what is shown still was shown then.
     pub(super) fn judge_readings(&self, audit: &Audit, problems: &mut Vec<String>) {
+        if self.is_cut() {
+            // Transactions of before may be torn, or be shown though they were aborted.
+            return;
+        }
         for reading in self.readings.iter().filter(|reading| !reading.is_broken) {
             let Reading { reader, partition, committed, offsets, behind, .. } = reading;
             let (Start::Known(start), Some(found)) =

@@ -105,6 +105,7 @@ async fn read_all(
     link: &mut Link,
     partition: Partition,
 ) -> Result<PartitionAudit, Lost> {
+    let until = me.now() + STABLE_WITHIN;
     // Retention goes on meanwhile: a start that has moved makes it begin anew.
     'anew: loop {
         let mut found = PartitionAudit::default();
@@ -173,6 +174,12 @@ async fn read_all(
                 }
                 found.end = position;
             }
+        }
+        // Between the two looks records may have been compacted away.
+        let moved = found.committed != found.committed_by_markers;
+        if moved && shared.is_compacted(partition) && me.now() < until {
+            me.sleep_ms(50, 200).await;
+            continue;
         }
         return Ok(found);
     }

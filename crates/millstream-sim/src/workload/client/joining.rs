@@ -12,8 +12,9 @@ use super::reader::{Reader, named};
 use crate::actor::Me;
 use crate::ledger::Partition;
 use crate::nemesis::Mood;
-use crate::workload::{Shared, admin};
+use crate::workload::{COPIERS, Shared, admin};
 
+const UNRELEASED_INSTANCE_ID: i32 = 111;
 /// `max.poll.interval.ms`.
 const POLL_INTERVAL: Duration = Duration::from_secs(6);
 
@@ -113,7 +114,7 @@ impl Member {
                 ConsumerEvent::Assigned(given) => self.assigned(&given).await,
                 ConsumerEvent::Revoked(gone) => {
                     self.me.host().trace(format_args!("is asked for {gone:?}"));
-                    if self.me.chance(500_000) {
+                    if self.group != COPIERS && self.me.chance(500_000) {
                         self.commit();
                     }
                     if self.me.chance(300_000) {
@@ -127,6 +128,13 @@ impl Member {
                 }
                 ConsumerEvent::CommitDone { id, partitions } => self.commit_done(id, partitions),
                 ConsumerEvent::Closed => return true,
+                // The group has not missed the life before yet: it takes nobody else by that name.
+                ConsumerEvent::Error { error, fatal: true }
+                    if error.code == UNRELEASED_INSTANCE_ID && self.me.host().life() > 1 =>
+                {
+                    self.me.host().trace(format_args!("{error}"));
+                    return true;
+                }
                 ConsumerEvent::Error { error, fatal: true } => {
                     let name = self.me.host().name();
                     self.me.host().violation(format!("{name} is of no more use: {error}"));
