@@ -167,6 +167,8 @@ pub struct Counts {
     pub committed: u64,
     /// Records that were read before the end.
     pub read: u64,
+    /// Records that consumers of the client handed out.
+    pub handed: u64,
     /// Generations that a member was in.
     pub generations: u64,
     /// Power losses.

@@ -71,6 +71,7 @@ impl Ledger {
 
     /// A record was handed out. `is_certain`: it was fetched in this era.
     pub fn handed(&mut self, reading: ReadingId, offset: i64, is_certain: bool) {
+        self.counts.handed += 1;
         let is_cut = self.is_cut();
         let found = &mut self.readings[reading];
         found.is_broken |= is_cut || !is_certain;
@@ -129,7 +130,8 @@ impl Ledger {
             else {
                 continue;
             };
-            if start >= *behind {
+            // A power loss may bring deleted segments back: nobody waits for their names to go.
+            if start >= *behind || (self.era > 0 && self.is_retained(*partition)) {
                 continue;
             }
             let shown: Vec<i64> = match committed {

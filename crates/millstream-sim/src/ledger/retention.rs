@@ -17,6 +17,12 @@ impl Ledger {
         self.retention.insert(topic, retention);
     }
 
+    /// Whether retention takes something of a partition.
+    pub(super) fn is_retained(&self, (topic, _): Partition) -> bool {
+        let limited = |one: &Retention| one.ms.is_some() || one.bytes.is_some();
+        self.retention.get(topic).is_some_and(limited)
+    }
+
     /// A partition begins at `start` at that time of the wall clocks: what was before is gone.
     pub fn begins_at(&mut self, partition: Partition, start: i64, wall: i64) {
         let Some(retention) = self.retention.get(partition.0).copied() else { return };

@@ -128,9 +128,10 @@ impl Member {
                 }
                 ConsumerEvent::CommitDone { id, partitions } => self.commit_done(id, partitions),
                 ConsumerEvent::Closed => return true,
-                // The group has not missed the life before yet: it takes nobody else by that name.
+                // The group does not know yet that the one before is gone, and takes nobody else by its
+                // name.
                 ConsumerEvent::Error { error, fatal: true }
-                    if error.code == UNRELEASED_INSTANCE_ID && self.me.host().life() > 1 =>
+                    if error.code == UNRELEASED_INSTANCE_ID && self.shared.mood != Mood::Calm =>
                 {
                     self.me.host().trace(format_args!("{error}"));
                     return true;

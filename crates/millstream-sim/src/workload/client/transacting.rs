@@ -24,6 +24,8 @@ pub(super) struct Session {
     shared: Shared,
     id: &'static str,
     has_rival: bool,
+    /// Its positions are those of a member, whom a rebalance may put out.
+    is_member: bool,
     era: u32,
     pub(super) writer: Writer,
 }
@@ -80,7 +82,7 @@ impl Session {
         };
         let (me, shared, era) = (me.clone(), shared.clone(), shared.era());
         let writer = Writer::open(&me, &shared, &settings, name);
-        let mut session = Self { me, shared, id, has_rival, era, writer };
+        let mut session = Self { me, shared, id, has_rival, is_member: false, era, writer };
         let began = session.me.now();
         let answer = match session.writer.producer.init_transactions() {
             Ok(request) => session.writer.answer(&session.me, request).await,
@@ -204,6 +206,7 @@ impl Session {
         offsets: Vec<TransactionOffset>,
         group: GroupMetadata,
     ) -> Result<(), TransactionError> {
+        self.is_member |= group.generation_id >= 0;
         let sent = self.writer.producer.send_offsets(offsets, group);
         let request = sent.map_err(|error| abortable(&error))?;
         // A commit need not wait for it.
@@ -225,6 +228,7 @@ impl Session {
         let late = self.me.now() - began >= TIMEOUT / 2;
         let confusing = matches!(self.shared.mood, Mood::Network | Mood::Time | Mood::All);
         let excused = self.has_rival
+            || (self.is_member && error.remedy == Remedy::Abort)
             || late
             || confusing
             || self.me.host().life() > 1
