@@ -22,6 +22,8 @@ pub type HostId = usize;
 
 pub(crate) enum Event {
     Arrive(ConnId, End, Arrival),
+    /// The next arrival that was put off.
+    GoOn(ConnId, End),
     /// A host's timer, set in that life for that time.
     Timer(HostId, u32, Duration),
     /// A host's process starts.
