@@ -86,8 +86,15 @@ fn another_seed_gives_another_trace() {
     assert_eq!(hashes.len(), 20);
 }
 
-/// Seeds that found a bug in the broker, each with the bug. A change of a workload or of the faults
-/// draws other runs from them; what guards against the bugs themselves are the broker's own tests.
+/// The client told failures in the order of a hash map.
+#[test]
+fn failures_are_told_in_the_order_sent() {
+    let hash = run(2019, None).hash;
+    assert!((0..8).all(|_| run(2019, None).hash == hash), "{}", Plan::of(2019));
+}
+
+/// Seeds that found a bug, each with the bug. A change of a workload or of the faults
+/// draws other runs from them; what guards against the bugs themselves are the tests of the crate that had them.
 macro_rules! found {
     ($($(#[$doc:meta])* $name:ident: $seed:literal;)*) => {
         mod found {
@@ -120,4 +127,8 @@ found! {
     /// A process died between a write and its sync, the next one showed the record, and the power loss
     /// after that took it: the end of the log went back although every write was to be synced.
     what_is_shown_with_synced_writes_stays: 1978;
+    /// In the simulator: the early end of a pause turned a connection's bytes around.
+    a_pause_that_ends_early_keeps_the_order: 2677;
+    /// In the simulator: a pause of a busy host turned two requests of a connection around.
+    a_pause_keeps_the_order: 4068;
 }
