@@ -63,7 +63,7 @@ test-fast: $(STAMPS)/test-tools $(STAMPS)/built ## The quick ones, for the loop 
 	@$(WITH_NATIVE) $(VENV)/bin/python tools/test.py --fast $(ARGS)
 
 .PHONY: sim
-sim: ## The broker under simulated faults (SEEDS=50000, or SEED=17 for one with its trace)
+sim: ## Broker and client under simulated faults (SEEDS=50000, or SEED=17 for one with its trace)
 	@$(FORGET_OTHER_CLONES)
 	@cargo run --quiet --locked --release --package millstream-sim -- \
 	  $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),5000) --from $(or $(FROM),0))

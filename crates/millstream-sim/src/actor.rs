@@ -7,13 +7,16 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use millstream_client::Machine;
 use millstream_types::Timestamp;
 
 use crate::kernel::{Fate, Happening, Process};
+use crate::machine::{Bell, Driver};
 use crate::network::ConnId;
 use crate::random::SplitMix64;
 use crate::server::take_frame;
@@ -34,6 +37,9 @@ struct Mail {
     lines: BTreeMap<ConnId, Line>,
     /// The earliest time that the future waits for.
     wake_at: Option<Duration>,
+    /// The client's machines that it uses.
+    drivers: BTreeMap<u64, Driver>,
+    next_driver: u64,
 }
 
 /// An actor's view of the world, from inside of its code.
@@ -42,6 +48,7 @@ pub struct Me {
     host: Host,
     mail: Rc<RefCell<Mail>>,
     random: Rc<RefCell<SplitMix64>>,
+    bell: Arc<Bell>,
 }
 
 impl Me {
@@ -105,6 +112,48 @@ impl Me {
         self.wait(until, |mail| mail.lines.get_mut(&id).and_then(&look)).await
     }
 
+    /// Random numbers for somebody else: this actor goes on with others.
+    pub(crate) fn fork(&self) -> SplitMix64 {
+        let mut random = self.random.borrow_mut();
+        let mut mine = random.clone();
+        mine = SplitMix64::stream(mine.draw(), "after a fork");
+        std::mem::replace(&mut *random, mine)
+    }
+
+    /// The bell that this actor answers.
+    pub(crate) fn bell(&self) -> Arc<Bell> {
+        self.bell.clone()
+    }
+
+    /// Drives a machine of the client until the answer is dropped.
+    pub(crate) fn drive(&self, machine: Arc<Mutex<dyn Machine>>) -> Driven {
+        let mut mail = self.mail.borrow_mut();
+        let id = mail.next_driver;
+        mail.next_driver += 1;
+        mail.drivers.insert(id, Driver::new(machine));
+        Driven { me: self.clone(), id }
+    }
+
+    /// Waits until `look` finds something, or until the deadline.
+    pub(crate) async fn look<T>(
+        &self,
+        until: Option<Duration>,
+        mut look: impl FnMut() -> Option<T>,
+    ) -> Option<T> {
+        std::future::poll_fn(|_| {
+            if let Some(found) = look() {
+                return Poll::Ready(Some(found));
+            }
+            if until.is_some_and(|until| self.now() >= until) {
+                return Poll::Ready(None);
+            }
+            let mut mail = self.mail.borrow_mut();
+            mail.wake_at = [mail.wake_at, until].into_iter().flatten().min();
+            Poll::Pending
+        })
+        .await
+    }
+
     async fn wait<T>(&self, until: Duration, look: impl Fn(&mut Mail) -> Option<T>) -> Option<T> {
         std::future::poll_fn(|_| {
             let mut mail = self.mail.borrow_mut();
@@ -121,6 +170,28 @@ impl Me {
     }
 }
 
+/// A machine that an actor uses; it is let go with this.
+pub(crate) struct Driven {
+    me: Me,
+    id: u64,
+}
+
+impl Driven {
+    /// The earliest era of its connections.
+    pub(crate) fn oldest_era(&self) -> Option<u32> {
+        self.me.mail.borrow().drivers.get(&self.id).and_then(Driver::oldest_era)
+    }
+}
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        let driver = self.me.mail.borrow_mut().drivers.remove(&self.id);
+        if let Some(mut driver) = driver {
+            driver.close(&self.me.host);
+        }
+    }
+}
+
 /// A process that runs an `async` function.
 pub struct Actor {
     me: Me,
@@ -134,41 +205,68 @@ impl Actor {
         random: SplitMix64,
         body: impl FnOnce(Me) -> F,
     ) -> Self {
-        let me =
-            Me { host: host.clone(), mail: Rc::default(), random: Rc::new(RefCell::new(random)) };
+        let (host, random) = (host.clone(), Rc::new(RefCell::new(random)));
+        let me = Me { host, mail: Rc::default(), random, bell: Arc::default() };
         Self { future: Box::pin(body(me.clone())), me }
+    }
+}
+
+impl Actor {
+    /// Lets the machines take a step.
+    fn step_machines(&self, host: &Host) {
+        let mut mail = self.me.mail.borrow_mut();
+        for driver in mail.drivers.values_mut() {
+            driver.step(host);
+        }
+    }
+
+    /// Hands on what has happened.
+    fn take(&self, what: Happening) {
+        let mut mail = self.me.mail.borrow_mut();
+        for driver in mail.drivers.values_mut() {
+            driver.take(&what);
+        }
+        match what {
+            Happening::Connected(id) => {
+                if let Some(line) = mail.lines.get_mut(&id) {
+                    line.open = true;
+                }
+            }
+            Happening::Bytes(id, bytes) => {
+                if let Some(line) = mail.lines.get_mut(&id) {
+                    line.take(&bytes);
+                }
+            }
+            Happening::Closed(id, why) => {
+                if let Some(line) = mail.lines.get_mut(&id) {
+                    line.closed = Some(why);
+                }
+            }
+            Happening::Started | Happening::Called(_) | Happening::Timer => {}
+        }
     }
 }
 
 impl Process for Actor {
     fn step(&mut self, what: Happening, host: &Host) -> Fate {
-        {
-            let mut mail = self.me.mail.borrow_mut();
-            match what {
-                Happening::Connected(id) => {
-                    if let Some(line) = mail.lines.get_mut(&id) {
-                        line.open = true;
-                    }
-                }
-                Happening::Bytes(id, bytes) => {
-                    if let Some(line) = mail.lines.get_mut(&id) {
-                        line.take(&bytes);
-                    }
-                }
-                Happening::Closed(id, why) => {
-                    if let Some(line) = mail.lines.get_mut(&id) {
-                        line.closed = Some(why);
-                    }
-                }
-                Happening::Started | Happening::Called(_) | Happening::Timer => {}
-            }
-            mail.wake_at = None;
-        }
+        self.take(what);
+        self.step_machines(host);
         let mut context = Context::from_waker(Waker::noop());
-        if self.future.as_mut().poll(&mut context).is_ready() {
-            return Fate::Ended;
+        loop {
+            self.me.bell.take();
+            self.me.mail.borrow_mut().wake_at = None;
+            if self.future.as_mut().poll(&mut context).is_ready() {
+                return Fate::Ended;
+            }
+            // What it asked of a machine is done at once, as a driver that is woken does it.
+            self.step_machines(host);
+            if !self.me.bell.take() {
+                break;
+            }
         }
-        if let Some(at) = self.me.mail.borrow().wake_at {
+        let mail = self.me.mail.borrow();
+        let machines = mail.drivers.values().filter_map(|driver| driver.deadline(host));
+        if let Some(at) = machines.chain(mail.wake_at).min() {
             host.wake_at(at);
         }
         Fate::Alive

@@ -177,7 +177,8 @@ impl Kernel {
                     self.step(host, Happening::Timer);
                 }
             }
-            Event::Arrive(id, end, what) => self.arrive(id, end, what),
+            Event::Arrive(id, end, what) => self.arrive(id, end, Some(what)),
+            Event::GoOn(id, end) => self.arrive(id, end, None),
             Event::Fault(fault) => self.fault(fault),
         }
     }
@@ -191,6 +192,29 @@ impl Kernel {
             world.schedule(until, event());
         }
         held
+    }
+
+    /// The same for an arrival: what was put off comes before what was sent behind it, whenever the
+    /// pauses end. Returns what is to be taken now; `None` for `what` stands for the next that was put
+    /// off.
+    fn in_turn(
+        &mut self,
+        host: HostId,
+        (id, end): (ConnId, End),
+        what: Option<Arrival>,
+    ) -> Option<Arrival> {
+        let mut world = self.world.borrow_mut();
+        let (now, up) = (world.now, world.hosts[host].up);
+        let held = if up { world.hosts[host].held_until } else { Duration::ZERO };
+        let connection = world.network.connections.get_mut(&id)?;
+        let waiting = &mut connection.put_off[end as usize];
+        let has_turn = what.is_none() || waiting.is_empty();
+        if held <= now && has_turn {
+            return what.or_else(|| waiting.pop_front());
+        }
+        waiting.extend(what);
+        world.schedule(held.max(now), Event::GoOn(id, end));
+        None
     }
 
     fn start(&mut self, host: HostId) {
@@ -220,7 +244,7 @@ impl Kernel {
         self.step(host, Happening::Started);
     }
 
-    fn arrive(&mut self, id: ConnId, end: End, what: Arrival) {
+    fn arrive(&mut self, id: ConnId, end: End, what: Option<Arrival>) {
         let (host, alive, open) = {
             let world = self.world.borrow();
             let Some(connection) = world.connection(id) else { return };
@@ -228,12 +252,15 @@ impl Kernel {
             let state = &world.hosts[host];
             let same_life = connection.lives[end as usize] == state.life;
             // A call is for whoever is there when it comes.
-            let alive = state.up && (same_life || matches!(what, Arrival::Call));
+            let called = matches!(what, Some(Arrival::Call)) || connection.calls(end);
+            let alive = state.up && (same_life || called);
             (host, alive, connection.open[end as usize])
         };
-        if alive && self.put_off(host, || Event::Arrive(id, end, what.clone())) {
-            return;
-        }
+        let what = match alive || what.is_none() {
+            true => self.in_turn(host, (id, end), what),
+            false => what,
+        };
+        let Some(what) = what else { return };
         let mut world = self.world.borrow_mut();
         let now = world.now;
         let happening = match what {
@@ -317,6 +344,7 @@ impl Kernel {
             None => self.end(host, true, "dies"),
             Some(loss) => {
                 self.end(host, false, "loses its power");
+                self.world.borrow_mut().hosts[host].power_losses += 1;
                 if let Some(disk) = &self.slots[host].disk {
                     disk.power_loss(loss);
                 }

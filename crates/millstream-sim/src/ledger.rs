@@ -12,11 +12,19 @@
 //! of an earlier era may be torn, for each file has lost a part of its own; they may even be shown
 //! though they were aborted, when a decision from before them is carried out again.
 
+mod compaction;
 mod judge;
+mod readings;
+mod retention;
 
 use std::collections::BTreeMap;
 
+use millstream_types::Timestamp;
+
 pub use judge::{Audit, PartitionAudit};
+use readings::Reading;
+pub use readings::ReadingId;
+pub use retention::Retention;
 
 /// A partition.
 pub type Partition = (&'static str, i32);
@@ -44,6 +52,22 @@ impl RecordId {
         let mut words = std::str::from_utf8(value).ok()?.split(' ');
         let (session, number) = (words.next()?.to_owned(), words.next()?.parse().ok()?);
         Some(Self { session, number })
+    }
+
+    /// What a value names behind itself: the record that it copies.
+    pub fn source_of(value: &[u8]) -> Option<Self> {
+        let behind = value.split(|byte| *byte == b' ').take(2).map(|word| word.len() + 1).sum();
+        Self::parse(value.get(behind..)?)
+    }
+
+    /// Its key: a few of them have all records.
+    pub fn key(&self) -> String {
+        format!("k{}", self.number % 7)
+    }
+
+    /// Whether it is a tombstone where its topic is compacted.
+    pub fn is_tombstone(&self) -> bool {
+        self.number % 11 == 10
     }
 }
 
@@ -90,6 +114,8 @@ struct Seen {
     era: u32,
     /// A reader of committed records saw it.
     committed: bool,
+    /// The record's own.
+    timestamp: Timestamp,
 }
 
 #[derive(Debug, Default)]
@@ -97,6 +123,8 @@ struct Trail {
     marks: Marks,
     acked: BTreeMap<i64, Acked>,
     seen: BTreeMap<i64, Seen>,
+    /// Acknowledged, by a producer that does not say at which offset; with the era.
+    delivered: BTreeMap<RecordId, u32>,
 }
 
 /// Everything that was noted.
@@ -109,6 +137,16 @@ pub struct Ledger {
     transactions: BTreeMap<(&'static str, u64), Transaction>,
     owners: BTreeMap<(&'static str, u32, i32, Partition), String>,
     commits: BTreeMap<(&'static str, Partition), i64>,
+    /// The highest offset whose commit was asked for.
+    asked: BTreeMap<(&'static str, Partition), i64>,
+    /// Who has a partition of a group at present.
+    claims: BTreeMap<(&'static str, Partition), String>,
+    readings: Vec<Reading>,
+    /// Sessions that gave some of their records up, so that their numbers have gaps.
+    gave_up: BTreeMap<String, u64>,
+    /// The compacted topics; whether tombstones stay in them.
+    compacted: BTreeMap<&'static str, bool>,
+    retention: BTreeMap<&'static str, Retention>,
     problems: Vec<String>,
     /// The topics are there.
     pub ready: bool,
@@ -123,10 +161,14 @@ pub struct Ledger {
 pub struct Counts {
     /// Records that were acknowledged.
     pub acked: u64,
+    /// Records that were acknowledged to machines of the client.
+    pub delivered: u64,
     /// Transactions whose commit was acknowledged.
     pub committed: u64,
     /// Records that were read before the end.
     pub read: u64,
+    /// Records that consumers of the client handed out.
+    pub handed: u64,
     /// Generations that a member was in.
     pub generations: u64,
     /// Power losses.
@@ -202,6 +244,18 @@ impl Ledger {
         }
     }
 
+    /// A record was acknowledged by a producer that does not tell where it is. `era`: when it was
+    /// given to it.
+    pub fn delivered(&mut self, partition: Partition, id: &RecordId, era: u32) {
+        self.counts.delivered += 1;
+        self.trails.entry(partition).or_default().delivered.insert(id.clone(), era);
+    }
+
+    /// A session gives up some of its records, which may be there or not.
+    pub fn gives_up(&mut self, session: &str, count: u64) {
+        *self.gave_up.entry(session.to_owned()).or_default() += count;
+    }
+
     /// What is known of a partition now: to be asked when a request is sent, and held against the
     /// answer.
     pub fn marks(&self, partition: Partition) -> Marks {
@@ -236,6 +290,7 @@ impl Ledger {
         offset: i64,
         id: Option<RecordId>,
         committed: bool,
+        timestamp: Timestamp,
         era: u32,
     ) {
         self.counts.read += 1;
@@ -256,7 +311,7 @@ impl Ledger {
             }
             return;
         }
-        trail.seen.insert(offset, Seen { id, era, committed });
+        trail.seen.insert(offset, Seen { id, era, committed, timestamp });
     }
 
     /// A transaction begins; its number among those of its transactional id.
@@ -308,6 +363,11 @@ impl Ledger {
         self.transaction(transactional_id, number).outcome = Outcome::Committed;
     }
 
+    /// A transaction was aborted, and the coordinator said so.
+    pub fn aborted(&mut self, transactional_id: &'static str, number: u64) {
+        self.transaction(transactional_id, number).outcome = Outcome::NotCommitted;
+    }
+
     /// A member was given partitions in a generation. `owner` is the member, or its
     /// `group.instance.id`: a static member that comes back goes on within the generation.
     pub fn owns(
@@ -335,6 +395,24 @@ impl Ledger {
                     self.owners.insert(key, owner.to_owned());
                 }
             }
+        }
+    }
+
+    /// A member has a partition from now on. Only where nothing goes wrong: a member that was put
+    /// out does not know it at once.
+    pub fn claims(&mut self, group: &'static str, partition: Partition, member: &str) {
+        let before = self.claims.insert((group, partition), member.to_owned());
+        if let Some(before) = before.filter(|before| before != member) {
+            self.problem(format!(
+                "{partition:?} of {group} is given to {member}, and {before} has it"
+            ));
+        }
+    }
+
+    /// A member has a partition no longer.
+    pub fn lets_go(&mut self, group: &'static str, partition: Partition, member: &str) {
+        if self.claims.get(&(group, partition)).is_some_and(|has| has == member) {
+            self.claims.remove(&(group, partition));
         }
     }
 

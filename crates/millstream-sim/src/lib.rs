@@ -7,15 +7,16 @@
 //!
 //! ```text
 //!  scenario     what a seed stands for: workload, policy, faults; then the judgement
-//!  workload     actors: producers, readers, members of groups, the auditor      ledger: the oracles
+//!  workload     actors and clients: producers, readers, members; the auditor     ledger: the oracles
 //!  actor  link  async code on a host; requests and answers     server  machine: broker, client
 //!  kernel       one event after the other                      nemesis: what goes wrong, and when
 //!  world        hosts, timers, connections                     network  disk  clock  random  trace
 //! ```
 //!
-//! What runs is real: the broker from its requests down to its files, and the client's machines. The
-//! actors are not: they speak the protocol with hand-made requests and share no code with the client,
-//! so that each can witness against the other.
+//! What runs is real: the broker from its requests down to its files, and the client's producers,
+//! transactions, consumers and groups (classic and KIP-848), each a machine with its front end, driven
+//! by hand. The actors are not: they speak the protocol with hand-made requests and share no code with
+//! the client, so that each can witness against the other. Both kinds take part in the same runs.
 //!
 //! # Running
 //!
@@ -39,15 +40,18 @@
 //! `#12` a correlation id; the hexadecimal number a checksum of the bytes, which tells two runs apart
 //! where they begin to differ. Read from the `ORACLE` line upwards: the record or group that it names,
 //! then the deaths and cuts before that. Hosts: `p` idempotent producers, `t` transactional ones, `r`
-//! readers, `g` members of groups, `w` client machines; the number is their row in the workload.
+//! readers, `g` members of groups; in capitals the same by the client's machines, with `C` for those
+//! that copy a topic exactly once and `w` for one that watches the metadata. The number is their row
+//! in the workload.
 //!
 //! # How to add …
 //!
-//! * *a workload*: see [`workload`]. Note in the [`Ledger`](ledger::Ledger) when something is sent and
+//! * *a workload*: see [`workload`]; its row says from which seed on it is drawn, so that the seeds
+//!   below, named ones among them, go on meaning what they meant. Note in the [`Ledger`](ledger::Ledger) when something is sent and
 //!   when it is acknowledged, and with each the [era](ledger::Ledger::era).
-//! * *a client machine*: a [`MachineProcess`](machine::MachineProcess) around anything that is a
-//!   `millstream_client::Machine`. Its front end, used within `look`, is the workload; like the actors
-//!   it notes what it is told.
+//! * *a client machine*: anything that is a `millstream_client::Machine` is driven by the
+//!   [`Actor`](actor::Actor) whose code uses its front end; like the other actors it notes what it is
+//!   told. An actor may have several.
 //! * *a fault*: a variant of [`Fault`](nemesis::Fault), its drawing in [`draw`](nemesis::draw), and
 //!   what it does in [`kernel`].
 //! * *the engine and its state*: both are handed time and storage already. A worker becomes a
@@ -60,7 +64,9 @@
 //!
 //! One broker, since the embedded one is a cluster of one. Disks fail by dying with their process or
 //! machine, not by returning errors to one that lives on. A process is not preempted within a step:
-//! the broker has one thread, so nothing is lost by that. TLS and SASL are not part of it.
+//! the broker has one thread, so nothing is lost by that. TLS and SASL are not part of it, nor is the
+//! client's admin. Of a client's record it is not known at which offset it was acknowledged, only that
+//! it was: the oracles look for it by its name.
 
 pub mod actor;
 pub mod clock;

@@ -1,39 +1,88 @@
-//! A client machine as a process: carries out its [`Action`]s on the simulated network and reports
-//! what comes of them, as the client's own driver does on sockets.
+//! A client machine on the simulated network: carries out its [`Action`]s and reports what comes of
+//! them, as the client's own driver does on sockets.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::BytesMut;
+use millstream_client::admin::Await;
+use millstream_client::driver::Wake;
 use millstream_client::{Action, ConnectionId, Input, Machine, NoToken, Now};
 
-use crate::kernel::{Fate, Happening, Process};
+use crate::kernel::Happening;
 use crate::network::ConnId;
 use crate::server::{PORT, take_frame};
 use crate::world::Host;
 
-/// Runs a machine. `look` sees it after each step and says whether its work is done.
-pub struct MachineProcess<M, L> {
-    machine: M,
-    look: L,
-    ids: BTreeMap<ConnectionId, ConnId>,
-    lines: BTreeMap<ConnId, (ConnectionId, BytesMut)>,
+/// Rung by a machine that has something for its front end.
+#[derive(Default)]
+pub(crate) struct Bell(AtomicBool);
+
+impl Bell {
+    /// Whether it was rung since the last time.
+    pub(crate) fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
 }
 
-impl<M: Machine, L: FnMut(&mut M, &Host) -> bool> MachineProcess<M, L> {
-    /// A process around `machine`.
-    pub fn new(machine: M, look: L) -> Self {
-        Self { machine, look, ids: BTreeMap::new(), lines: BTreeMap::new() }
+impl Wake for Bell {
+    fn wake(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Await for Bell {
+    /// Nothing here waits: its process is woken by what happens.
+    fn wait(&self, _timeout: Duration) {}
+}
+
+/// What a host's time is for a machine.
+pub(crate) fn now(host: &Host) -> Now {
+    Now { mono: host.monotonic(), wall: host.wall() }
+}
+
+struct Line {
+    connection: ConnectionId,
+    buffer: BytesMut,
+    /// How often the other host had lost its power when it was made; it does not outlive the next.
+    era: u32,
+}
+
+/// Drives one machine.
+pub(crate) struct Driver {
+    machine: Arc<Mutex<dyn Machine>>,
+    ids: BTreeMap<ConnectionId, ConnId>,
+    lines: BTreeMap<ConnId, Line>,
+    inputs: Vec<Input>,
+}
+
+impl Driver {
+    pub(crate) fn new(machine: Arc<Mutex<dyn Machine>>) -> Self {
+        let (ids, lines, inputs) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        Self { machine, ids, lines, inputs }
     }
 
-    fn act(&mut self, action: Action, host: &Host, failed: &mut Vec<Input>) {
+    fn machine(&self) -> MutexGuard<'_, dyn Machine + 'static> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The earliest era of its connections.
+    pub(crate) fn oldest_era(&self) -> Option<u32> {
+        self.lines.values().map(|line| line.era).min()
+    }
+
+    fn act(&mut self, action: Action, host: &Host) {
         match action {
             Action::Connect { connection, host: name, port } => match host.find(&name) {
                 Some(to) if port == PORT => {
                     let id = host.connect(to);
                     self.ids.insert(connection, id);
-                    self.lines.insert(id, (connection, BytesMut::new()));
+                    let era = host.power_losses(to);
+                    self.lines.insert(id, Line { connection, buffer: BytesMut::new(), era });
                 }
-                _ => failed.push(Input::Closed {
+                _ => self.inputs.push(Input::Closed {
                     connection,
                     reason: format!("{name}:{port} is nobody here"),
                     tls: false,
@@ -50,66 +99,78 @@ impl<M: Machine, L: FnMut(&mut M, &Host) -> bool> MachineProcess<M, L> {
                     host.close(id);
                 }
             }
-            Action::FetchToken => failed.push(Input::Token(Err(NoToken {
+            Action::FetchToken => self.inputs.push(Input::Token(Err(NoToken {
                 text: "nobody gives tokens here".into(),
                 refused: true,
             }))),
         }
     }
 
-    fn inputs(&mut self, what: Happening) -> Vec<Input> {
-        let mut inputs = Vec::new();
+    /// Takes what has happened to the host, if it concerns this machine.
+    pub(crate) fn take(&mut self, what: &Happening) {
         match what {
             Happening::Connected(id) => {
-                inputs.extend(
-                    self.lines
-                        .get(&id)
-                        .map(|(connection, _)| Input::Connected { connection: *connection }),
-                );
+                let line = self.lines.get(id);
+                self.inputs
+                    .extend(line.map(|line| Input::Connected { connection: line.connection }));
             }
             Happening::Bytes(id, bytes) => {
-                if let Some((connection, buffer)) = self.lines.get_mut(&id) {
-                    buffer.extend_from_slice(&bytes);
-                    while let Ok(Some(frame)) = take_frame(buffer) {
-                        inputs.push(Input::Frame { connection: *connection, frame });
+                if let Some(line) = self.lines.get_mut(id) {
+                    line.buffer.extend_from_slice(bytes);
+                    while let Ok(Some(frame)) = take_frame(&mut line.buffer) {
+                        self.inputs.push(Input::Frame { connection: line.connection, frame });
                     }
                 }
             }
             Happening::Closed(id, why) => {
-                if let Some((connection, _)) = self.lines.remove(&id) {
+                if let Some(Line { connection, .. }) = self.lines.remove(id) {
                     self.ids.remove(&connection);
-                    inputs.push(Input::Closed { connection, reason: why.to_owned(), tls: false });
+                    let reason = (*why).to_owned();
+                    self.inputs.push(Input::Closed { connection, reason, tls: false });
                 }
             }
             Happening::Started | Happening::Called(_) | Happening::Timer => {}
         }
-        inputs
     }
-}
 
-impl<M: Machine, L: FnMut(&mut M, &Host) -> bool> Process for MachineProcess<M, L> {
-    fn step(&mut self, what: Happening, host: &Host) -> Fate {
-        let now = Now { mono: host.monotonic(), wall: host.wall() };
-        let mut inputs = self.inputs(what);
+    /// Lets the machine do what can be done now.
+    pub(crate) fn step(&mut self, host: &Host) {
+        let now = now(host);
         loop {
-            for input in inputs.drain(..) {
-                self.machine.input(input, now);
+            let mut actions = Vec::new();
+            let inputs = std::mem::take(&mut self.inputs);
+            {
+                let mut machine = self.machine();
+                for input in inputs {
+                    machine.input(input, now);
+                }
+                machine.advance(now);
+                while let Some(action) = machine.action() {
+                    actions.push(action);
+                }
             }
-            self.machine.advance(now);
-            while let Some(action) = self.machine.action() {
-                self.act(action, host, &mut inputs);
+            for action in actions {
+                self.act(action, host);
             }
-            if inputs.is_empty() {
-                break;
+            if self.inputs.is_empty() {
+                return;
             }
         }
-        if (self.look)(&mut self.machine, host) {
-            return Fate::Ended;
+    }
+
+    /// When the next step is due.
+    pub(crate) fn deadline(&self, host: &Host) -> Option<Duration> {
+        let now = now(host);
+        let deadline = self.machine().next_deadline(now)?;
+        // A machine that asks for the present again and again must not stop the world.
+        Some(deadline.max(now.mono + Duration::from_micros(1)))
+    }
+
+    /// Hangs up everywhere.
+    pub(crate) fn close(&mut self, host: &Host) {
+        self.ids.clear();
+        for id in std::mem::take(&mut self.lines).into_keys() {
+            host.close(id);
         }
-        if let Some(deadline) = self.machine.next_deadline(now) {
-            // A machine that asks for the present again and again must not stop the world.
-            host.wake_at(deadline.max(now.mono + std::time::Duration::from_micros(1)));
-        }
-        Fate::Alive
     }
 }

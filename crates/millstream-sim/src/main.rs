@@ -34,7 +34,10 @@ fn main() -> ExitCode {
     }
     match (seeds, seed) {
         (_, Some(seed)) => one(seed, quiet),
-        (Some(count), None) => many(from, count),
+        (Some(count), None) => match many(from, count, |seed| run(seed, None)) {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
+        },
         (None, None) => {
             eprintln!("{USAGE}");
             ExitCode::from(2)
@@ -58,7 +61,7 @@ fn one(seed: u64, quiet: bool) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn many(from: u64, count: u64) -> ExitCode {
+fn many(from: u64, count: u64, run: impl Fn(u64) -> Outcome + Sync) -> bool {
     let next = AtomicU64::new(from);
     let stop = AtomicBool::new(false);
     let (done, lines, acked) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
@@ -70,9 +73,9 @@ fn many(from: u64, count: u64) -> ExitCode {
             if seed >= from + count {
                 break;
             }
-            let running = Running(Some(seed));
-            let outcome = run(seed, None);
-            running.ended();
+            let running = Running { seed, stop: &stop };
+            let outcome = run(seed);
+            drop(running);
             lines.fetch_add(outcome.lines, Ordering::Relaxed);
             acked.fetch_add(outcome.counts.acked, Ordering::Relaxed);
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
@@ -87,42 +90,65 @@ fn many(from: u64, count: u64) -> ExitCode {
         }
         failed
     };
-    let failed = std::thread::scope(|scope| {
+    let (mut failed, mut panicked): (Vec<Outcome>, bool) = (Vec::new(), false);
+    std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let outcomes = workers.into_iter().filter_map(|worker| worker.join().ok().flatten());
-        outcomes.min_by_key(|outcome| outcome.plan.seed)
-    });
-    let Some(failed) = failed else {
-        let done = done.load(Ordering::Relaxed);
-        if done < count {
-            // A thread has panicked, and has said on which seed.
-            return ExitCode::FAILURE;
+        for worker in workers {
+            match worker.join() {
+                Ok(outcome) => failed.extend(outcome),
+                // It has said on which seed.
+                Err(_) => panicked = true,
+            }
         }
-        println!("{done} seeds, nothing found");
-        return ExitCode::SUCCESS;
+    });
+    let Some(failed) = failed.into_iter().min_by_key(|outcome| outcome.plan.seed) else {
+        if !panicked {
+            println!("{} seeds, nothing found", done.load(Ordering::Relaxed));
+        }
+        return !panicked;
     };
     println!("{}", failed.plan);
     for violation in &failed.violations {
         println!("FAILED: {violation}");
     }
     println!("replay it with its trace: make sim SEED={}", failed.plan.seed);
-    ExitCode::FAILURE
+    false
 }
 
-/// Names the seed whose run panics.
-struct Running(Option<u64>);
+/// Names the seed whose run panics, and ends the other threads.
+struct Running<'a> {
+    seed: u64,
+    stop: &'a AtomicBool,
+}
 
-impl Running {
-    fn ended(mut self) {
-        self.0 = None;
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.stop.store(true, Ordering::Relaxed);
+            println!("PANIC in {}", Plan::of(self.seed));
+            println!("replay it with its trace: make sim SEED={}", self.seed);
+        }
     }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Some(seed) = self.0 {
-            println!("PANIC in {}", Plan::of(seed));
-            println!("replay it with its trace: make sim SEED={seed}");
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(seed: u64, violations: &[&str]) -> Outcome {
+        let violations = violations.iter().map(ToString::to_string).collect();
+        let plan = Plan::of(seed);
+        Outcome { plan, violations, hash: 0, lines: 0, counts: Default::default() }
+    }
+
+    #[test]
+    fn a_seed_that_fails_or_panics_ends_the_run() {
+        assert!(many(0, 20, |seed| outcome(seed, &[])));
+        // All of these seeds would take years.
+        assert!(!many(0, u64::MAX, |seed| outcome(seed, if seed == 7 { &["wrong"] } else { &[] })));
+        assert!(!many(0, u64::MAX, |seed| match seed {
+            7 => panic!("this test wants it"),
+            _ => outcome(seed, &[]),
+        }));
     }
 }

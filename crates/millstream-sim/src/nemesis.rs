@@ -111,6 +111,11 @@ impl Mood {
     pub fn loses_power(self) -> bool {
         matches!(self, Self::Power | Self::All)
     }
+
+    /// Whether wall clocks jump.
+    pub fn sets_clocks(self) -> bool {
+        matches!(self, Self::Time | Self::All)
+    }
 }
 
 /// A wall clock is never so far off that two of them differ by an hour: the broker refuses records

@@ -1,7 +1,7 @@
 //! The network: connections with a delay in each direction, which can be cut at any byte, go
 //! silent, be refused, or wait for a partition to end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -100,8 +100,17 @@ pub(crate) struct Connection {
     pub(crate) silent: [bool; 2],
     /// The network has cut it: nothing that is sent from now on arrives.
     pub(crate) cut: bool,
+    /// What has arrived at each end and waits until its host has time.
+    pub(crate) put_off: [VecDeque<Arrival>; 2],
     /// What comes later must not arrive before this, at each end.
     last_arrival: [Duration; 2],
+}
+
+impl Connection {
+    /// Whether the next that was put off is a call.
+    pub(crate) fn calls(&self, end: End) -> bool {
+        matches!(self.put_off[end as usize].front(), Some(Arrival::Call))
+    }
 }
 
 /// An arrival and when it is due.
@@ -165,6 +174,7 @@ impl Network {
             open: [true, false],
             silent: [false; 2],
             cut: false,
+            put_off: Default::default(),
             last_arrival: [Duration::ZERO; 2],
         };
         self.connections.insert(id, connection);

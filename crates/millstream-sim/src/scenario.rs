@@ -3,19 +3,14 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_broker::BrokerConfig;
-use millstream_client::settings::ConnectionSettings;
-use millstream_client::{Now, Watcher};
-use millstream_types::TopicPartition;
 
 use crate::actor::Actor;
 use crate::disk::Loss;
 use crate::kernel::{Factory, Kernel, Process};
 use crate::ledger::{Counts, Ledger};
-use crate::machine::MachineProcess;
 use crate::nemesis::{Fault, Mood, draw};
 use crate::random::SplitMix64;
 use crate::server::{NAME, PORT, Server};
@@ -23,7 +18,7 @@ use crate::trace::{Sink, Trace};
 use crate::workload::audit::Orders;
 use crate::workload::transactional::Nature;
 use crate::workload::{
-    Role, Shared, TABLE, Workload, admin, audit, idempotent, member, reader, transactional,
+    Role, Shared, TABLE, Workload, admin, audit, client, idempotent, member, reader, transactional,
 };
 use crate::world::{Host, HostId};
 
@@ -49,9 +44,10 @@ impl Plan {
     /// Draws the plan of a seed.
     pub fn of(seed: u64) -> Self {
         let mut random = SplitMix64::stream(seed, "plan");
+        let known: Vec<&'static Workload> = TABLE.iter().filter(|row| row.since <= seed).collect();
         Self {
             seed,
-            workload: random.pick(TABLE),
+            workload: *random.pick(&known),
             strict: random.chance(500_000),
             mood: *random.pick(&Mood::ALL),
             faults_until: Duration::from_millis(random.between(4_000, 16_000)),
@@ -114,7 +110,14 @@ impl Stage {
     fn set(plan: Plan, sink: Option<Sink>) -> Self {
         let seed = plan.seed;
         let mut kernel = Kernel::new(seed, Trace::new(sink));
-        let ledger = Rc::new(RefCell::new(Ledger::new(plan.strict)));
+        let topics = plan.workload.topics;
+        let mut ledger = Ledger::new(plan.strict);
+        let compacted = topics.iter().filter(|topic| topic.is_compacted());
+        ledger.set_compacted(compacted.map(|topic| (topic.name, topic.keeps_tombstones())));
+        for topic in topics {
+            ledger.set_retention(topic.name, topic.retention());
+        }
+        let ledger = Rc::new(RefCell::new(ledger));
         let boots = Rc::new(RefCell::new(0));
         let broker = kernel.add(seed, NAME, Duration::ZERO, true, true, |disk| {
             let boots = boots.clone();
@@ -133,8 +136,7 @@ impl Stage {
             }
         });
         let partitions = plan.workload.partitions().into();
-        let shared = Shared { ledger, broker, partitions, mood: plan.mood };
-        let topics = plan.workload.topics;
+        let shared = Shared { ledger, broker, partitions, topics, mood: plan.mood };
         let mut stage = Self {
             plan,
             kernel,
@@ -151,7 +153,7 @@ impl Stage {
         });
         let mut ids = Vec::new();
         for (number, role) in plan.workload.roles.iter().enumerate() {
-            if let Role::Transactional { id, .. } = role {
+            if let Role::Transactional { id, .. } | Role::Transactor { id, .. } = role {
                 ids.push(*id);
             }
             let role = *role;
@@ -272,11 +274,27 @@ impl Stage {
     }
 }
 
+/// Settings that make much happen in a run where the client takes part.
+const CLIENTS_SETTINGS: &[(&str, &str)] = &[
+    ("group.initial.rebalance.delay.ms", "300"),
+    ("group.consumer.min.session.timeout.ms", "500"),
+    ("group.consumer.session.timeout.ms", "3000"),
+    ("group.consumer.min.heartbeat.interval.ms", "100"),
+    ("group.consumer.heartbeat.interval.ms", "500"),
+    ("log.cleaner.backoff.ms", "150"),
+];
+
 fn broker_config(plan: &Plan) -> BrokerConfig {
     let config = BrokerConfig::new("/data")
         .advertise(NAME, PORT)
         .setting("group.min.session.timeout.ms", "500")
         .setting("log.retention.check.interval.ms", "700");
+    let config = match plan.workload.since {
+        0 => config,
+        _ => CLIENTS_SETTINGS
+            .iter()
+            .fold(config, |config, (name, value)| config.setting(name, value)),
+    };
     match plan.strict {
         true => config.setting("log.flush.interval.messages", "1"),
         false => config,
@@ -290,6 +308,11 @@ fn letter(role: Role) -> &'static str {
         Role::Reader { .. } => "r",
         Role::Member { .. } => "g",
         Role::Watcher => "w",
+        Role::Producer { .. } => "P",
+        Role::Transactor { .. } => "T",
+        Role::Consumer { .. } => "R",
+        Role::Joiner { .. } => "G",
+        Role::Copier { .. } => "C",
     }
 }
 
@@ -306,36 +329,22 @@ fn play(role: Role, host: &Host, shared: Shared, random: SplitMix64) -> Box<dyn 
         Role::Member { group, is_static } => {
             Box::new(Actor::new(host, random, move |me| member::run(me, shared, group, is_static)))
         }
-        Role::Watcher => watcher(shared, random),
-    }
-}
-
-/// The client's smallest machine: asks for the leaders until the run is closing, and must know them
-/// all when it ends.
-fn watcher(shared: Shared, random: SplitMix64) -> Box<dyn Process> {
-    let settings = ConnectionSettings {
-        bootstrap: vec![(NAME.to_owned(), PORT)],
-        request_timeout: Duration::from_secs(5),
-        connection_setup_timeout: Duration::from_secs(3),
-        reconnect_backoff_max: Duration::from_secs(1),
-        metadata_max_age: Duration::from_secs(2),
-        ..ConnectionSettings::default()
-    };
-    let topics: std::collections::BTreeSet<Arc<str>> =
-        shared.partitions.iter().map(|(topic, _)| Arc::from(*topic)).collect();
-    let machine = Watcher::new(Arc::new(settings), topics, Box::new(random));
-    let mut closing_since = None;
-    Box::new(MachineProcess::new(machine, move |machine: &mut Watcher, host: &Host| {
-        let now = Now { mono: host.monotonic(), wall: host.wall() };
-        if !shared.is_closing() {
-            return false;
+        Role::Watcher => Box::new(Actor::new(host, random, |me| client::watching::run(me, shared))),
+        Role::Producer { impatient } => Box::new(Actor::new(host, random, move |me| {
+            client::producing::run(me, shared, impatient)
+        })),
+        Role::Transactor { id, has_rival } => Box::new(Actor::new(host, random, move |me| {
+            client::transacting::run(me, shared, id, has_rival)
+        })),
+        Role::Consumer { committed } => Box::new(Actor::new(host, random, move |me| {
+            client::reading::run(me, shared, committed)
+        })),
+        Role::Joiner { group, assignor, is_static } => {
+            let nature = client::joining::Nature { group, assignor, is_static };
+            Box::new(Actor::new(host, random, move |me| client::joining::run(me, shared, nature)))
         }
-        // Whatever it has learned before, it must learn anew now that all is well.
-        let since = *closing_since.get_or_insert(machine.rounds());
-        let knows_all = shared
-            .partitions
-            .iter()
-            .all(|(topic, number)| machine.leader(&TopicPartition::new(*topic, *number)).is_some());
-        machine.rounds() > since && machine.is_up(now) && knows_all
-    }))
+        Role::Copier { id, assignor } => Box::new(Actor::new(host, random, move |me| {
+            client::copying::run(me, shared, id, assignor)
+        })),
+    }
 }

@@ -6,16 +6,22 @@
 
 pub(crate) mod admin;
 pub(crate) mod audit;
+pub(crate) mod client;
 pub(crate) mod fetching;
 pub(crate) mod idempotent;
 pub(crate) mod member;
 pub(crate) mod reader;
+pub(crate) mod record;
 pub(crate) mod transactional;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::ledger::{Ledger, Partition};
+use millstream_client::settings::Assignor;
+use millstream_types::TopicPartition;
+
+use crate::actor::Me;
+use crate::ledger::{Ledger, Partition, Retention};
 use crate::nemesis::Mood;
 use crate::world::HostId;
 
@@ -26,7 +32,7 @@ pub struct Topic {
     pub name: &'static str,
     /// How many partitions it has.
     pub partitions: i32,
-    /// `cleanup.policy`. The oracles know what `delete` may take; they know nothing of `compact`.
+    /// `cleanup.policy`: `delete` or `compact`.
     pub cleanup: &'static str,
     /// Further settings, by Kafka's names.
     pub settings: &'static [(&'static str, &'static str)],
@@ -51,6 +57,36 @@ const SMALL: Topic = Topic {
     cleanup: "delete",
     settings: &[("segment.ms", "400"), ("retention.bytes", "3000")],
 };
+
+/// Compaction; tombstones stay.
+const KEYED: Topic = Topic {
+    name: "keyed",
+    partitions: 2,
+    cleanup: "compact",
+    settings: &[("segment.ms", "500"), ("min.cleanable.dirty.ratio", "0.01")],
+};
+/// Compaction that takes tombstones, too.
+const FLEETING: Topic = Topic {
+    name: "fleeting",
+    partitions: 1,
+    cleanup: "compact",
+    settings: &[
+        ("segment.ms", "300"),
+        ("min.cleanable.dirty.ratio", "0.3"),
+        ("delete.retention.ms", "900"),
+    ],
+};
+/// What copiers write, each partition for that of `plain` with the same number.
+const COPIED: Topic = Topic {
+    name: COPIES,
+    partitions: PLAIN.partitions,
+    cleanup: "delete",
+    settings: &[("segment.ms", "2500")],
+};
+/// The name of [`COPIED`].
+pub(crate) const COPIES: &str = "copies";
+/// The group of the copiers.
+pub(crate) const COPIERS: &str = "copiers";
 
 /// What a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +116,39 @@ pub enum Role {
     },
     /// The client crate's smallest machine.
     Watcher,
+    /// The client's idempotent producer.
+    Producer {
+        /// Whether it gives records up after a while.
+        impatient: bool,
+    },
+    /// The client's transactional producer.
+    Transactor {
+        /// The `transactional.id`.
+        id: &'static str,
+        /// Another process has the same id.
+        has_rival: bool,
+    },
+    /// The client's consumer, of all partitions from their start.
+    Consumer {
+        /// `isolation.level`.
+        committed: bool,
+    },
+    /// The client's consumer in a group.
+    Joiner {
+        /// The `group.id`.
+        group: &'static str,
+        /// Who assigns; `None`: the broker (KIP-848).
+        assignor: Option<Assignor>,
+        /// Whether it has a `group.instance.id`.
+        is_static: bool,
+    },
+    /// The client's consumer and transactional producer, which copy `plain` to `copies`.
+    Copier {
+        /// The `transactional.id`.
+        id: &'static str,
+        /// Who assigns; `None`: the broker (KIP-848).
+        assignor: Option<Assignor>,
+    },
 }
 
 /// A row of the table.
@@ -87,6 +156,8 @@ pub enum Role {
 pub struct Workload {
     /// Its name, for traces.
     pub name: &'static str,
+    /// The first seed that may pick it: seeds below go on meaning what they meant.
+    pub since: u64,
     /// What topics there are.
     pub topics: &'static [Topic],
     /// Which processes run beside the broker.
@@ -102,15 +173,33 @@ const fn transactional(id: &'static str, newer: bool, has_rival: bool) -> Role {
     Role::Transactional { id, newer, has_rival }
 }
 
+const fn joiner(group: &'static str, assignor: Option<Assignor>, is_static: bool) -> Role {
+    Role::Joiner { group, assignor, is_static }
+}
+
+/// The first seed in which the client's producers and consumers may take part.
+pub const WITH_CLIENTS: u64 = 2_000;
+
+const CONSUME_ALL: Role = Role::Consumer { committed: false };
+const CONSUME_COMMITTED: Role = Role::Consumer { committed: true };
+const PRODUCER: Role = Role::Producer { impatient: false };
+const IMPATIENT: Role = Role::Producer { impatient: true };
+const RANGE: Option<Assignor> = Some(Assignor::Range);
+const STICKY: Option<Assignor> = Some(Assignor::CooperativeSticky);
+const CO_PARTITIONED: Option<Assignor> = Some(Assignor::CoPartitioned);
+const BY_BROKER: Option<Assignor> = None;
+
 /// The workloads; a seed picks one.
 pub const TABLE: &[Workload] = &[
     Workload {
         name: "idempotent",
+        since: 0,
         topics: &[PLAIN],
         roles: &[Role::Idempotent, Role::Idempotent, READ_ALL, READ_COMMITTED],
     },
     Workload {
         name: "transactions",
+        since: 0,
         topics: &[PLAIN, OTHER],
         roles: &[
             transactional("tx-1", false, false),
@@ -121,6 +210,7 @@ pub const TABLE: &[Workload] = &[
     },
     Workload {
         name: "rivals",
+        since: 0,
         topics: &[PLAIN],
         roles: &[
             transactional("tx-1", false, true),
@@ -132,11 +222,13 @@ pub const TABLE: &[Workload] = &[
     },
     Workload {
         name: "groups",
+        since: 0,
         topics: &[PLAIN, OTHER],
         roles: &[Role::Idempotent, MEMBER, MEMBER, STATIC_MEMBER, STATIC_MEMBER],
     },
     Workload {
         name: "retention",
+        since: 0,
         topics: &[AGED, SMALL],
         roles: &[
             Role::Idempotent,
@@ -148,6 +240,7 @@ pub const TABLE: &[Workload] = &[
     },
     Workload {
         name: "everything",
+        since: 0,
         topics: &[PLAIN, AGED],
         roles: &[
             Role::Idempotent,
@@ -161,6 +254,117 @@ pub const TABLE: &[Workload] = &[
             Role::Watcher,
         ],
     },
+    Workload {
+        name: "clients",
+        since: WITH_CLIENTS,
+        topics: &[PLAIN],
+        roles: &[PRODUCER, IMPATIENT, Role::Idempotent, CONSUME_ALL, CONSUME_COMMITTED, READ_ALL],
+    },
+    Workload {
+        name: "client transactions",
+        since: WITH_CLIENTS,
+        topics: &[PLAIN, OTHER],
+        roles: &[
+            Role::Transactor { id: "tx-1", has_rival: false },
+            transactional("tx-2", false, false),
+            Role::Transactor { id: "tx-3", has_rival: true },
+            Role::Transactor { id: "tx-3", has_rival: true },
+            READ_COMMITTED,
+            CONSUME_COMMITTED,
+        ],
+    },
+    Workload {
+        name: "client rivals",
+        since: WITH_CLIENTS,
+        topics: &[PLAIN],
+        roles: &[
+            transactional("tx-1", true, true),
+            Role::Transactor { id: "tx-1", has_rival: true },
+            PRODUCER,
+            CONSUME_COMMITTED,
+        ],
+    },
+    Workload {
+        name: "client groups",
+        since: WITH_CLIENTS,
+        topics: &[PLAIN, OTHER],
+        roles: &[
+            PRODUCER,
+            Role::Idempotent,
+            joiner("range", RANGE, false),
+            joiner("range", RANGE, false),
+            joiner("sticky", STICKY, false),
+            joiner("sticky", STICKY, true),
+            joiner("sticky", STICKY, false),
+            MEMBER,
+            MEMBER,
+        ],
+    },
+    Workload {
+        name: "broker groups",
+        since: WITH_CLIENTS,
+        topics: &[PLAIN, OTHER],
+        roles: &[
+            Role::Idempotent,
+            transactional("tx-1", true, false),
+            joiner("given", BY_BROKER, false),
+            joiner("given", BY_BROKER, false),
+            joiner("given", BY_BROKER, true),
+            joiner("ours", CO_PARTITIONED, false),
+            joiner("ours", CO_PARTITIONED, true),
+        ],
+    },
+    Workload {
+        name: "copies",
+        since: WITH_CLIENTS,
+        topics: &[PLAIN, COPIED],
+        roles: &[
+            Role::Idempotent,
+            Role::Transactor { id: "tx-1", has_rival: false },
+            Role::Copier { id: "cp-1", assignor: STICKY },
+            Role::Copier { id: "cp-2", assignor: STICKY },
+            CONSUME_COMMITTED,
+        ],
+    },
+    Workload {
+        name: "broker copies",
+        since: WITH_CLIENTS,
+        topics: &[PLAIN, COPIED],
+        roles: &[
+            PRODUCER,
+            transactional("tx-1", true, false),
+            Role::Copier { id: "cp-1", assignor: BY_BROKER },
+            Role::Copier { id: "cp-2", assignor: BY_BROKER },
+            READ_COMMITTED,
+        ],
+    },
+    Workload {
+        name: "compaction",
+        since: WITH_CLIENTS,
+        topics: &[KEYED, FLEETING],
+        roles: &[
+            Role::Idempotent,
+            PRODUCER,
+            transactional("tx-1", true, false),
+            Role::Transactor { id: "tx-2", has_rival: false },
+            READ_COMMITTED,
+            READ_ALL,
+            CONSUME_COMMITTED,
+        ],
+    },
+    Workload {
+        name: "client retention",
+        since: WITH_CLIENTS,
+        topics: &[AGED, SMALL],
+        roles: &[
+            PRODUCER,
+            Role::Transactor { id: "tx-1", has_rival: false },
+            joiner("sticky", STICKY, false),
+            joiner("given", BY_BROKER, false),
+            READ_ALL,
+            CONSUME_ALL,
+        ],
+    },
 ];
 
 impl Workload {
@@ -169,6 +373,31 @@ impl Workload {
         let of =
             |topic: &'static Topic| (0..topic.partitions).map(move |number| (topic.name, number));
         self.topics.iter().flat_map(of).collect()
+    }
+}
+
+impl Topic {
+    fn setting(&self, name: &str) -> Option<&'static str> {
+        self.settings.iter().find(|(of, _)| *of == name).map(|(_, value)| *value)
+    }
+
+    /// Whether it is compacted.
+    pub fn is_compacted(&self) -> bool {
+        self.cleanup == "compact"
+    }
+
+    /// Whether its tombstones outlive every run.
+    pub fn keeps_tombstones(&self) -> bool {
+        self.setting("delete.retention.ms").is_none()
+    }
+
+    /// What retention may take of it.
+    pub fn retention(&self) -> Retention {
+        let number = |name| self.setting(name).and_then(|value| value.parse::<i64>().ok());
+        Retention {
+            ms: number("retention.ms"),
+            bytes: number("retention.bytes").map(i64::unsigned_abs),
+        }
     }
 }
 
@@ -181,6 +410,8 @@ pub struct Shared {
     pub broker: HostId,
     /// All partitions.
     pub partitions: Rc<[Partition]>,
+    /// Its topics.
+    pub topics: &'static [Topic],
     /// What goes wrong in this run.
     pub mood: Mood,
 }
@@ -189,6 +420,36 @@ impl Shared {
     /// The number of power losses so far.
     pub(crate) fn era(&self) -> u32 {
         self.ledger.borrow().era()
+    }
+
+    /// Partitions that anybody writes to: not those of copies.
+    pub(crate) fn sources(&self) -> &[Partition] {
+        let copies = self.partitions.iter().position(|(topic, _)| *topic == COPIES);
+        &self.partitions[..copies.unwrap_or(self.partitions.len())]
+    }
+
+    /// The topics of those partitions.
+    pub(crate) fn source_topics(&self) -> Vec<String> {
+        let topics = self.topics.iter().map(|topic| topic.name);
+        topics.filter(|topic| *topic != COPIES).map(str::to_owned).collect()
+    }
+
+    /// One of the partitions that anybody writes to.
+    pub(crate) fn any_source(&self, me: &Me) -> Partition {
+        let sources = self.sources();
+        sources[me.between(0, sources.len() as u64 - 1) as usize]
+    }
+
+    /// The partition that the client names so.
+    pub(crate) fn find(&self, named: &TopicPartition) -> Option<Partition> {
+        let is_it =
+            |(topic, number): &&Partition| **topic == *named.topic && *number == named.partition;
+        self.partitions.iter().find(is_it).copied()
+    }
+
+    /// Whether a partition is compacted.
+    pub(crate) fn is_compacted(&self, partition: Partition) -> bool {
+        self.topics.iter().any(|topic| topic.name == partition.0 && topic.is_compacted())
     }
 
     /// Whether producers are to begin nothing new.

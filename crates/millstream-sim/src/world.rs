@@ -22,6 +22,8 @@ pub type HostId = usize;
 
 pub(crate) enum Event {
     Arrive(ConnId, End, Arrival),
+    /// The next arrival that was put off.
+    GoOn(ConnId, End),
     /// A host's timer, set in that life for that time.
     Timer(HostId, u32, Duration),
     /// A host's process starts.
@@ -69,6 +71,8 @@ pub(crate) struct HostState {
     /// It does nothing before then: paused, or busy with the step before.
     pub(crate) held_until: Duration,
     timer: Option<Duration>,
+    /// How often the machine has lost its power.
+    pub(crate) power_losses: u32,
 }
 
 impl HostState {
@@ -82,6 +86,7 @@ impl HostState {
             listens,
             held_until: Duration::ZERO,
             timer: None,
+            power_losses: 0,
         }
     }
 }
@@ -208,6 +213,11 @@ impl Host {
     /// Its clocks, to hand in.
     pub fn clock(&self) -> Arc<HostClock> {
         self.clock.clone()
+    }
+
+    /// How often a host's machine has lost its power so far.
+    pub fn power_losses(&self, of: HostId) -> u32 {
+        self.world.borrow().hosts[of].power_losses
     }
 
     /// Time since its boot.

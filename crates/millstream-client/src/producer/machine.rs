@@ -2,7 +2,7 @@
 
 mod giving_up;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,7 +76,8 @@ pub(crate) struct ProducerCore {
     pub(super) busy: BTreeSet<(u32, u32)>,
     /// Where the next round over `busy` begins, so that all have their turn.
     pub(super) cursor: (u32, u32),
-    pub(super) requests: HashMap<u64, Sent>,
+    /// In the order sent, in which failures are told.
+    pub(super) requests: BTreeMap<u64, Sent>,
     pub(super) next_request: u64,
     /// Requests that are out, by node.
     pub(super) out: BTreeMap<NodeId, usize>,
@@ -114,7 +115,7 @@ impl ProducerCore {
             topics: Vec::new(),
             busy: BTreeSet::new(),
             cursor: (0, 0),
-            requests: HashMap::new(),
+            requests: BTreeMap::new(),
             next_request: 0,
             out: BTreeMap::new(),
             unready: BTreeMap::new(),

@@ -17,6 +17,10 @@ pub struct PartitionAudit {
     pub committed: BTreeSet<i64>,
     /// The same by the auditor's own reading of the markers.
     pub committed_by_markers: BTreeSet<i64>,
+    /// By offset, what records copy.
+    pub sources: BTreeMap<i64, RecordId>,
+    /// Length of its batches.
+    pub bytes: u64,
 }
 
 /// What the auditor found.
@@ -26,6 +30,8 @@ pub struct Audit {
     pub partitions: BTreeMap<Partition, PartitionAudit>,
     /// What is committed in the group of each transactional id; -1 for nothing.
     pub carried: BTreeMap<&'static str, i64>,
+    /// Per partition that is copied, its copy, and how far the group of the copiers has come.
+    pub copied: BTreeMap<Partition, (Partition, i64)>,
 }
 
 /// Whether and where a record of a transaction is.
@@ -43,10 +49,18 @@ impl Ledger {
         let mut problems = Vec::new();
         for (partition, found) in &audit.partitions {
             self.judge_partition(*partition, found, &mut problems);
+            self.judge_delivered(*partition, found, &mut problems);
+            self.judge_size(*partition, found, &mut problems);
+            if self.is_compacted(*partition) {
+                self.judge_compacted(*partition, found, &mut problems);
+                continue;
+            }
             self.judge_acked(*partition, found, &mut problems);
             self.judge_seen(*partition, found, &mut problems);
         }
         self.judge_transactions(audit, &mut problems);
+        self.judge_readings(audit, &mut problems);
+        self.judge_copies(audit, &mut problems);
         self.problems.append(&mut problems);
     }
 
@@ -63,7 +77,10 @@ impl Ledger {
             let in_order = before.is_none_or(|before| before < id.number);
             let first = if found.start > 0 { id.number } else { 0 };
             let without_gap = id.number == before.map_or(first, |before| before + 1);
-            if !in_order || (!without_gap && !self.may_be_lost(0)) {
+            let may_skip = self.may_be_lost(0)
+                || self.is_compacted(partition)
+                || self.gave_up.contains_key(&id.session);
+            if !in_order || (!without_gap && !may_skip) {
                 problems.push(format!(
                     "{partition:?} has at {offset} number {} of {} behind number {before:?}",
                     id.number, id.session
@@ -117,6 +134,55 @@ impl Ledger {
         }
     }
 
+    /// What was acknowledged without an offset is there; or retention has deleted it with all that
+    /// its session wrote before.
+    fn judge_delivered(
+        &self,
+        partition: Partition,
+        found: &PartitionAudit,
+        problems: &mut Vec<String>,
+    ) {
+        let Some(trail) = self.trails.get(&partition) else { return };
+        let there: BTreeSet<&RecordId> = found.records.values().collect();
+        for (id, era) in &trail.delivered {
+            if there.contains(id) || self.may_be_lost(*era) || self.gave_way(partition, id) {
+                continue;
+            }
+            let first = RecordId { session: id.session.clone(), number: 0 };
+            let before = there.range::<&RecordId, _>(&first..id).next().is_some();
+            if found.start == 0 || before {
+                problems.push(format!("{id:?} was acknowledged in {partition:?} and is not there"));
+            }
+        }
+    }
+
+    /// What is copied exactly once, and in order: as far as the group of the copiers has come.
+    fn judge_copies(&self, audit: &Audit, problems: &mut Vec<String>) {
+        if self.may_be_lost(0) {
+            return;
+        }
+        for (partition, (copy, upto)) in &audit.copied {
+            let (Some(original), Some(copy)) =
+                (audit.partitions.get(partition), audit.partitions.get(copy))
+            else {
+                continue;
+            };
+            let wanted = original.committed.range(..*upto).map(|offset| &original.records[offset]);
+            let copies = copy.committed.iter().map(|offset| copy.sources.get(offset));
+            let (wanted, copies): (Vec<_>, Vec<_>) = (wanted.map(Some).collect(), copies.collect());
+            if wanted != copies {
+                let at = wanted.iter().zip(&copies).take_while(|(one, other)| one == other).count();
+                problems.push(format!(
+                    "of {partition:?} {} records were copied up to {upto}, and there are {} copies;                      the first that differs is {:?}, copied as {:?}",
+                    wanted.len(),
+                    copies.len(),
+                    wanted.get(at),
+                    copies.get(at)
+                ));
+            }
+        }
+    }
+
     /// What was read is still there, and what was shown as committed is shown so still.
     fn judge_seen(&self, partition: Partition, found: &PartitionAudit, problems: &mut Vec<String>) {
         let Some(trail) = self.trails.get(&partition) else { return };
@@ -137,6 +203,16 @@ impl Ledger {
                 ));
             }
         }
+    }
+
+    /// Whether retention may have taken a record whose place was never told: nothing that its
+    /// session wrote before is there.
+    fn may_be_deleted(&self, audit: &Audit, partition: Partition, id: &RecordId) -> bool {
+        audit.partitions.get(&partition).is_some_and(|found| {
+            let before =
+                |other: &&RecordId| other.session == id.session && other.number < id.number;
+            found.start > 0 && !found.records.values().any(|other| before(&other))
+        })
     }
 
     /// Transactions are whole, and their offsets go with their records.
@@ -166,6 +242,9 @@ impl Ledger {
                     Some(true) => Place::Shown,
                     Some(false) => Place::Hidden,
                     None if deleted.contains(&(*partition, &id)) => Place::Deleted,
+                    None if self.gave_way(*partition, &id) => Place::Deleted,
+                    // Where a machine's records were, it does not tell.
+                    None if self.may_be_deleted(audit, *partition, &id) => Place::Deleted,
                     None => Place::Absent,
                 };
                 match place {

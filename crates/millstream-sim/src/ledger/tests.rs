@@ -16,7 +16,7 @@ fn audit(records: &[(i64, &str, u64)]) -> Audit {
         found.committed.insert(*offset);
         found.committed_by_markers.insert(*offset);
     }
-    Audit { partitions: BTreeMap::from([(PARTITION, found)]), carried: BTreeMap::new() }
+    Audit { partitions: BTreeMap::from([(PARTITION, found)]), ..Audit::default() }
 }
 
 fn hide(audit: &mut Audit, offset: i64) {
@@ -115,16 +115,16 @@ fn transactions_are_whole() {
 #[test]
 fn what_was_read_stays() {
     let mut ledger = Ledger::new(false);
-    ledger.saw(PARTITION, 0, Some(id("p", 0)), true, 0);
+    ledger.saw(PARTITION, 0, Some(id("p", 0)), true, 0, 0);
     let mut found = audit(&[(0, "p", 0)]);
     ledger.judge(&found);
     assert_eq!(ledger.problems(), [""; 0]);
     hide(&mut found, 0);
     ledger.judge(&found);
     assert_found(&ledger, "is not any more");
-    ledger.saw(PARTITION, 0, Some(id("q", 7)), false, 0);
+    ledger.saw(PARTITION, 0, Some(id("q", 7)), false, 0, 0);
     assert_found(&ledger, "and then as");
-    ledger.saw(PARTITION, 1, None, false, 0);
+    ledger.saw(PARTITION, 1, None, false, 0, 0);
     assert_found(&ledger, "what nobody wrote");
 }
 
@@ -164,4 +164,166 @@ fn a_partition_has_one_owner_and_its_offset_does_not_go_back() {
     assert_found(&ledger, "is a's and b's in generation 2");
     ledger.offset_read("g", PARTITION, ledger.commit_floor("g", PARTITION), 8, 1);
     assert_found(&ledger, "went back from 9 to 8");
+}
+
+#[test]
+fn what_was_acknowledged_without_an_offset_is_there() {
+    for (records, fine) in [
+        (vec![(0, "p", 0), (1, "p", 1)], true),
+        (vec![(0, "p", 0)], false),
+        (vec![(0, "p", 1), (1, "p", 0)], false),
+        (vec![(0, "p", 0), (1, "p", 1), (2, "p", 1)], false),
+        (vec![(0, "p", 1)], false),
+    ] {
+        let mut ledger = Ledger::new(true);
+        ledger.delivered(PARTITION, &id("p", 0), 0);
+        ledger.delivered(PARTITION, &id("p", 1), 0);
+        ledger.judge(&audit(&records));
+        assert_eq!(ledger.problems().is_empty(), fine, "{records:?}: {:?}", ledger.problems());
+    }
+    // One that gives records up may leave a gap, and doubles nothing.
+    for (records, fine) in [
+        (vec![(0, "p", 0), (1, "p", 2)], true),
+        (vec![(0, "p", 0), (1, "p", 2), (2, "p", 2)], false),
+    ] {
+        let mut ledger = Ledger::new(true);
+        ledger.gives_up("p", 1);
+        ledger.judge(&audit(&records));
+        assert_eq!(ledger.problems().is_empty(), fine, "{records:?}: {:?}", ledger.problems());
+    }
+}
+
+#[test]
+fn a_consumer_leaves_nothing_out_and_does_not_go_back() {
+    let whole = audit(&[(0, "p", 0), (1, "p", 1), (2, "p", 2)]);
+    for (start, handed, end, problem) in [
+        (0, vec![0, 1, 2], 3, None),
+        (1, vec![1, 2], 3, None),
+        (0, vec![0, 1], 2, None),
+        (0, vec![0, 2], 3, Some("from 0 to 3 without [1]")),
+        (0, vec![1, 2], 3, Some("from 0 to 3 without [0]")),
+        (0, vec![0, 1], 3, Some("from 0 to 3 without [2]")),
+        (0, vec![0, 1, 1], 2, Some("is handed 1")),
+        (1, vec![0, 1], 2, Some("from 1 on and is handed 0")),
+        (0, vec![0, 1], 1, Some("ends at 1, behind 2")),
+    ] {
+        let mut ledger = Ledger::new(true);
+        let reading = ledger.begin_reading("R", PARTITION, true, start);
+        ledger.starts_at(reading, start);
+        for offset in &handed {
+            ledger.handed(reading, *offset, true);
+        }
+        ledger.handed_all(reading, end);
+        ledger.judge(&whole);
+        match problem {
+            Some(problem) => assert_found(&ledger, problem),
+            None => assert_eq!(ledger.problems(), [""; 0], "{handed:?}"),
+        }
+    }
+    // In a group it begins where somebody may have committed.
+    for (asked, fine) in [(1, true), (0, false)] {
+        let mut ledger = Ledger::new(true);
+        ledger.commit_asked("g", PARTITION, asked);
+        let reading = ledger.begin_reading("G", PARTITION, true, -1);
+        ledger.starts_where_committed(reading, "g");
+        ledger.handed(reading, 1, true);
+        ledger.judge(&whole);
+        assert_eq!(ledger.problems().is_empty(), fine, "{:?}", ledger.problems());
+    }
+}
+
+#[test]
+fn a_partition_is_given_to_one_member_at_a_time() {
+    let mut ledger = Ledger::new(true);
+    ledger.claims("g", PARTITION, "a");
+    ledger.lets_go("g", PARTITION, "a");
+    ledger.claims("g", PARTITION, "b");
+    assert_eq!(ledger.problems(), [""; 0]);
+    ledger.claims("g", PARTITION, "a");
+    assert_found(&ledger, "is given to a, and b has it");
+}
+
+/// Records 0 and 7 have the same key, and 10 is a tombstone whose key 3 and 17 have.
+#[test]
+fn compaction_keeps_the_last_of_each_key() {
+    for (records, stay, problem) in [
+        (vec![(0, "p", 0), (7, "p", 7)], true, None),
+        (vec![(7, "p", 7)], true, None),
+        (vec![(0, "p", 0)], true, Some("is the last of its key k0")),
+        (vec![], true, Some("is the last of its key k0")),
+        (vec![(7, "p", 0)], true, Some("was at 7")),
+        (vec![(3, "p", 3), (7, "p", 7), (10, "p", 10)], true, None),
+        (vec![(7, "p", 7)], false, None),
+        (vec![(3, "p", 3), (7, "p", 7)], false, Some("the tombstone of its key")),
+    ] {
+        let mut ledger = Ledger::new(true);
+        ledger.set_compacted([(PARTITION.0, stay)]);
+        ledger.acked(PARTITION, &id("p", 0), 1, 0, 0);
+        ledger.acked(PARTITION, &id("p", 7), 1, 7, 0);
+        if records.iter().any(|(offset, ..)| *offset == 3) || !stay {
+            ledger.acked(PARTITION, &id("p", 3), 1, 3, 0);
+            ledger.acked(PARTITION, &id("p", 10), 1, 10, 0);
+        }
+        ledger.judge(&audit(&records));
+        match problem {
+            Some(problem) => assert_found(&ledger, problem),
+            None => assert_eq!(ledger.problems(), [""; 0], "{records:?}"),
+        }
+    }
+}
+
+#[test]
+fn retention_takes_no_more_than_it_may() {
+    let marks = |start| Marks { high: 5, stable: 5, start };
+    for (ms, bytes, wall, fine) in [
+        (Some(100), None, 1_101, true),
+        (Some(100), None, 1_050, false),
+        (None, Some(10), 1_000, true),
+        (None, None, 9_999, false),
+    ] {
+        let mut ledger = Ledger::new(true);
+        ledger.set_retention(PARTITION.0, Retention { ms, bytes });
+        ledger.saw(PARTITION, 0, Some(id("p", 0)), true, 1_000, 0);
+        ledger.begins_at(PARTITION, 1, wall);
+        ledger.told(PARTITION, marks(0), marks(1), 0);
+        ledger.begins_at(PARTITION, 1, 0);
+        assert_eq!(ledger.problems().is_empty(), fine, "{ms:?}: {:?}", ledger.problems());
+    }
+    for (bytes, fine) in [(10, true), (9, false)] {
+        let mut ledger = Ledger::new(true);
+        ledger.set_retention(PARTITION.0, Retention { ms: None, bytes: Some(10) });
+        let mut found = audit(&[(1, "p", 1)]);
+        let partition = found.partitions.get_mut(&PARTITION).unwrap();
+        (partition.start, partition.bytes) = (1, bytes);
+        ledger.judge(&found);
+        assert_eq!(ledger.problems().is_empty(), fine, "{:?}", ledger.problems());
+    }
+}
+
+#[test]
+fn copies_are_made_once_and_in_order() {
+    const COPY: Partition = ("copy", 0);
+    for (copies, upto, fine) in [
+        (vec![0, 1], 2, true),
+        (vec![0], 1, true),
+        (vec![0], 2, false),
+        (vec![0, 1], 1, false),
+        (vec![0, 0], 2, false),
+        (vec![1, 0], 2, false),
+    ] {
+        let mut found = audit(&[(0, "p", 0), (1, "p", 1)]);
+        let mut copy = PartitionAudit::default();
+        for (offset, number) in copies.iter().enumerate() {
+            let offset = offset as i64;
+            copy.records.insert(offset, id("C", offset as u64));
+            copy.sources.insert(offset, id("p", *number));
+            copy.committed.insert(offset);
+            copy.committed_by_markers.insert(offset);
+        }
+        found.partitions.insert(COPY, copy);
+        found.copied.insert(PARTITION, (COPY, upto));
+        let mut ledger = Ledger::new(true);
+        ledger.judge(&found);
+        assert_eq!(ledger.problems().is_empty(), fine, "{copies:?}: {:?}", ledger.problems());
+    }
 }

@@ -10,7 +10,7 @@ use kafka_protocol::messages::{GroupId, OffsetFetchRequest, TopicName};
 
 use super::fetching::{Unread, What, fetch};
 use super::transactional::group_of;
-use super::{Shared, code};
+use super::{COPIERS, COPIES, Shared, code};
 use crate::actor::Me;
 use crate::ledger::{Audit, Partition, PartitionAudit};
 use crate::link::{Link, Lost, text};
@@ -60,7 +60,13 @@ async fn audit(
         audit.partitions.insert(*partition, found);
     }
     for id in transactional_ids {
-        audit.carried.insert(id, carried(me, shared, link, id).await?);
+        let first = shared.partitions[0];
+        audit.carried.insert(id, committed(me, link, &group_of(id), first).await?);
+    }
+    for (topic, number) in shared.partitions.iter().filter(|(topic, _)| *topic == COPIES) {
+        let original = (shared.partitions[0].0, *number);
+        let upto = committed(me, link, COPIERS, original).await?;
+        audit.copied.insert(original, ((*topic, *number), upto));
     }
     Ok(audit)
 }
@@ -99,6 +105,7 @@ async fn read_all(
     link: &mut Link,
     partition: Partition,
 ) -> Result<PartitionAudit, Lost> {
+    let until = me.now() + STABLE_WITHIN;
     // Retention goes on meanwhile: a start that has moved makes it begin anew.
     'anew: loop {
         let mut found = PartitionAudit::default();
@@ -143,11 +150,13 @@ async fn read_all(
                     found.committed.extend(fetched.shown);
                     continue;
                 }
+                found.bytes += fetched.bytes;
                 for item in fetched.items {
                     let ended = open.entry(item.producer).or_default();
                     match item.what {
                         What::Record(Some(id)) => {
                             found.records.insert(item.offset, id);
+                            found.sources.extend(item.source.map(|id| (item.offset, id)));
                             match item.transactional {
                                 true => ended.push(item.offset),
                                 false => {
@@ -166,22 +175,28 @@ async fn read_all(
                 found.end = position;
             }
         }
+        // Between the two looks records may have been compacted away.
+        let moved = found.committed != found.committed_by_markers;
+        if moved && shared.is_compacted(partition) && me.now() < until {
+            me.sleep_ms(50, 200).await;
+            continue;
+        }
         return Ok(found);
     }
 }
 
-async fn carried(
+/// A group's committed offset in a partition; -1 for nothing.
+async fn committed(
     me: &Me,
-    shared: &Shared,
     link: &mut Link,
-    transactional_id: &str,
+    group: &str,
+    partition: Partition,
 ) -> Result<i64, Lost> {
-    let partition = shared.partitions[0];
     let topic = OffsetFetchRequestTopic::default()
         .with_name(TopicName(text(partition.0)))
         .with_partition_indexes(vec![partition.1]);
     let request = OffsetFetchRequest::default()
-        .with_group_id(GroupId(text(group_of(transactional_id))))
+        .with_group_id(GroupId(text(group)))
         .with_topics(Some(vec![topic]))
         .with_require_stable(true);
     let until = me.now() + STABLE_WITHIN;
@@ -192,7 +207,6 @@ async fn carried(
             0 => return Ok(row.committed_offset),
             code::UNSTABLE_OFFSET_COMMIT if me.now() < until => me.sleep_ms(100, 300).await,
             code => {
-                let group = group_of(transactional_id);
                 me.host().violation(format!("the offset of {group} is not told: code {code}"));
                 return Ok(-1);
             }

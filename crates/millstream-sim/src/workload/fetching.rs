@@ -8,7 +8,9 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::{AbortedTransaction, PartitionData};
 use kafka_protocol::messages::{FetchRequest, TopicName};
 use millstream_protocol::{BatchIter, ControlType};
+use millstream_types::Timestamp;
 
+use super::record::{NAME_HEADER, name_of};
 use super::{Shared, code};
 use crate::actor::Me;
 use crate::ledger::{Marks, Partition, RecordId};
@@ -24,7 +26,10 @@ pub(crate) struct Item {
     pub(crate) offset: i64,
     pub(crate) producer: i64,
     pub(crate) transactional: bool,
+    pub(crate) timestamp: Timestamp,
     pub(crate) what: What,
+    /// What it copies.
+    pub(crate) source: Option<RecordId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +50,8 @@ pub(crate) struct Fetched {
     pub(crate) items: Vec<Item>,
     /// Offsets of the records that a reader at this level of isolation is shown.
     pub(crate) shown: BTreeSet<i64>,
+    /// Length of the batches.
+    pub(crate) bytes: u64,
 }
 
 /// Why a partition brought nothing.
@@ -114,14 +121,19 @@ pub(crate) async fn fetch(
                         stable: data.last_stable_offset,
                         start: data.log_start_offset,
                     };
-                    shared.ledger.borrow_mut().told(partition, before[&partition], marks, era);
+                    let mut ledger = shared.ledger.borrow_mut();
+                    if !shared.mood.sets_clocks() {
+                        ledger.begins_at(partition, marks.start, me.wall());
+                    }
+                    ledger.told(partition, before[&partition], marks, era);
+                    drop(ledger);
                     let from = positions[&partition];
                     let Marks { high, stable, start } = marks;
                     let (topic, number) = partition;
                     me.host().trace(format_args!(
                         "reads {topic}-{number} at {from}: start {start}, stable {stable}, end {high}"
                     ));
-                    match take(partition, &data, marks, from, committed) {
+                    match take(shared, partition, &data, marks, (from, committed)) {
                         Ok(fetched) => Ok(fetched),
                         Err(what) => {
                             me.host().violation(format!("{partition:?} from {from}: {what}"));
@@ -147,13 +159,15 @@ pub(crate) async fn fetch(
 }
 
 fn take(
+    shared: &Shared,
     partition: Partition,
     data: &PartitionData,
     marks: Marks,
-    from: i64,
-    committed: bool,
+    (from, committed): (i64, bool),
 ) -> Result<Fetched, String> {
-    let (items, next) = walk(data.records.as_ref().unwrap_or(&Bytes::new()), from)?;
+    let nothing = Bytes::new();
+    let records = data.records.as_ref().unwrap_or(&nothing);
+    let (items, next) = walk(records, from, shared.is_compacted(partition))?;
     let limit = if committed { marks.stable } else { marks.high };
     if next > limit.max(from) {
         return Err(format!("records up to {next} were shown, readable is up to {limit}"));
@@ -164,7 +178,7 @@ fn take(
         true => without_aborted(&items, aborted),
         false => items.iter().filter(|item| item.is_record()).map(|item| item.offset).collect(),
     };
-    Ok(Fetched { partition, next, marks, items, shown })
+    Ok(Fetched { partition, next, marks, items, shown, bytes: records.len() as u64 })
 }
 
 impl Item {
@@ -173,15 +187,17 @@ impl Item {
     }
 }
 
-/// Reads batches. They must be sound and leave no gap: nothing here is compacted.
-fn walk(bytes: &Bytes, from: i64) -> Result<(Vec<Item>, i64), String> {
+/// Reads batches. They must be sound and in order, and leave no gap where nothing is compacted.
+fn walk(bytes: &Bytes, from: i64, has_gaps: bool) -> Result<(Vec<Item>, i64), String> {
     let (mut items, mut next, mut scratch) = (Vec::new(), from, Vec::new());
     for batch in BatchIter::new(bytes) {
         let batch = batch.and_then(|batch| batch.check().map(|()| batch));
         let batch = batch.map_err(|error| error.to_string())?;
         let header = *batch.header();
         let follows = match next == from {
+            true if has_gaps => header.last_offset() >= from,
             true => header.base_offset <= from && header.last_offset() >= from,
+            false if has_gaps => header.base_offset >= next,
             false => header.base_offset == next,
         };
         if !follows {
@@ -196,7 +212,10 @@ fn walk(bytes: &Bytes, from: i64) -> Result<(Vec<Item>, i64), String> {
         for record in records.map_err(|error| error.to_string())? {
             let record = record.map_err(|error| error.to_string())?;
             let what = match (control, record.control_type()) {
-                (false, _) => What::Record(record.value.and_then(RecordId::parse)),
+                (false, _) => {
+                    let name = record.headers.iter().find(|header| header.0 == NAME_HEADER);
+                    What::Record(name_of(record.value, name.and_then(|header| header.1)))
+                }
                 (true, Some(ControlType::Commit)) => What::Commit,
                 (true, Some(ControlType::Abort)) => What::Abort,
                 (true, None) => return Err(format!("a marker at {} says nothing", record.offset)),
@@ -206,7 +225,9 @@ fn walk(bytes: &Bytes, from: i64) -> Result<(Vec<Item>, i64), String> {
                     offset: record.offset,
                     producer: header.producer_id,
                     transactional: header.attributes.is_transactional(),
+                    timestamp: record.timestamp,
                     what,
+                    source: record.value.and_then(RecordId::source_of),
                 });
             }
         }

@@ -8,6 +8,7 @@ use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProdu
 use kafka_protocol::messages::{InitProducerIdRequest, ProduceRequest, TopicName};
 use millstream_protocol::{Compression, RecordBatchBuilder};
 
+use super::record::{NAME_HEADER, Written};
 use super::{Shared, admin, code};
 use crate::actor::Me;
 use crate::ledger::{Partition, RecordId};
@@ -88,7 +89,7 @@ fn next_batch(
     producer_id: i64,
     numbers: &mut BTreeMap<Partition, u64>,
 ) -> Unacked {
-    let partition = shared.partitions[me.between(0, shared.partitions.len() as u64 - 1) as usize];
+    let partition = shared.any_source(me);
     let next = numbers.entry(partition).or_default();
     let first = RecordId { session: session.to_owned(), number: *next };
     let count = me.between(1, 6);
@@ -99,7 +100,8 @@ fn next_batch(
     };
     let builder = RecordBatchBuilder::new(compression);
     let builder = builder.producer(producer_id, 0, first.number as i32);
-    let records = fill(me, builder, &first, count);
+    let compacted = shared.is_compacted(partition);
+    let records = fill(me, builder, compacted, &first, count);
     Unacked { partition, request: produce(partition, records), first, count }
 }
 
@@ -119,14 +121,16 @@ pub(crate) fn trace_acked(
 pub(crate) fn fill(
     me: &Me,
     mut builder: RecordBatchBuilder,
+    compacted: bool,
     first: &RecordId,
     count: u64,
 ) -> Bytes {
     for step in 0..count {
         let id = RecordId { session: first.session.clone(), number: first.number + step };
-        let key = format!("k{}", id.number % 7);
-        let value = id.to_value(me.between(0, 200) as usize);
-        builder.push(me.wall(), Some(key.as_bytes()), Some(&value), []);
+        let written = Written::new(&id, None, compacted, me.between(0, 200) as usize);
+        let Written { key, value, header } = &written;
+        let header = header.as_deref().map(|name| (NAME_HEADER, Some(name)));
+        builder.push(me.wall(), Some(key.as_bytes()), value.as_deref(), header);
     }
     builder.finish(0).expect("there is a record").into()
 }

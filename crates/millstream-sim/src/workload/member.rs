@@ -305,7 +305,14 @@ impl Member {
                         if let What::Record(id) = item.what
                             && fetched.shown.contains(&item.offset)
                         {
-                            ledger.saw(fetched.partition, item.offset, id, true, era);
+                            ledger.saw(
+                                fetched.partition,
+                                item.offset,
+                                id,
+                                true,
+                                item.timestamp,
+                                era,
+                            );
                         }
                     }
                 }

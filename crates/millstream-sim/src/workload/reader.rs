@@ -36,7 +36,14 @@ pub(crate) async fn run(me: Me, shared: Shared, committed: bool) {
                         if let What::Record(id) = item.what
                             && fetched.shown.contains(&item.offset)
                         {
-                            ledger.saw(fetched.partition, item.offset, id, committed, era);
+                            ledger.saw(
+                                fetched.partition,
+                                item.offset,
+                                id,
+                                committed,
+                                item.timestamp,
+                                era,
+                            );
                         }
                     }
                 }

@@ -148,8 +148,7 @@ impl Session {
         self.me.host().trace(format_args!("{} begins transaction {number}", self.name));
         let mut added: Vec<Partition> = Vec::new();
         for _ in 0..self.me.between(1, 4) {
-            let last = self.shared.partitions.len() as u64 - 1;
-            let partition = self.shared.partitions[self.me.between(0, last) as usize];
+            let partition = self.shared.any_source(&self.me);
             if !self.nature.newer && !added.contains(&partition) {
                 self.add(partition).await?;
                 added.push(partition);
@@ -210,7 +209,8 @@ impl Session {
         let builder = RecordBatchBuilder::new(Compression::None)
             .producer(self.producer_id, self.epoch, sequence)
             .transactional();
-        let records = fill(&self.me, builder, &first, count);
+        let compacted = self.shared.is_compacted(partition);
+        let records = fill(&self.me, builder, compacted, &first, count);
         let request =
             produce(partition, records).with_transactional_id(Some(self.transactional_id()));
         let version = if self.nature.newer { 12 } else { 9 };
