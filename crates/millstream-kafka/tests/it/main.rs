@@ -9,7 +9,13 @@
 //!   broker of `MILLSTREAM_TEST_OUTAGE_BROKERS` down and up again, for the outage tests.
 
 mod admin;
+mod changes;
+mod cluster;
 mod consume;
+mod faults;
+mod lane;
+mod numbers;
+mod old_brokers;
 mod outage;
 mod produce;
 mod rebalance;

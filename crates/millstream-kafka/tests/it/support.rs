@@ -205,3 +205,33 @@ pub(crate) fn read(consumer: &mut dyn Consumer, count: usize) -> Values {
     });
     values
 }
+
+/// How often a fault is repeated: `MILLSTREAM_TEST_REPEATS`, or so often.
+pub(crate) fn repeats(few: u32) -> u32 {
+    std::env::var("MILLSTREAM_TEST_REPEATS").map_or(few, |text| text.parse().unwrap())
+}
+
+/// For a test that makes no sense here, though nothing is missing.
+pub(crate) fn not_applicable(why: &str) {
+    eprintln!("NOT APPLICABLE: {why}");
+}
+
+pub(crate) fn shell(command: &str) {
+    let status = std::process::Command::new("sh").arg("-c").arg(command).status().unwrap();
+    assert!(status.success(), "{command}");
+}
+
+/// Commits one offset and returns its answer; other events are dropped.
+pub(crate) fn commit(
+    consumer: &mut dyn Consumer,
+    partition: &TopicPartition,
+    offset: Offset,
+) -> Result<(), millstream_kafka::KafkaError> {
+    let asked = consumer.commit(&[(partition.clone(), offset)]).unwrap();
+    wait_for(consumer, &mut Vec::new(), "the commit", |event| match event {
+        ConsumerEvent::CommitDone { id, partitions } if *id == asked => {
+            Some(partitions[0].2.clone())
+        }
+        _ => None,
+    })
+}
