@@ -119,8 +119,11 @@ fn administration_on_kafka_2_4() {
     });
     let changes = [("retention.ms".to_owned(), Some("12345".to_owned()))].into();
     admin.alter_configs(&name, &changes, LIMIT).unwrap();
-    let configs = admin.describe_configs(&[&name], LIMIT).unwrap().remove(0).unwrap();
-    assert_eq!(configs["retention.ms"].value.as_deref(), Some("12345"));
+    // The broker that is asked may hear of it later than the one that has done it.
+    until("the new setting", || {
+        let configs = admin.describe_configs(&[&name], LIMIT).unwrap().remove(0).unwrap();
+        (configs["retention.ms"].value.as_deref() == Some("12345")).then_some(())
+    });
     produce_numbers(&brokers, &name, 0, 0..5);
     admin.delete_records(&[(tp(&name, 0), 2)], LIMIT).unwrap().remove(0).unwrap();
     let found = admin.watermarks(&[tp(&name, 0)], LIMIT).unwrap();
