@@ -5,7 +5,7 @@
 #   CARGO_TARGET_DIR   cargo's output (default: the folder `target` in that cache)
 #   PYTHON             the interpreter that .venv is made of (default: python3)
 #   SEEDS, FROM, SEED  how many seeds `make sim` runs and from where on, or the one to replay
-#   ARGS               further arguments, for demo, test, bench and kafka
+#   ARGS               further arguments, for demo, test, conformance, bench and kafka
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -67,6 +67,10 @@ sim: ## The broker under simulated faults (SEEDS=50000, or SEED=17 for one with 
 .PHONY: bench
 bench: build ## Measure against librdkafka, Quix Streams, Kafka Streams (ARGS=--help)
 	@$(WITH_NATIVE) $(VENV)/bin/python bench/run.py $(ARGS)
+
+.PHONY: conformance
+conformance: $(STAMPS)/test-tools $(STAMPS)/built ## Both clients on all brokers, with faults; writes docs/conformance.md
+	@$(WITH_NATIVE) $(VENV)/bin/python tools/conformance.py $(ARGS)
 
 .PHONY: lint
 lint: $(STAMPS)/test-tools $(STAMPS)/built ## Formatting, clippy, dependencies, types, the stub against the module

@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 
-from testbed import ROOT, RealKafka, ThreeBrokers, cargo_test, client_tests, embedded_broker
+from testbed import ROOT, EmbeddedBrokers, RealKafka, ThreeBrokers, cargo_test, client_tests
 
 # Longer than any suite takes on two cores, short enough that one that hangs leaves room for the others.
 SUITE_SECONDS = 15 * 60
@@ -62,16 +62,15 @@ def suites():
     quick = ["-m", "not slow and not kafka"]
     # Cargo hides what a test that passed has printed, and with it that it was skipped.
     yield Suite("rust", [*cargo_test(), "--", "--show-output"], [*cargo_test(), "--lib", "--bins"])
-    # One suite of tests, each client on each broker. Ours on a real Kafka has run in the suite before. The embedded
-    # broker of these has no TLS and is not taken down.
-    others = ["--skip", "secure::", "--skip", "outage::"]
-    yield Suite("client-embedded", ["--show-output", *others], client="millstream", on="embedded")
-    yield Suite("librdkafka-embedded", ["--show-output", *others], client="librdkafka", on="embedded")
-    yield Suite("librdkafka-kafka", ["--show-output"], client="librdkafka")
-    # What takes several brokers; `make conformance` runs all the others there, too.
+    # One suite of tests, each client on each broker. Ours on a real Kafka has run in the suite before. Most of them wait
+    # for something most of the time.
+    each = ["--show-output", "--test-threads", "4"]
+    yield Suite("client-embedded", each, client="millstream", on="embedded")
+    yield Suite("librdkafka-embedded", each, client="librdkafka", on="embedded")
+    yield Suite("librdkafka-kafka", each, client="librdkafka")
+    # What takes several brokers; `make conformance` runs all the others there, too, and librdkafka.
     several = ["--show-output", "--test-threads", "1", "cluster::"]
     yield Suite("client-three-brokers", several, client="millstream", on="three")
-    yield Suite("librdkafka-three-brokers", several, client="librdkafka", on="three")
     yield Suite("python", [*pytest, "tests/python"], [*pytest, *quick, "tests/python"])
     yield Suite("lint", [sys.executable, "tools/lint.py"])
     yield Suite("docstrings", [*pytest, "--doctest-modules", "python/millstream"])
@@ -228,6 +227,8 @@ def main():
             command = suite.fast if options.fast else suite.command
             if not command or (options.suites and suite.name not in options.suites):
                 continue
+            if three and suite.on != "three":
+                three.end()
             if suite.client:
                 outcomes.append(run_client_tests(suite, clean, variables, three, deadline))
             else:
@@ -254,7 +255,7 @@ def run_client_tests(suite, environment, kafka, three, deadline):
     with contextlib.ExitStack() as stack:
         match suite.on:
             case "embedded":
-                variables = stack.enter_context(embedded_broker())
+                variables = stack.enter_context(EmbeddedBrokers()).variables
             case "three":
                 variables = three.start()
             case _:

@@ -93,7 +93,8 @@ pub(crate) fn topic(brokers: &str, name: &str, partitions: i32) -> String {
     let mut admin = admin(brokers);
     // The tests' timestamps are older than what a broker keeps by default.
     let config = [("retention.ms".to_owned(), "-1".to_owned())].into();
-    let new = NewTopic { partitions: Some(partitions), config, ..NewTopic::new(&name) };
+    // As many copies as the cluster makes: three where there are three brokers.
+    let new = NewTopic { partitions: Some(partitions), replication_factor: None, config, name: name.clone() };
     admin.create_topics(&[new], LIMIT).unwrap().remove(0).unwrap();
     admin.await_topics(&[&name], LIMIT).unwrap();
     name
@@ -138,6 +139,11 @@ pub(crate) fn produce_numbers(
 pub(crate) fn flush(producer: &mut dyn Producer) {
     let mut events = Vec::new();
     assert_eq!(producer.flush(LIMIT, &mut events), 0);
+    assert_delivered(&events);
+}
+
+/// No record was given up.
+pub(crate) fn assert_delivered(events: &[ProducerEvent]) {
     let failed = events.iter().any(|event| matches!(event, ProducerEvent::DeliveryFailed(_)));
     assert!(!failed, "{events:?}");
 }
@@ -217,8 +223,8 @@ pub(crate) fn not_applicable(why: &str) {
 }
 
 pub(crate) fn shell(command: &str) {
-    let status = std::process::Command::new("sh").arg("-c").arg(command).status().unwrap();
-    assert!(status.success(), "{command}");
+    let done = std::process::Command::new("sh").arg("-c").arg(command).output().unwrap();
+    assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
 /// Commits one offset and returns its answer; other events are dropped.
