@@ -1,5 +1,7 @@
 //! Topics change under those who use them; so does the broker's clock.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use millstream_kafka::{
@@ -7,6 +9,9 @@ use millstream_kafka::{
     PartitionStart, ProducerEvent, Properties, StartOffset, consumer_properties,
 };
 
+use millstream_types::{Clock, SystemClock, Timestamp};
+
+use crate::lane::Lane;
 use crate::numbers::*;
 use crate::support::*;
 
@@ -117,4 +122,64 @@ fn a_topic_is_created_anew_under_its_name() {
     let offsets: Vec<_> = values.0[&tp(&name, 0)].iter().map(|(offset, _)| *offset).collect();
     assert_eq!(offsets, (0..end).collect::<Vec<_>>());
     assert!(values.texts(&tp(&name, 0)).iter().all(|text| *text == "new"));
+}
+
+/// The system's clock, and how far its wall clock is off, in milliseconds.
+#[derive(Default)]
+struct Jumping(AtomicI64);
+
+impl Clock for Jumping {
+    fn wall(&self) -> Timestamp {
+        SystemClock.wall() + self.0.load(Ordering::Relaxed)
+    }
+
+    fn monotonic(&self) -> Duration {
+        SystemClock.monotonic()
+    }
+}
+
+/// A day forward, a day back: no record is lost or doubled, and the group's member stays one.
+#[test]
+fn the_clock_of_the_broker_jumps() {
+    if env("MILLSTREAM_TEST_LANES").is_none() {
+        return;
+    }
+    if !Lane::are_embedded() {
+        return not_applicable("the clock of a Kafka on this machine is the machine's");
+    }
+    let clock = Arc::new(Jumping::default());
+    let lane = Lane::embedded(clock.clone());
+    let name = topic(&lane.brokers(), "clock", 1);
+    let partition = tp(&name, 0);
+    let mut producer = busy_producer(&lane.brokers());
+    let handle = producer.topic(&name).unwrap();
+    let extra =
+        Properties::from([("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "200")]);
+    let config = consumer_config(&lane.brokers(), Some(&unique("clock-group")), &extra);
+    let mut consumer = clients().consumer(&config).unwrap();
+    consumer.subscribe(std::slice::from_ref(&name)).unwrap();
+    let mut events = Vec::new();
+    wait_for(&mut *consumer, &mut events, "Assigned", |event| {
+        matches!(event, ConsumerEvent::Assigned(_)).then_some(())
+    });
+    consumer.ack_assigned(&[]).unwrap();
+    let (mut next, mut read) = (0, 0);
+    for jump in [0, 86_400_000, 0, -86_400_000, 0] {
+        clock.0.store(jump, Ordering::Relaxed);
+        produce(&mut *producer, handle, &mut next, 50);
+        flush(&mut *producer);
+        expect_numbers(&mut *consumer, &name, read..next);
+        read = next;
+        assert_eq!(commit(&mut *consumer, &partition, i64::from(next)), Ok(()));
+        // Some heartbeats under this clock.
+        let end = SystemClock.monotonic() + Duration::from_millis(700);
+        while SystemClock.monotonic() < end {
+            consumer.poll(Duration::from_millis(50), &mut events);
+        }
+        assert_eq!(consumer.assignment(), [partition.clone()]);
+    }
+    let is_rebalance =
+        |event: &ConsumerEvent| matches!(event, ConsumerEvent::Revoked(_) | ConsumerEvent::Lost(_));
+    assert!(!events.iter().any(is_rebalance), "{events:?}");
+    assert!(consumer.close(LIMIT));
 }

@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use millstream_broker::{BrokerConfig, BrokerHandle};
-use millstream_types::SystemClock;
+use millstream_types::{Clock, SystemClock};
 
 pub(crate) use old::KAFKA_2_4;
 
@@ -87,8 +87,8 @@ impl Lane {
     /// Waits for a lane that is free. `None`: the caller is to be skipped, and it was said.
     pub(crate) fn take() -> Option<Self> {
         let told = crate::support::env("MILLSTREAM_TEST_LANES")?;
-        if told == "embedded" {
-            return Some(Self::embedded(|config| config));
+        if Self::are_embedded() {
+            return Some(Self::embedded(Arc::new(SystemClock)));
         }
         let mut free = FREE.lock().unwrap();
         free.get_or_insert_with(|| parse(&told));
@@ -102,13 +102,18 @@ impl Lane {
         Some(Self::start(bound, pairs))
     }
 
-    /// A lane to an embedded broker of its own, made as `settings` says.
-    pub(crate) fn embedded(settings: impl FnOnce(BrokerConfig) -> BrokerConfig) -> Self {
+    /// Whether there are embedded brokers behind lanes, which can be had with another clock.
+    pub(crate) fn are_embedded() -> bool {
+        std::env::var("MILLSTREAM_TEST_LANES").as_deref() == Ok("embedded")
+    }
+
+    /// A lane to an embedded broker of its own, with that clock.
+    pub(crate) fn embedded(clock: Arc<dyn Clock>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let bound = TcpListener::bind("127.0.0.1:0").unwrap();
         let told = bound.local_addr().unwrap();
         let config = BrokerConfig::new(dir.path()).advertise("127.0.0.1", told.port());
-        let broker = BrokerHandle::start(settings(config), Arc::new(SystemClock)).unwrap();
+        let broker = BrokerHandle::start(config, clock).unwrap();
         let mut lane = Self::start(vec![bound], vec![(told, broker.address())]);
         lane.embedded = Some((broker, dir));
         lane
@@ -210,7 +215,11 @@ impl Drop for Lane {
             drop(acceptor.join());
         }
         if self.embedded.is_none() {
-            FREE.lock().unwrap().as_mut().expect("taken from it").push(std::mem::take(&mut self.pairs));
+            FREE.lock()
+                .unwrap()
+                .as_mut()
+                .expect("taken from it")
+                .push(std::mem::take(&mut self.pairs));
             RETURNED.notify_one();
         }
     }

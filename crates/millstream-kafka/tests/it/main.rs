@@ -12,6 +12,7 @@ mod admin;
 mod changes;
 mod cluster;
 mod consume;
+mod expiry;
 mod faults;
 mod lane;
 mod numbers;

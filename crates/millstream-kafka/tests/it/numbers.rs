@@ -1,8 +1,6 @@
 //! Numbers in a partition, produced and read in a way in which order is easily lost.
 
-use millstream_kafka::{
-    Consumer, PartitionStart, Producer, Properties, StartOffset, TopicHandle,
-};
+use millstream_kafka::{Consumer, PartitionStart, Producer, Properties, StartOffset, TopicHandle};
 
 use crate::support::*;
 
@@ -54,7 +52,11 @@ pub(crate) fn assert_numbers(consumer: &mut dyn Consumer, topic: &str, count: u3
     expect_numbers(consumer, topic, 0..count);
 }
 
-pub(crate) fn expect_numbers(consumer: &mut dyn Consumer, topic: &str, numbers: std::ops::Range<u32>) {
+pub(crate) fn expect_numbers(
+    consumer: &mut dyn Consumer,
+    topic: &str,
+    numbers: std::ops::Range<u32>,
+) {
     let values = read(consumer, numbers.len());
     let texts = values.texts(&tp(topic, 0));
     let expected: Vec<_> = numbers.map(|number| number.to_string()).collect();

@@ -44,7 +44,9 @@ fn records_on_kafka_2_4() {
     assert_eq!(values.texts(&tp(&name, 0)), compressions);
     for event in &events {
         if let ConsumerEvent::Records(batch) = event {
-            assert!(batch.iter().all(|record| record.headers().iter().eq([("a", Some(&b"1"[..]))])));
+            assert!(
+                batch.iter().all(|record| record.headers().iter().eq([("a", Some(&b"1"[..]))]))
+            );
         }
     }
     let times = [(tp(&name, 0), 0), (tp(&name, 0), 1_700_000_000_001)];

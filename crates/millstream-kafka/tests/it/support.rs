@@ -34,6 +34,11 @@ pub(crate) fn clients() -> &'static dyn ClientFactory {
     }
 }
 
+/// Whether librdkafka is under test.
+pub(crate) fn is_librdkafka() -> bool {
+    std::env::var("MILLSTREAM_TEST_CLIENT").as_deref() == Ok("librdkafka")
+}
+
 /// The test broker, or a skipped test.
 macro_rules! brokers {
     () => {
@@ -94,7 +99,12 @@ pub(crate) fn topic(brokers: &str, name: &str, partitions: i32) -> String {
     // The tests' timestamps are older than what a broker keeps by default.
     let config = [("retention.ms".to_owned(), "-1".to_owned())].into();
     // As many copies as the cluster makes: three where there are three brokers.
-    let new = NewTopic { partitions: Some(partitions), replication_factor: None, config, name: name.clone() };
+    let new = NewTopic {
+        partitions: Some(partitions),
+        replication_factor: None,
+        config,
+        name: name.clone(),
+    };
     admin.create_topics(&[new], LIMIT).unwrap().remove(0).unwrap();
     admin.await_topics(&[&name], LIMIT).unwrap();
     name

@@ -152,7 +152,8 @@ impl Reader {
     /// Takes complete frames off `partial` and returns what is to be passed on of them.
     fn frames(&self, old: &mut OldBroker, partial: &mut Vec<u8>) -> Vec<u8> {
         let mut on = Vec::new();
-        while let Some(size) = partial.first_chunk().map(|size| u32::from_be_bytes(*size) as usize) {
+        while let Some(size) = partial.first_chunk().map(|size| u32::from_be_bytes(*size) as usize)
+        {
             if partial.len() < 4 + size {
                 break;
             }

@@ -11,41 +11,41 @@ const UNSUPPORTED_VERSION: i16 = 35;
 
 /// What a broker of Kafka 2.4 takes of clients: the oldest that ours talks to.
 pub(crate) const KAFKA_2_4: Table = &[
-    (0, 0, 8),   // Produce
-    (1, 0, 11),  // Fetch
-    (2, 0, 5),   // ListOffsets
-    (3, 0, 9),   // Metadata
-    (8, 0, 8),   // OffsetCommit
-    (9, 0, 6),   // OffsetFetch
-    (10, 0, 3),  // FindCoordinator
-    (11, 0, 6),  // JoinGroup
-    (12, 0, 4),  // Heartbeat
-    (13, 0, 4),  // LeaveGroup
-    (14, 0, 4),  // SyncGroup
-    (15, 0, 5),  // DescribeGroups
-    (16, 0, 3),  // ListGroups
-    (17, 0, 1),  // SaslHandshake
-    (18, 0, 3),  // ApiVersions
-    (19, 0, 5),  // CreateTopics
-    (20, 0, 4),  // DeleteTopics
-    (21, 0, 1),  // DeleteRecords
-    (22, 0, 2),  // InitProducerId
-    (23, 0, 3),  // OffsetForLeaderEpoch
-    (24, 0, 1),  // AddPartitionsToTxn
-    (25, 0, 1),  // AddOffsetsToTxn
-    (26, 0, 1),  // EndTxn
-    (28, 0, 2),  // TxnOffsetCommit
-    (29, 0, 1),  // DescribeAcls
-    (30, 0, 1),  // CreateAcls
-    (31, 0, 1),  // DeleteAcls
-    (32, 0, 2),  // DescribeConfigs
-    (33, 0, 1),  // AlterConfigs
-    (35, 0, 1),  // DescribeLogDirs
-    (36, 0, 1),  // SaslAuthenticate
-    (37, 0, 1),  // CreatePartitions
-    (42, 0, 2),  // DeleteGroups
-    (44, 0, 1),  // IncrementalAlterConfigs
-    (47, 0, 0),  // OffsetDelete
+    (0, 0, 8),  // Produce
+    (1, 0, 11), // Fetch
+    (2, 0, 5),  // ListOffsets
+    (3, 0, 9),  // Metadata
+    (8, 0, 8),  // OffsetCommit
+    (9, 0, 6),  // OffsetFetch
+    (10, 0, 3), // FindCoordinator
+    (11, 0, 6), // JoinGroup
+    (12, 0, 4), // Heartbeat
+    (13, 0, 4), // LeaveGroup
+    (14, 0, 4), // SyncGroup
+    (15, 0, 5), // DescribeGroups
+    (16, 0, 3), // ListGroups
+    (17, 0, 1), // SaslHandshake
+    (18, 0, 3), // ApiVersions
+    (19, 0, 5), // CreateTopics
+    (20, 0, 4), // DeleteTopics
+    (21, 0, 1), // DeleteRecords
+    (22, 0, 2), // InitProducerId
+    (23, 0, 3), // OffsetForLeaderEpoch
+    (24, 0, 1), // AddPartitionsToTxn
+    (25, 0, 1), // AddOffsetsToTxn
+    (26, 0, 1), // EndTxn
+    (28, 0, 2), // TxnOffsetCommit
+    (29, 0, 1), // DescribeAcls
+    (30, 0, 1), // CreateAcls
+    (31, 0, 1), // DeleteAcls
+    (32, 0, 2), // DescribeConfigs
+    (33, 0, 1), // AlterConfigs
+    (35, 0, 1), // DescribeLogDirs
+    (36, 0, 1), // SaslAuthenticate
+    (37, 0, 1), // CreatePartitions
+    (42, 0, 2), // DeleteGroups
+    (44, 0, 1), // IncrementalAlterConfigs
+    (47, 0, 0), // OffsetDelete
 ];
 
 /// What becomes of a request.
@@ -111,7 +111,13 @@ impl OldBroker {
 }
 
 /// An ApiVersions response without features, with the header of every version of it.
-fn answer(correlation: i32, version: i16, error: i16, rows: &[(i16, i16, i16)], throttle: i32) -> Vec<u8> {
+fn answer(
+    correlation: i32,
+    version: i16,
+    error: i16,
+    rows: &[(i16, i16, i16)],
+    throttle: i32,
+) -> Vec<u8> {
     let flexible = version >= 3;
     let mut out = correlation.to_be_bytes().to_vec();
     out.extend(error.to_be_bytes());
