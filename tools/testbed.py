@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -172,6 +173,26 @@ class EmbeddedBrokers:
         self.stack.close()
 
     def start(self):
+        secure, security = self.security()
+        said = self.launch("own", "127.0.0.1:0", *security)
+        address = self.launch("outage", "127.0.0.1:0")[0]
+        again = shlex.join([*self.program, f"{self.folder}/outage", "--listen", address])
+        pid = f"{self.folder}/outage.pid"
+        if secure:
+            secure["MILLSTREAM_TEST_SECURE_BROKERS"] = said[1]
+        return secure | {
+            "MILLSTREAM_TEST_BROKERS": said[0],
+            "MILLSTREAM_TEST_LANES": "embedded",
+            "MILLSTREAM_TEST_OUTAGE_BROKERS": address,
+            # As a crash would; nothing is left to wait for.
+            "MILLSTREAM_TEST_BROKER_STOP": f"kill -9 $(cat {pid})",
+            "MILLSTREAM_TEST_BROKER_START": f"{again} >/dev/null 2>&1 & echo $! >{pid}",
+        }
+
+    def security(self):
+        """Variables and options of a listener with TLS and SASL; none where `openssl` cannot make a certificate."""
+        if not shutil.which("openssl"):
+            return {}, []
         certificate, key, users = (f"{self.folder}/{name}" for name in ("ca.pem", "own.key", "users"))
         subprocess.run(
             ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days",
@@ -181,23 +202,8 @@ class EmbeddedBrokers:
         )
         with open(os.open(users, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
             file.write("alice:alice-secret\n")
-        said = self.launch(
-            "own", "127.0.0.1:0", "--listen", "SASL_SSL://127.0.0.1:0", "--tls-cert", certificate, "--tls-key", key,
-            "--users", users,
-        )
-        address = self.launch("outage", "127.0.0.1:0")[0]
-        again = shlex.join([*self.program, f"{self.folder}/outage", "--listen", address])
-        pid = f"{self.folder}/outage.pid"
-        return {
-            "MILLSTREAM_TEST_BROKERS": said[0],
-            "MILLSTREAM_TEST_LANES": "embedded",
-            "MILLSTREAM_TEST_SECURE_BROKERS": said[1],
-            "MILLSTREAM_TEST_CA": certificate,
-            "MILLSTREAM_TEST_OUTAGE_BROKERS": address,
-            # As a crash would; nothing is left to wait for.
-            "MILLSTREAM_TEST_BROKER_STOP": f"kill -9 $(cat {pid})",
-            "MILLSTREAM_TEST_BROKER_START": f"{again} >/dev/null 2>&1 & echo $! >{pid}",
-        }
+        options = ["--listen", "SASL_SSL://127.0.0.1:0", "--tls-cert", certificate, "--tls-key", key, "--users", users]
+        return {"MILLSTREAM_TEST_CA": certificate}, options
 
     def launch(self, name, listen, *options):
         """Starts one that ends with the context, and returns where it listens."""

@@ -48,7 +48,7 @@ def addresses(name):
 
 def lanes(name):
     """For each lane of a cluster (`start --lanes`), per broker: the port that clients are told, and the one it listens on."""
-    return list(zip(*(node.facts["lanes"] for node in nodes(name))))
+    return list(zip(*(node.facts["lanes"] for node in nodes(name)), strict=True))
 
 
 def start(name, brokers, port, heap, secure, overrides, lanes=0):

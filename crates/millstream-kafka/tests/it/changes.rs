@@ -176,7 +176,7 @@ fn the_clock_of_the_broker_jumps() {
         while SystemClock.monotonic() < end {
             consumer.poll(Duration::from_millis(50), &mut events);
         }
-        assert_eq!(consumer.assignment(), [partition.clone()]);
+        assert_eq!(consumer.assignment(), std::slice::from_ref(&partition));
     }
     let is_rebalance =
         |event: &ConsumerEvent| matches!(event, ConsumerEvent::Revoked(_) | ConsumerEvent::Lost(_));

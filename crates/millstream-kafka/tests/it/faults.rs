@@ -118,7 +118,7 @@ fn committing_while_connections_are_cut() {
     });
     flush(&mut *producer);
     until("everything", || (turn(&mut *consumer).0 == i64::from(next)).then_some(()));
-    let last = until("a commit that counts", || {
+    until("a commit that counts", || {
         let id = consumer.commit(&[(partition.clone(), i64::from(next))]).unwrap();
         until("its answer", || {
             let (_, answered) = turn(&mut *consumer);
@@ -126,7 +126,6 @@ fn committing_while_connections_are_cut() {
         })
         .ok()
     });
-    assert_eq!(last, ());
     let committed = consumer.committed(std::slice::from_ref(&partition), LIMIT);
     assert_eq!(committed, Ok(vec![Some(i64::from(next))]));
     assert!(consumer.close(LIMIT));
