@@ -221,7 +221,8 @@ class EmbeddedBrokers:
 
     def end(self, name, broker):
         """The process that was started, and the one that a test may have started in its place."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(int(pathlib.Path(f"{self.folder}/{name}.pid").read_text()), signal.SIGTERM)
         broker.terminate()
+        if (pid := int(pathlib.Path(f"{self.folder}/{name}.pid").read_text())) != broker.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
         broker.wait(30)

@@ -98,6 +98,7 @@ impl Lane {
                 None => free = RETURNED.wait(free).unwrap(),
             }
         };
+        drop(free);
         let bound = pairs.iter().map(|pair| TcpListener::bind(pair.0).unwrap()).collect();
         Some(Self::start(bound, pairs))
     }
