@@ -246,3 +246,22 @@ fn a_slow_connection() {
     flush(&mut *producer);
     assert_numbers(&mut *busy_consumer(&lane, None), &name, next);
 }
+
+/// KIP-219: who is told to be throttled sends nothing until that is over.
+#[test]
+fn a_throttled_consumer_is_quiet() {
+    let lane = lane!();
+    if is_librdkafka() {
+        return not_applicable("it reports throttling, and leaves it to the broker to wait");
+    }
+    let name = topic(&lane.brokers(), "throttled", 1);
+    let mut producer = busy_producer(&lane);
+    let handle = producer.topic(&name).unwrap();
+    let mut next = 0;
+    produce(&mut *producer, handle, &mut next, 1000);
+    flush(&mut *producer);
+    lane.throttle(Duration::from_millis(300));
+    // Several fetches, of 3000 bytes each.
+    assert_numbers(&mut *busy_consumer(&lane, None), &name, next);
+    assert_eq!(lane.refused(), Vec::<String>::new());
+}

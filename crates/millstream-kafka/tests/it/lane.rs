@@ -2,13 +2,14 @@
 //! them half open, slow them down, hold back one direction, or hide what a broker is able to.
 //!
 //! Brokers advertise the addresses of a lane (each is a listener of its own, `tools/kafka start
-//! --lanes`), so that every byte is passed on as it came. The one exception is [`Lane::pretend`].
+//! --lanes`), so that every byte is passed on as it came. The exceptions are [`Lane::pretend`] and
+//! [`Lane::throttle`].
 //!
 //! `MILLSTREAM_TEST_LANES` has one lane a word, `TOLD=LISTENING,..` for each broker of it; or it is
 //! `embedded`, and each lane leads to an embedded broker of its own.
 
 mod link;
-mod old;
+mod pretence;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -18,7 +19,7 @@ use std::time::Duration;
 use millstream_broker::{BrokerConfig, BrokerHandle};
 use millstream_types::{Clock, SystemClock};
 
-pub(crate) use old::KAFKA_2_4;
+pub(crate) use pretence::KAFKA_2_4;
 
 use crate::support::{LIMIT, until};
 use link::Link;
@@ -70,7 +71,8 @@ struct State {
     links: Vec<Arc<Link>>,
     delay: Option<(Way, Duration)>,
     bytes_per_second: Option<u32>,
-    pretend: Option<old::Table>,
+    pretend: Option<pretence::Table>,
+    throttle: Option<Duration>,
     random: u64,
     /// New connections get a place to be cut at, as long as there are any left.
     cuts_left: u32,
@@ -78,7 +80,7 @@ struct State {
     mute: u32,
     /// Half open connections that their client has closed.
     given_up: usize,
-    /// What was asked of the pretended broker that it does not have.
+    /// What was asked and is not to be had.
     refused: Vec<String>,
     closed: bool,
 }
@@ -193,11 +195,17 @@ impl Lane {
 
     /// New connections lead to what looks like a broker with these versions of requests and no
     /// features. One of another version is refused as such a broker would.
-    pub(crate) fn pretend(&self, table: old::Table) {
+    pub(crate) fn pretend(&self, table: pretence::Table) {
         self.shared.lock().pretend = Some(table);
     }
 
-    /// What was asked of the pretended broker that it does not have.
+    /// On new connections every answer to a Fetch says that the client is throttled for so long. One
+    /// that sends anything before that is over is refused.
+    pub(crate) fn throttle(&self, throttle: Duration) {
+        self.shared.lock().throttle = Some(throttle);
+    }
+
+    /// What was asked that a pretended broker does not have, or of a throttled client.
     pub(crate) fn refused(&self) -> Vec<String> {
         self.shared.lock().refused.clone()
     }

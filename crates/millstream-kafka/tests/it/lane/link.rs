@@ -9,7 +9,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::old::{OldBroker, Verdict};
+use super::pretence::{Pretence, Verdict};
 use super::{Shared, State, Way};
 
 /// Waits so long.
@@ -23,7 +23,7 @@ pub(super) struct Link {
     frozen: AtomicBool,
     /// Behind how many bytes of which direction it ends.
     cut: Option<(Way, u64)>,
-    old: Option<Mutex<OldBroker>>,
+    pretence: Option<Mutex<Pretence>>,
 }
 
 /// What a reader hands to a writer.
@@ -73,7 +73,8 @@ pub(super) fn open(shared: &Arc<Shared>, client: TcpStream, broker: TcpStream) {
     let link = Arc::new(Link {
         frozen: AtomicBool::new(frozen),
         cut: draw_cut(&mut state),
-        old: state.pretend.map(|table| Mutex::new(OldBroker::new(table))),
+        pretence: (state.pretend.is_some() || state.throttle.is_some())
+            .then(|| Mutex::new(Pretence::new(state.pretend, state.throttle))),
         client: client.try_clone().unwrap(),
         broker: broker.try_clone().unwrap(),
     });
@@ -116,9 +117,9 @@ impl Reader {
                 continue;
             }
             let mut bytes = buffer[..count].to_vec();
-            if let Some(old) = &self.link.old {
+            if let Some(pretence) = &self.link.pretence {
                 partial.extend_from_slice(&bytes);
-                bytes = self.frames(&mut old.lock().unwrap(), &mut partial);
+                bytes = self.frames(&mut pretence.lock().unwrap(), &mut partial);
             }
             passed += bytes.len() as u64;
             match self.link.cut {
@@ -150,7 +151,7 @@ impl Reader {
     }
 
     /// Takes complete frames off `partial` and returns what is to be passed on of them.
-    fn frames(&self, old: &mut OldBroker, partial: &mut Vec<u8>) -> Vec<u8> {
+    fn frames(&self, pretence: &mut Pretence, partial: &mut Vec<u8>) -> Vec<u8> {
         let mut on = Vec::new();
         while let Some(size) = partial.first_chunk().map(|size| u32::from_be_bytes(*size) as usize)
         {
@@ -159,8 +160,8 @@ impl Reader {
             }
             let frame: Vec<u8> = partial.drain(..4 + size).skip(4).collect();
             let verdict = match self.way {
-                Way::ToBroker => old.request(frame),
-                Way::ToClient => Verdict::Pass(old.response(frame)),
+                Way::ToBroker => pretence.request(frame, Instant::now()),
+                Way::ToClient => Verdict::Pass(pretence.response(frame, Instant::now())),
             };
             let framed = |frame: &[u8]| [&(frame.len() as u32).to_be_bytes(), frame].concat();
             match verdict {

@@ -1,11 +1,14 @@
-//! A broker that is older than it is: the answers to ApiVersions are written anew, requests of
-//! versions that they leave out are refused.
+//! What a lane changes of what brokers say. A broker that is older than it is: the answers to
+//! ApiVersions are written anew, requests of versions that they leave out are refused. A broker with
+//! quotas: answers to Fetch say that the client is throttled, and whoever is not quiet is noted.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 /// Key, lowest and highest version of each request that a broker takes.
 pub(crate) type Table = &'static [(i16, i16, i16)];
 
+const FETCH: i16 = 1;
 const API_VERSIONS: i16 = 18;
 const UNSUPPORTED_VERSION: i16 = 35;
 
@@ -58,56 +61,81 @@ pub(super) enum Verdict {
 }
 
 /// One connection.
-pub(super) struct OldBroker {
-    table: Table,
-    /// Version by correlation id of the ApiVersions requests that are not answered yet.
-    asked: HashMap<i32, i16>,
+#[derive(Default)]
+pub(super) struct Pretence {
+    table: Option<Table>,
+    /// For how long a Fetch throttles.
+    throttle: Option<Duration>,
+    /// Until when nothing may come.
+    quiet_until: Option<Instant>,
+    /// Key and version by correlation id of the requests whose answers are changed.
+    asked: HashMap<i32, (i16, i16)>,
 }
 
-impl OldBroker {
-    pub(super) fn new(table: Table) -> Self {
-        Self { table, asked: HashMap::new() }
+impl Pretence {
+    pub(super) fn new(table: Option<Table>, throttle: Option<Duration>) -> Self {
+        Self { table, throttle, ..Self::default() }
     }
 
-    pub(super) fn request(&mut self, frame: Vec<u8>) -> Verdict {
+    pub(super) fn request(&mut self, frame: Vec<u8>, now: Instant) -> Verdict {
         let mut header = Bytes(&frame);
         let (key, version, correlation) = (header.i16(), header.i16(), header.i32());
-        let row = self.table.iter().find(|row| row.0 == key);
-        let is_known = row.is_some_and(|row| (row.1..=row.2).contains(&version));
-        if key == API_VERSIONS && !is_known {
-            // Answered in version 0, with the versions that can be asked in (KIP-511).
-            let row = row.expect("every broker has it");
-            return Verdict::Answer(answer(correlation, 0, UNSUPPORTED_VERSION, &[*row], 0));
+        if self.quiet_until.is_some_and(|until| now < until) {
+            return Verdict::Refuse(format!("request {key} of a client that is throttled"));
         }
-        if !is_known {
-            return Verdict::Refuse(format!("version {version} of request {key}"));
+        if let Some(table) = self.table {
+            let row = table.iter().find(|row| row.0 == key);
+            let is_known = row.is_some_and(|row| (row.1..=row.2).contains(&version));
+            if key == API_VERSIONS && !is_known {
+                // Answered in version 0, with the versions that can be asked in (KIP-511).
+                let row = row.expect("every broker has it");
+                return Verdict::Answer(answer(correlation, 0, UNSUPPORTED_VERSION, &[*row], 0));
+            }
+            if !is_known {
+                return Verdict::Refuse(format!("version {version} of request {key}"));
+            }
         }
-        if key == API_VERSIONS {
-            self.asked.insert(correlation, version);
+        if matches!(key, FETCH | API_VERSIONS) {
+            self.asked.insert(correlation, (key, version));
         }
         Verdict::Pass(frame)
     }
 
-    pub(super) fn response(&mut self, frame: Vec<u8>) -> Vec<u8> {
-        let mut body = Bytes(&frame);
-        let correlation = body.i32();
-        let Some(version) = self.asked.remove(&correlation) else { return frame };
-        let error = body.i16();
-        let flexible = version >= 3;
-        let count = if flexible { body.length() - 1 } else { body.i32() as usize };
-        let mut rows = Vec::new();
-        for _ in 0..count {
-            let (key, low, high) = (body.i16(), body.i16(), body.i16());
-            if flexible {
-                assert_eq!(body.length(), 0, "tags of a version");
+    pub(super) fn response(&mut self, mut frame: Vec<u8>, now: Instant) -> Vec<u8> {
+        let correlation = Bytes(&frame).i32();
+        match (self.asked.remove(&correlation), self.table, self.throttle) {
+            (Some((API_VERSIONS, version)), Some(table), _) => older(&frame, version, table),
+            (Some((FETCH, version)), _, Some(throttle)) => {
+                // The first field; flexible headers have no tags in front of it.
+                let place = if version >= 12 { 5 } else { 4 };
+                let millis = throttle.as_millis() as i32;
+                frame[place..place + 4].copy_from_slice(&millis.to_be_bytes());
+                self.quiet_until = Some(now + throttle);
+                frame
             }
-            if let Some(old) = self.table.iter().find(|row| row.0 == key) {
-                rows.push((key, low.max(old.1), high.min(old.2)));
-            }
+            _ => frame,
         }
-        let throttle = if version >= 1 { body.i32() } else { 0 };
-        answer(correlation, version, error, &rows, throttle)
     }
+}
+
+/// An ApiVersions response with what the table has in common with it.
+fn older(frame: &[u8], version: i16, table: Table) -> Vec<u8> {
+    let mut body = Bytes(frame);
+    let (correlation, error) = (body.i32(), body.i16());
+    let flexible = version >= 3;
+    let count = if flexible { body.length() - 1 } else { body.i32() as usize };
+    let mut rows = Vec::new();
+    for _ in 0..count {
+        let (key, low, high) = (body.i16(), body.i16(), body.i16());
+        if flexible {
+            assert_eq!(body.length(), 0, "tags of a version");
+        }
+        if let Some(old) = table.iter().find(|row| row.0 == key) {
+            rows.push((key, low.max(old.1), high.min(old.2)));
+        }
+    }
+    let throttle = if version >= 1 { body.i32() } else { 0 };
+    answer(correlation, version, error, &rows, throttle)
 }
 
 /// An ApiVersions response without features, with the header of every version of it.
