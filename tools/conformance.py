@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Runs the client's tests with each client on each set of brokers, and writes what came of it to docs/conformance.md.
 
-    tools/conformance.py [--repeats N] [--only SET ...]     (make conformance ARGS="--repeats 200")
-    tools/conformance.py --check                            (part of make lint)
+    tools/conformance.py [--repeats N] [--only SET ...] [--tests WORD]     (make conformance ARGS="--repeats 200")
+    tools/conformance.py --check                                           (part of make lint)
 
 A set of brokers is `embedded`, `kafka` (one Apache Kafka) or `three` (three of them). Each fault is repeated N times
-(default: as often as `make test` does). The table has a row for every test of crates/millstream-kafka/tests/it, and is
-only written after a run of all of them; with `--only` the results are shown. `--check` runs nothing: it says which
-tests have no row, and which rows have no test.
+(default: as often as `make test` does). The table has a row for every test of crates/millstream-kafka/tests/it. With
+`--only` and `--tests` (those with WORD in their names, such as a new one) the other results of the page stay as they
+are. `--check` runs nothing: it says which tests have no row, and which rows have no test.
 
 Wants the environment that `make build` prepares, as the Makefile's target has it. The exit status is 1 if a test
 failed or the check did.
@@ -29,6 +29,7 @@ SETS = {"embedded": "embedded", "kafka": "Apache Kafka", "three": "three brokers
 
 # Tests that do something to the brokers which others would notice run by themselves, one after the other.
 ALONE = ("outage::", "cluster::")
+FAIL = "**FAIL**"
 RESULT = re.compile(r"^test (\S+) \.\.\. .*?\b(ok|FAILED)$")
 OUTPUT_OF = re.compile(r"^---- (\S+) stdout ----$")
 LEFT_OUT = re.compile(r"^(?:NOT APPLICABLE|SKIPPED): (.*)")
@@ -58,7 +59,7 @@ def run(arguments, variables, cells):
     for line in process.stdout:
         sys.stdout.write(line)
         if found := RESULT.match(line):
-            cells[found[1]] = "pass" if found[2] == "ok" else "**FAIL**"
+            cells[found[1]] = "pass" if found[2] == "ok" else FAIL
         elif found := OUTPUT_OF.match(line):
             test = found[1]
         elif (found := LEFT_OUT.match(line)) and test:
@@ -66,34 +67,56 @@ def run(arguments, variables, cells):
     process.wait()
 
 
-def run_all(brokers, client, repeats):
-    """The outcome of every test with this client, on the brokers that these variables tell of."""
+def run_all(brokers, client, repeats, word):
+    """The outcome of every test with this client, or of those with that word, on the brokers these variables tell of."""
     chosen = {"MILLSTREAM_TEST_CLIENT": client} | ({"MILLSTREAM_TEST_REPEATS": str(repeats)} if repeats else {})
     cells = {}
-    run([word for module in ALONE for word in ("--skip", module)], brokers | chosen, cells)
+    if word:
+        run(["--test-threads", "1", word], brokers | chosen, cells)
+        return cells
+    run([flag for module in ALONE for flag in ("--skip", module)], brokers | chosen, cells)
     run(["--test-threads", "1", *ALONE], brokers | chosen, cells)
     return cells
 
 
-def table(results, repeats):
+def columns():
+    return [(brokers, client) for client in CLIENTS for brokers in SETS]
+
+
+def results_of_page():
+    """What the page says now, by set of brokers and client."""
+    results = {column: {} for column in columns()}
+    text = PAGE.read_text() if PAGE.exists() else ""
+    reasons = dict(re.findall(r"^(\d+)\. (.*)$", text, re.MULTILINE))
+    module = ""
+    for line in text.splitlines():
+        if found := re.match(r"## (\w+): ", line):
+            module = found[1]
+        elif line.startswith("| ") and not line.startswith("| Behaviour"):
+            name, *row = line.strip("| ").split(" | ")
+            for column, cell in zip(columns(), row, strict=True):
+                number = re.match(r"n/a \((\d+)\)", cell)
+                results[column][f"{module}::{name.replace(' ', '_')}"] = reasons[number[1]] if number else cell
+    return results
+
+
+def table(results):
     """The page: results by set of brokers and client."""
-    columns = [(client, brokers) for client in CLIENTS for brokers in SETS]
-    heads = [f"{client}, {SETS[brokers]}" for client, brokers in columns]
+    heads = [f"{client}, {SETS[brokers]}" for brokers, client in columns()]
     reasons = {}
     yield "# Conformance of the Kafka clients and the embedded broker\n\n"
     yield (
         "One suite of tests, `crates/millstream-kafka/tests/it`, run by our client and by librdkafka, on the embedded "
-        "broker, on\none Apache Kafka and on three brokers of it. `make conformance` runs them all and writes this "
-        f"page; each fault was\nrepeated {f'{repeats} times' if repeats else 'as often as in `make test`'}. "
-        "A number stands for the reason, below, why a test does not apply.\n"
+        "broker, on\none Apache Kafka and on three brokers of it. `make conformance` runs them and writes this page. A "
+        "number stands for the\nreason, below, why a test does not apply.\n"
     )
     for module, about, names in tests():
         yield f"\n## {module}: {about}\n\n"
         yield f"| Behaviour | {' | '.join(heads)} |\n|---|{'---|' * len(heads)}\n"
         for name in names:
             row = []
-            for client, brokers in columns:
-                cell = results[brokers, client].get(f"{module}::{name}", "**not run**")
+            for column in columns():
+                cell = results[column].get(f"{module}::{name}", "**not run**")
                 if cell != "pass" and not cell.startswith("**"):
                     cell = f"n/a ({reasons.setdefault(cell, len(reasons) + 1)})"
                 row.append(cell)
@@ -128,17 +151,21 @@ def main():
     parser.add_argument("--check", action="store_true", help="only compare the rows of the page with the tests")
     parser.add_argument("--repeats", type=int, metavar="N", help="how often each fault is repeated")
     parser.add_argument("--only", nargs="+", choices=SETS, default=list(SETS), metavar="SET", help="these brokers only")
+    parser.add_argument("--tests", metavar="WORD", help="these tests only")
     options = parser.parse_args()
     if options.check:
         sys.exit(0 if check() else 1)
-    results = {}
+    results = results_of_page()
+    failed = []
 
     def both(name, variables):
         if not variables:
             sys.exit("conformance: this machine cannot run an Apache Kafka; see above")
         for client in CLIENTS:
             print(f"\n=== {client} on {SETS[name]}", flush=True)
-            results[name, client] = run_all(variables, client, options.repeats)
+            cells = run_all(variables, client, options.repeats, options.tests)
+            results[name, client] = (results[name, client] if options.tests else {}) | cells
+            failed.extend(f"{test} with {client} on {SETS[name]}" for test in cells if cells[test] == FAIL)
 
     if "embedded" in options.only:
         with EmbeddedBrokers() as embedded:
@@ -149,12 +176,10 @@ def main():
     if "three" in options.only:
         with ThreeBrokers(f"conformance-{os.getpid()}") as three:
             both("three", three.start())
-    failed = [(*place, test) for place, cells in results.items() for test, cell in cells.items() if cell == "**FAIL**"]
-    for brokers, client, test in failed:
-        print(f"FAILED: {test} with {client} on {SETS[brokers]}")
-    if set(options.only) == set(SETS):
-        PAGE.write_text("".join(table(results, options.repeats)))
-        print(f"written: {PAGE.relative_to(ROOT)}")
+    for line in failed:
+        print(f"FAILED: {line}")
+    PAGE.write_text("".join(table(results)))
+    print(f"written: {PAGE.relative_to(ROOT)}")
     sys.exit(1 if failed else 0)
 
 
