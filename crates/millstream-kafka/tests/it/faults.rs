@@ -256,7 +256,9 @@ fn a_slow_connection() {
 fn a_throttled_consumer_is_quiet() {
     let lane = lane!();
     if is_librdkafka() {
-        return not_applicable("librdkafka reports throttling, and leaves the waiting to the broker");
+        return not_applicable(
+            "librdkafka reports throttling, and leaves the waiting to the broker",
+        );
     }
     let name = topic(&lane.brokers(), "throttled", 1);
     let mut producer = busy_producer(&lane);
