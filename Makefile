@@ -6,7 +6,7 @@
 #   PYTHON             the interpreter that .venv is made of (default: python3)
 #   LIBRDKAFKA=1       builds librdkafka in as well, for client="librdkafka"; test and bench do so by themselves
 #   SEEDS, FROM, SEED  how many seeds `make sim` runs and from where on, or the one to replay
-#   ARGS               further arguments, for demo, test, bench and kafka
+#   ARGS               further arguments, for demo, test, conformance, bench and kafka
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -72,6 +72,11 @@ sim: ## Broker and client under simulated faults (SEEDS=50000, or SEED=17 for on
 bench: LIBRDKAFKA ?= 1
 bench: build ## Measure against librdkafka, Quix Streams, Kafka Streams (ARGS=--help)
 	@$(WITH_NATIVE) $(VENV)/bin/python bench/run.py $(ARGS)
+
+.PHONY: conformance
+conformance: LIBRDKAFKA ?= 1
+conformance: $(STAMPS)/test-tools $(STAMPS)/built ## Both clients on all brokers, with faults; writes docs/conformance.md
+	@$(WITH_NATIVE) $(VENV)/bin/python tools/conformance.py $(ARGS)
 
 .PHONY: lint
 lint: $(STAMPS)/test-tools $(STAMPS)/built ## Formatting, clippy, dependencies, types, the stub against the module

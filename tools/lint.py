@@ -30,6 +30,7 @@ def checks():
     yield "no librdkafka unless asked", ["bash", "-c", UNASKED]
     yield "ruff", [sys.executable, "-m", "ruff", "check", "."]
     yield "mypy", [sys.executable, "-m", "mypy"]
+    yield "conformance table", [sys.executable, "tools/conformance.py", "--check"]
     yield "stub against the module", [sys.executable, "-m", "mypy.stubtest", "millstream._millstream"]
 
 

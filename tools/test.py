@@ -4,7 +4,7 @@
     tools/test.py [--fast] [SUITE ...]        (make test, make test-fast, make test ARGS="rust python")
 
 The suites run one after the other, all of them even if one fails. A real Apache Kafka is started for those that want
-one (see `RealKafka` for the variables by which they find it), and for the client's tests an embedded broker as well.
+one (see `testbed.py` for the variables by which they find it), and for the client's tests an embedded broker as well.
 What could not run is listed at the end, in capitals, and counts as skipped. The last line has the sums; the exit
 status is 1 if anything failed, if a suite ran out of time or if it ran no test at all.
 """
@@ -12,23 +12,16 @@ status is 1 if anything failed, if a suite ran out of time or if it ran no test 
 import argparse
 import contextlib
 import dataclasses
-import functools
-import json
 import os
-import pathlib
 import re
-import shlex
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-KAFKA_TOOL = [sys.executable, str(ROOT / "tools" / "kafka")]
-CANNOT_RUN_HERE = 3
+from testbed import ROOT, EmbeddedBrokers, RealKafka, ThreeBrokers, cargo_test, client_tests
 
 # Longer than any suite takes on two cores, short enough that one that hangs leaves room for the others.
 SUITE_SECONDS = 15 * 60
@@ -44,8 +37,8 @@ class Suite:
     """The command of `--fast`; None: not part of it."""
     client: str = ""
     """Runs the client's tests with this client."""
-    on_embedded: bool = False
-    """Runs them against an embedded broker of its own."""
+    on: str = "kafka"
+    """Runs them on: `kafka`; `embedded`, a broker of their own; `three`, a cluster of three brokers."""
     environment: dict = dataclasses.field(default_factory=dict)
     """Further variables."""
 
@@ -71,12 +64,17 @@ def suites():
     quick = ["-m", "not slow and not kafka"]
     # Cargo hides what a test that passed has printed, and with it that it was skipped.
     yield Suite("rust", [*cargo_test(), "--", "--show-output"], [*cargo_test(), "--lib", "--bins"])
-    # One suite of tests, each client on each broker. Ours on a real Kafka has run in the suite before. The embedded
-    # broker of these has no TLS and is not taken down.
-    others = ["--skip", "secure::", "--skip", "outage::"]
-    yield Suite("client-embedded", ["--show-output", *others], client="millstream", on_embedded=True)
-    yield Suite("librdkafka-embedded", ["--show-output", *others], client="librdkafka", on_embedded=True)
-    yield Suite("librdkafka-kafka", ["--show-output"], client="librdkafka")
+    # One suite of tests, each client on each broker. Ours on a real Kafka has run in the suite before. Most of them wait
+    # for something most of the time.
+    each = ["--show-output", "--test-threads", "4"]
+    yield Suite("client-embedded", each, client="millstream", on="embedded")
+    # The same at a smaller size; `make conformance` runs all of it with librdkafka, too.
+    smaller = [*each, *(f"--skip={module}::" for module in ("faults", "old_brokers", "expiry", "changes"))]
+    yield Suite("librdkafka-embedded", smaller, client="librdkafka", on="embedded")
+    yield Suite("librdkafka-kafka", smaller, client="librdkafka")
+    # What takes several brokers; `make conformance` runs all the others there, too, and librdkafka.
+    several = ["--show-output", "--test-threads", "1", "cluster::"]
+    yield Suite("client-three-brokers", several, client="millstream", on="three")
     yield Suite("python", [*pytest, "tests/python"], [*pytest, *quick, "tests/python"])
     yield Suite("python-librdkafka", [*pytest, "-m", "not kafka", "tests/python/test_clients.py"],
                 environment={"MILLSTREAM_CLIENT": "librdkafka"})
@@ -85,28 +83,6 @@ def suites():
     for folder in sorted((ROOT / "tests").iterdir()):
         if folder.name != "python" and any(folder.rglob("test_*.py")):
             yield Suite(folder.name, [*pytest, f"tests/{folder.name}"])
-
-
-def cargo_test():
-    features = os.environ.get("MILLSTREAM_CARGO_FEATURES")
-    # The crate of the Python module has its tests in Python: cargo would want a libpython to link.
-    # librdkafka is a feature that tools/native asks for if it is told to, as `make test` does.
-    command = ["cargo", "test", "--locked", "--no-fail-fast", "--workspace", "--exclude", "millstream-python"]
-    return command + (["--features", features] if features else [])
-
-
-@functools.cache
-def client_tests():
-    """The program with the integration tests of millstream-kafka, built as the suite `rust` builds it."""
-    done = subprocess.run(
-        [*cargo_test(), "--no-run", "--message-format", "json-render-diagnostics"],
-        cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
-    )
-    for line in done.stdout.splitlines():
-        said = json.loads(line)
-        if said.get("executable") and said["target"]["name"] == "it" and "millstream-kafka" in said["package_id"]:
-            return said["executable"]
-    return None
 
 
 # -- reading the runners' closing lines ----------------------------------------------------------------
@@ -118,6 +94,8 @@ CARGO_BROKEN = re.compile(r"^error(\[E\d+\])?: ")
 PYTEST_LINE = re.compile(r"^=* ?((?:\d+ [a-z]+(?:, )?)+) in [\d.]+s")
 CARGO_OUTPUT_OF = re.compile(r"^---- (\S+) stdout ----$")
 CARGO_REASON = re.compile(r"^SKIPPED: (.*)")
+# Nothing is missing that could be installed: what the test is about is not there on these brokers.
+CARGO_ELSEWHERE = re.compile(r"^NOT APPLICABLE: ")
 PYTEST_REASON = re.compile(r"^SKIPPED \[\d+\] (.*)")
 LINT_LINE = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$")
 
@@ -152,6 +130,9 @@ def read_line(outcome, line):
         outcome.passed -= 1
         outcome.skipped += 1
         outcome.reasons.append(f"{outcome.in_test}: {match[1]}")
+        outcome.in_test = ""
+    elif CARGO_ELSEWHERE.match(line) and outcome.in_test:
+        outcome.passed -= 1
         outcome.in_test = ""
     elif CARGO_BROKEN.match(line) and not outcome.problem:
         outcome.problem = line
@@ -202,84 +183,7 @@ def kill_group(process):
         pass
 
 
-# -- brokers -------------------------------------------------------------------------------------------
-
-
-class RealKafka:
-    """Two clusters of one broker each: one for everybody, with TLS and SASL as well, and one to be taken down.
-
-    Where this machine cannot run them, `variables` is empty and `why_not` says what is missing.
-    """
-
-    def __init__(self):
-        self.name = f"make-test-{os.getpid()}"
-        self.outage = f"{self.name}-outage"
-        self.variables = {}
-        self.why_not = ""
-
-    def __enter__(self):
-        print("=== starting a real Apache Kafka", flush=True)
-        try:
-            address = self.start("--name", self.name, "--secure")
-            outage = self.start("--name", self.outage, "--heap", "512m") if address else None
-        except BaseException:
-            self.__exit__()
-            raise
-        if address:
-            host, port = address.split(":")
-            # The folder of a cluster is the last word of its line.
-            folder = next(line.split()[-1] for line in self.status() if line.split()[0] == self.name)
-            tool = shlex.join(KAFKA_TOOL)
-            self.variables = {
-                "MILLSTREAM_TEST_KAFKA": address,
-                "MILLSTREAM_TEST_BROKERS": address,
-                "MILLSTREAM_TEST_SECURE_BROKERS": f"{host}:{int(port) + 1000}",
-                "MILLSTREAM_TEST_CA": f"{folder}/ca.pem",
-                "MILLSTREAM_TEST_OUTAGE_BROKERS": outage,
-                "MILLSTREAM_TEST_BROKER_STOP": f"{tool} stop --name {self.outage}",
-                "MILLSTREAM_TEST_BROKER_START": f"{tool} restart --name {self.outage}",
-            }
-        return self
-
-    def start(self, *arguments):
-        done = subprocess.run(
-            [*KAFKA_TOOL, "start", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True
-        )
-        sys.stderr.write(done.stderr)
-        if done.returncode == CANNOT_RUN_HERE:
-            self.why_not = done.stderr.strip().splitlines()[-1]
-            return None
-        if done.returncode:
-            sys.exit("test: a real Kafka did not start, though this machine has what it needs; see above")
-        return done.stdout.split()[-1]
-
-    def status(self):
-        return subprocess.run(
-            [*KAFKA_TOOL, "status"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True
-        ).stdout.splitlines()
-
-    def __exit__(self, *_):
-        for name in (self.name, self.outage):
-            subprocess.run([*KAFKA_TOOL, "destroy", "--name", name], stdin=subprocess.DEVNULL, check=False)
-
-
-@contextlib.contextmanager
-def embedded_broker():
-    """The address of an embedded broker with an empty data directory."""
-    with tempfile.TemporaryDirectory() as folder:
-        broker = subprocess.Popen(
-            [sys.executable, "-m", "millstream", "broker", "--data-dir", f"{folder}/data", "--listen", "127.0.0.1:0"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
-        )
-        try:
-            said = broker.stdout.readline()
-            found = re.search(r"127\.0\.0\.1:\d+", said)
-            if not found:
-                sys.exit(f"test: the embedded broker did not say where it listens: {said!r}")
-            yield found[0]
-        finally:
-            broker.terminate()
-            broker.wait(30)
+# -- all of them --------------------------------------------------------------------------------------
 
 
 def report(outcomes, why_no_kafka):
@@ -324,22 +228,24 @@ def main():
     outcomes, why_no_kafka = [], ""
     deadline = time.monotonic() + TOTAL_SECONDS
 
-    def run_all(variables):
+    def run_all(variables, three):
         for suite in suites():
             command = suite.fast if options.fast else suite.command
             if not command or (options.suites and suite.name not in options.suites):
                 continue
+            if three and suite.on != "three":
+                three.end()
             if suite.client:
-                outcomes.append(run_client_tests(suite, clean, variables, deadline))
+                outcomes.append(run_client_tests(suite, clean, variables, three, deadline))
             else:
                 outcomes.append(run(suite, command, clean | variables | suite.environment, deadline))
 
     if options.fast:
-        run_all({})
+        run_all({}, None)
     else:
-        with RealKafka() as kafka:
+        with RealKafka(f"make-test-{os.getpid()}") as kafka, ThreeBrokers(f"make-test-{os.getpid()}-three") as three:
             why_no_kafka = kafka.why_not
-            run_all(kafka.variables)
+            run_all(kafka.variables, three)
     failed = report(outcomes, why_no_kafka)
     skipped = sum(outcome.skipped for outcome in outcomes)
     if options.no_skips and (skipped or why_no_kafka):
@@ -348,16 +254,20 @@ def main():
     sys.exit(1 if failed else 0)
 
 
-def run_client_tests(suite, environment, variables, deadline):
+def run_client_tests(suite, environment, kafka, three, deadline):
     program = client_tests()
     if not program:
         return Outcome(suite.name, problem="its tests could not be built")
-    command = [program, *suite.command]
-    environment = environment | {"MILLSTREAM_TEST_CLIENT": suite.client}
-    if not suite.on_embedded:
-        return run(suite, command, environment | variables, deadline)
-    with embedded_broker() as address:
-        return run(suite, command, environment | {"MILLSTREAM_TEST_BROKERS": address}, deadline)
+    with contextlib.ExitStack() as stack:
+        match suite.on:
+            case "embedded":
+                variables = stack.enter_context(EmbeddedBrokers()).variables
+            case "three":
+                variables = three.start()
+            case _:
+                variables = kafka
+        variables = environment | variables | {"MILLSTREAM_TEST_CLIENT": suite.client}
+        return run(suite, [program, *suite.command], variables, deadline)
 
 
 if __name__ == "__main__":

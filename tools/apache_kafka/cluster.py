@@ -46,7 +46,12 @@ def addresses(name):
     return ",".join(node.address for node in nodes(name))
 
 
-def start(name, brokers, port, heap, secure, overrides):
+def lanes(name):
+    """For each lane of a cluster (`start --lanes`), per broker: the port that clients are told, and the one it listens on."""
+    return list(zip(*(node.facts["lanes"] for node in nodes(name)), strict=True))
+
+
+def start(name, brokers, port, heap, secure, overrides, lanes=0):
     """Makes a new cluster and returns its bootstrap address once every broker answers."""
     jvm.jars()
     folder = home() / name
@@ -54,14 +59,16 @@ def start(name, brokers, port, heap, secure, overrides):
         if folder.exists():
             state = "runs" if any(node.pid() for node in nodes(name)) else "has data from before"
             raise jvm.Failed(f"cluster {name!r} {state}: `restart` it, `destroy` it, or take another --name")
-        first = port or free_block(brokers, secure)
-        if port and not all(map(is_free, ports_from(port, brokers, secure))):
+        first = port or free_block(brokers, secure, lanes)
+        if port and not all(map(is_free, ports_from(port, brokers, secure, lanes))):
             raise jvm.Failed(f"of the ports from {port} on, some are taken; leave --port out and one is picked")
         made = []
         for index in range(brokers):
             node = Node(folder / f"node-{index + 1}")
             node.folder.mkdir(parents=True)
-            node.remember(port=first + 2 * index, controller_port=first + 2 * index + 1, heap=heap, secure=secure)
+            pairs = range(first + 2 * (brokers + index * lanes), first + 2 * (brokers + (index + 1) * lanes), 2)
+            node.remember(port=first + 2 * index, controller_port=first + 2 * index + 1, heap=heap, secure=secure,
+                          lanes=[(told, told + 1) for told in pairs])
             made.append(node)
     try:
         quorum = ",".join(f"{node.number}@127.0.0.1:{node.facts['controller_port']}" for node in made)
@@ -152,20 +159,21 @@ def exclusive():
         yield
 
 
-def ports_from(first, brokers, secure):
-    """Each broker has two ports, for clients and controllers, and a third far above if secured."""
-    plain = [first + 2 * index for index in range(brokers)]
-    return [*plain, *(p + 1 for p in plain), *(p + SECURE_OFFSET for p in plain if secure)]
+def ports_from(first, brokers, secure, lanes):
+    """Each broker has two ports, for clients and controllers, two more for each lane, and one far above if secured."""
+    pairs = range(first, first + 2 * brokers * (1 + lanes))
+    return [*pairs, *(p + SECURE_OFFSET for p in pairs[: 2 * brokers : 2] if secure)]
 
 
-def free_block(brokers, secure):
+def free_block(brokers, secure, lanes):
     promised = set()
     for folder in home().glob("*/node-*"):
         facts = Node(folder).facts if (folder / "node.json").exists() else None
         if facts:
             promised |= {facts["port"], facts["controller_port"], facts["port"] + SECURE_OFFSET}
+            promised |= {port for pair in facts["lanes"] for port in pair}
     for first in range(FIRST_PORT, LAST_PORT, 10):
-        wanted = ports_from(first, brokers, secure)
+        wanted = ports_from(first, brokers, secure, lanes)
         if promised.isdisjoint(wanted) and all(map(is_free, wanted)):
             return first
     raise jvm.Failed(f"no free ports between {FIRST_PORT} and {LAST_PORT}")

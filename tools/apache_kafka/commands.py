@@ -17,12 +17,16 @@ A real Apache Kafka {jvm.VERSION} (KRaft) on loopback: start it, crash it, run i
   stop           ask brokers to end           kill      end them as a crash would (SIGKILL)
   restart        start ended brokers again    destroy   kill, and delete the data
   status         clusters and brokers, one per line
+  lanes          the lanes of a cluster, one per line: TOLD=LISTENING for each broker
   run TOOL ...   one of Kafka's own tools     java ...  any class on Kafka's class path
   classpath      that class path
 
 With --secure, each broker has a second listener {cluster.SECURE_OFFSET} ports up: TLS, with SASL PLAIN or
 SCRAM-SHA-512, user "{USER}", password "{PASSWORD}". Clients trust `ca.pem` in the
 cluster's folder, which `status` names.
+
+With --lanes K, each broker has K more plain listeners, whose clients are told to connect to another port than the one
+it listens on: room for a proxy, which then sees all of their traffic without changing a byte of it.
 
 Jars are fetched once, into the folder `kafka` of MILLSTREAM_CACHE (default: ~/.cache/millstream). Data lives in
 MILLSTREAM_KAFKA_DATA (default: a folder in the system's temporary one). Needs a JDK, 17 or later, and Maven.
@@ -65,11 +69,13 @@ def parser():
     start.add_argument("--port", type=int, default=0, help="first port (default: a free one)")
     start.add_argument("--heap", default="768m", help="per broker (default: 768m)")
     start.add_argument("--secure", action="store_true", help="also listen with TLS and SASL")
+    start.add_argument("--lanes", type=int, default=0, metavar="K", help="listeners for proxies (default: 0)")
     start.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings of the brokers")
     for verb in ("stop", "kill", "restart"):
         verbs.add_parser(verb, parents=[named, one])
     verbs.add_parser("destroy", parents=[named])
     verbs.add_parser("status")
+    verbs.add_parser("lanes", parents=[named])
     verbs.add_parser("classpath")
     run = verbs.add_parser("run", add_help=False)
     run.add_argument("tool", choices=TOOLS, metavar="TOOL")
@@ -94,7 +100,7 @@ def carry_out(options, rest):
     match options.verb:
         case "start":
             print(cluster.start(options.name, options.brokers, options.port, options.heap, options.secure,
-                                overrides(options.settings)))
+                                overrides(options.settings), options.lanes))
         case "stop":
             cluster.end(options.name, options.node, signal.SIGTERM)
         case "kill":
@@ -108,6 +114,9 @@ def carry_out(options, rest):
                 for node in cluster.nodes(name):
                     pid = node.pid()
                     print(name, node.folder.name, node.address, f"pid {pid}" if pid else "stopped", node.folder.parent)
+        case "lanes":
+            for lane in cluster.lanes(options.name):
+                print(",".join(f"127.0.0.1:{told}=127.0.0.1:{listening}" for told, listening in lane))
         case "classpath":
             print(jvm.class_path())
         case "run":

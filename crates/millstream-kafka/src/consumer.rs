@@ -241,7 +241,8 @@ pub trait Consumer: Send {
     /// Whether the group has been left.
     fn is_closed(&self) -> bool;
 
-    /// Leaves the group, answering a last `Revoked` by itself, and waits for the end. Returns
-    /// whether it came within `timeout`; otherwise the group notices by its session timeout.
+    /// Leaves the group, answering a last `Assigned` and `Revoked` by itself, and waits for the
+    /// end. Returns whether it came within `timeout`; otherwise the group notices by its session
+    /// timeout.
     fn close(&mut self, timeout: Duration) -> bool;
 }

@@ -239,6 +239,11 @@ impl ConsumerCore {
         Ok(())
     }
 
+    /// Whether a rebalance waits for [`ack_assigned`](Self::ack_assigned).
+    pub(super) fn has_open_assignment(&self) -> bool {
+        self.assigned.is_some()
+    }
+
     /// Whether a rebalance waits for [`ack_revoked`](Self::ack_revoked).
     pub(super) fn has_open_revocation(&self) -> bool {
         self.revoked.is_some()

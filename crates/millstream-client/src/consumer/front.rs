@@ -721,8 +721,9 @@ impl Consumer {
         self.driven.lock().is_closed()
     }
 
-    /// Leaves the group, answering a last `Revoked` by itself, and waits for the end. Returns
-    /// whether it came within `timeout`; otherwise the group notices by its session time-out.
+    /// Leaves the group, answering a last `Assigned` and `Revoked` by itself, and waits for the
+    /// end. Returns whether it came within `timeout`; otherwise the group notices by its session
+    /// time-out.
     pub fn close(&mut self, timeout: Duration) -> bool {
         self.begin_close();
         let deadline = self.driven.now().after(timeout);
@@ -735,8 +736,11 @@ impl Consumer {
             self.held = true;
             self.poll(left, &mut events);
             events.clear();
+            // What is open is answered here: nobody else does on this thread.
+            if self.driven.lock().has_open_assignment() {
+                let _ = self.ack_assigned(&[]);
+            }
             if self.driven.lock().has_open_revocation() {
-                // It is open: nobody else answers on this thread.
                 let _ = self.ack_revoked();
             }
         }

@@ -1,6 +1,5 @@
 //! The broker goes away and comes back; polling never stops.
 
-use std::process::Command;
 use std::time::Duration;
 
 use millstream_kafka::{
@@ -8,11 +7,6 @@ use millstream_kafka::{
 };
 
 use crate::support::*;
-
-fn shell(command: &str) {
-    let status = Command::new("sh").arg("-c").arg(command).status().unwrap();
-    assert!(status.success(), "{command}");
-}
 
 /// E-12, C-13, CK-05: down is told once, a flush and a commit wait without holding anyone up, and
 /// everything goes on when the broker is back.

@@ -129,7 +129,8 @@ fn partitions_move_between_members() {
     // Half went on at 3; the other half, never committed, began anew.
     until("the records", || {
         two.turn();
-        (two.values.count() >= 2 * 2 + 2 * 5).then_some(())
+        let moved = offsets.iter().all(|(partition, _)| two.values.texts(partition).len() >= 2);
+        (moved && two.values.count() >= 2 * 2 + 2 * 5).then_some(())
     });
     for (partition, _) in offsets {
         assert_eq!(two.values.texts(&partition), ["3", "4"]);

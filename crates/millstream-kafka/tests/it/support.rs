@@ -34,6 +34,11 @@ pub(crate) fn clients() -> &'static dyn ClientFactory {
     }
 }
 
+/// Whether librdkafka is under test.
+pub(crate) fn is_librdkafka() -> bool {
+    std::env::var("MILLSTREAM_TEST_CLIENT").as_deref() == Ok("librdkafka")
+}
+
 /// The test broker, or a skipped test.
 macro_rules! brokers {
     () => {
@@ -93,7 +98,13 @@ pub(crate) fn topic(brokers: &str, name: &str, partitions: i32) -> String {
     let mut admin = admin(brokers);
     // The tests' timestamps are older than what a broker keeps by default.
     let config = [("retention.ms".to_owned(), "-1".to_owned())].into();
-    let new = NewTopic { partitions: Some(partitions), config, ..NewTopic::new(&name) };
+    // As many copies as the cluster makes: three where there are three brokers.
+    let new = NewTopic {
+        partitions: Some(partitions),
+        replication_factor: None,
+        config,
+        name: name.clone(),
+    };
     admin.create_topics(&[new], LIMIT).unwrap().remove(0).unwrap();
     admin.await_topics(&[&name], LIMIT).unwrap();
     name
@@ -138,6 +149,11 @@ pub(crate) fn produce_numbers(
 pub(crate) fn flush(producer: &mut dyn Producer) {
     let mut events = Vec::new();
     assert_eq!(producer.flush(LIMIT, &mut events), 0);
+    assert_delivered(&events);
+}
+
+/// No record was given up.
+pub(crate) fn assert_delivered(events: &[ProducerEvent]) {
     let failed = events.iter().any(|event| matches!(event, ProducerEvent::DeliveryFailed(_)));
     assert!(!failed, "{events:?}");
 }
@@ -204,4 +220,34 @@ pub(crate) fn read(consumer: &mut dyn Consumer, count: usize) -> Values {
         (values.count() >= count).then_some(())
     });
     values
+}
+
+/// How often a fault is repeated: `MILLSTREAM_TEST_REPEATS`, or so often.
+pub(crate) fn repeats(few: u32) -> u32 {
+    std::env::var("MILLSTREAM_TEST_REPEATS").map_or(few, |text| text.parse().unwrap())
+}
+
+/// For a test that makes no sense here, though nothing is missing.
+pub(crate) fn not_applicable(why: &str) {
+    eprintln!("NOT APPLICABLE: {why}");
+}
+
+pub(crate) fn shell(command: &str) {
+    let done = std::process::Command::new("sh").arg("-c").arg(command).output().unwrap();
+    assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// Commits one offset and returns its answer; other events are dropped.
+pub(crate) fn commit(
+    consumer: &mut dyn Consumer,
+    partition: &TopicPartition,
+    offset: Offset,
+) -> Result<(), millstream_kafka::KafkaError> {
+    let asked = consumer.commit(&[(partition.clone(), offset)]).unwrap();
+    wait_for(consumer, &mut Vec::new(), "the commit", |event| match event {
+        ConsumerEvent::CommitDone { id, partitions } if *id == asked => {
+            Some(partitions[0].2.clone())
+        }
+        _ => None,
+    })
 }

@@ -228,6 +228,16 @@ fn a_rebalance_drops_what_is_not_handed_out_and_starts_anew() {
 }
 
 #[test]
+fn closing_answers_an_assignment_that_nobody_has_answered() {
+    let mut world = World::new(group(None), 1);
+    world.state().partition(0).write(4, None);
+    world.consumer.subscribe(&["t".into()]).unwrap();
+    assert_eq!(joined(&mut world), [tp(0)]);
+    assert!(world.consumer.close(Duration::from_secs(5)));
+    assert!(world.state().coordinator.left);
+}
+
+#[test]
 fn what_was_used_up_of_a_partition_that_is_taken_back_counts_no_more() {
     let bounds = Bounds { records_max: 4, bytes_max: 1 << 20 };
     let mut world = World::with(ConnectionSettings::default(), group(None), bounds, 2, 4);
