@@ -4,7 +4,8 @@
 #   MILLSTREAM_CACHE   what is fetched and built once for all clones (default: ~/.cache/millstream)
 #   CARGO_TARGET_DIR   cargo's output (default: the folder `target` in that cache)
 #   PYTHON             the interpreter that .venv is made of (default: python3)
-#   LIBRDKAFKA=1       builds librdkafka in as well, for client="librdkafka"; test and bench do so by themselves
+#   LIBRDKAFKA=1       builds librdkafka in as well, for client="librdkafka"; it stays in until LIBRDKAFKA=0.
+#                      test, bench and conformance ask for it by themselves
 #   SEEDS, FROM, SEED  how many seeds `make sim` runs and from where on, or the one to replay
 #   ARGS               further arguments, for demo, test, conformance, bench and kafka
 
@@ -18,6 +19,7 @@ export MILLSTREAM_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/millstream
 # Outside the clone, so that a second clone and the CI's fresh one do not start from nothing.
 export CARGO_TARGET_DIR ?= $(MILLSTREAM_CACHE)/target
 # The tools, also below pip, know it by this name.
+LIBRDKAFKA ?= $(if $(shell grep -s librdkafka .venv/.stamps/native.env),1)
 export MILLSTREAM_LIBRDKAFKA ?= $(LIBRDKAFKA)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The build backend is maturin behind one of our own (tools/build_backend), which maturin does not know.
@@ -54,7 +56,7 @@ demo: build ## A pipeline over 336,776 real flights, on the embedded broker
 build: $(STAMPS)/built ## The Python package and the millstream program, into .venv/
 
 .PHONY: test
-test: LIBRDKAFKA ?= 1
+test: LIBRDKAFKA = 1
 test: $(STAMPS)/test-tools $(STAMPS)/built ## Every test: Rust, Python, examples, real Kafka, foreign clients
 	@$(WITH_NATIVE) $(VENV)/bin/python tools/test.py $(ARGS)
 
@@ -69,12 +71,12 @@ sim: ## Broker and client under simulated faults (SEEDS=50000, or SEED=17 for on
 	  $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),5000) --from $(or $(FROM),0))
 
 .PHONY: bench
-bench: LIBRDKAFKA ?= 1
+bench: LIBRDKAFKA = 1
 bench: build ## Measure against librdkafka, Quix Streams, Kafka Streams (ARGS=--help)
 	@$(WITH_NATIVE) $(VENV)/bin/python bench/run.py $(ARGS)
 
 .PHONY: conformance
-conformance: LIBRDKAFKA ?= 1
+conformance: LIBRDKAFKA = 1
 conformance: $(STAMPS)/test-tools $(STAMPS)/built ## Both clients on all brokers, with faults; writes docs/conformance.md
 	@$(WITH_NATIVE) $(VENV)/bin/python tools/conformance.py $(ARGS)
 

@@ -68,55 +68,39 @@ impl Op {
             Op::Record | Op::Column(..) | Op::Constant(_) | Op::TooDeep => &[],
         }
     }
-
-    fn children_mut(&mut self) -> &mut [Step] {
-        match self {
-            Op::Index(pair)
-            | Op::Binary(_, pair)
-            | Op::Contains(pair)
-            | Op::And(pair)
-            | Op::Or(pair) => &mut pair[..],
-            Op::OneOf(inner, _)
-            | Op::Same(inner)
-            | Op::Not(inner)
-            | Op::Abs(inner)
-            | Op::Neg(inner)
-            | Op::IsNull(inner)
-            | Op::HasKeys(inner, _)
-            | Op::Apply(_, inner) => std::slice::from_mut(inner),
-            Op::Record | Op::Column(..) | Op::Constant(_) | Op::TooDeep => &mut [],
-        }
-    }
 }
 
 impl Step {
-    /// Marks the largest parts that are nothing but columns and numbers, calculated, compared, and
-    /// joined by `and`, `or` and `not`.
-    fn mark_quick(&mut self) {
-        match &self.op {
-            Op::Binary(..) | Op::And(_) | Op::Or(_) | Op::Not(_) if self.is_quick() => {
-                self.quick = true;
-            }
-            _ => self.op.children_mut().iter_mut().for_each(Step::mark_quick),
-        }
+    /// A step whose parts are made. The largest parts that are nothing but columns and numbers,
+    /// calculated, compared, and joined by `and`, `or` and `not`, are marked quick.
+    fn new(mut op: Op) -> Self {
+        let calls = matches!(op, Op::Apply(..)) || op.children().iter().any(|child| child.calls);
+        let quick = match &mut op {
+            Op::Binary(_, pair) | Op::And(pair) | Op::Or(pair) => all_quick(&mut pair[..]),
+            Op::Not(inner) => all_quick(std::slice::from_mut(&mut **inner)),
+            _ => false,
+        };
+        Self { op, calls, quick }
     }
 
-    fn is_quick(&self) -> bool {
-        match &self.op {
-            Op::Column(_, Some(_)) | Op::Constant(Value::Int(_) | Value::Float(_)) => true,
-            Op::Binary(..) | Op::And(_) | Op::Or(_) | Op::Not(_) => {
-                self.op.children().iter().all(Step::is_quick)
-            }
-            _ => false,
-        }
+    fn is_number(&self) -> bool {
+        matches!(&self.op, Op::Column(_, Some(_)) | Op::Constant(Value::Int(_) | Value::Float(_)))
     }
+}
+
+/// Whether all of them have the quick way; then it is no longer for each to try.
+fn all_quick(steps: &mut [Step]) -> bool {
+    let quick = steps.iter().all(|step| step.quick || step.is_number());
+    if quick {
+        steps.iter_mut().for_each(|step| step.quick = false);
+    }
+    quick
 }
 
 impl Program {
     pub(super) fn new(expr: &Expr) -> Self {
         let mut compiler = Compiler { columns: Vec::new(), needs_host: false };
-        let mut root = compiler.step(expr);
-        root.mark_quick();
+        let root = compiler.step(expr);
         Self { root, columns: compiler.columns, needs_host: compiler.needs_host }
     }
 }
@@ -153,11 +137,7 @@ impl Compiler {
             }
             Node::TooDeep => Op::TooDeep,
         };
-        let calls = match &op {
-            Op::Apply(..) => true,
-            op => op.children().iter().any(|child| child.calls),
-        };
-        Step { op, calls, quick: false }
+        Step::new(op)
     }
 
     fn boxed(&mut self, expr: &Expr) -> Box<Step> {
