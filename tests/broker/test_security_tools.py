@@ -31,7 +31,8 @@ def test_acls(tool, topic, group):
     tool("acls", "root", "--remove", "--allow-principal", "User:ann", "--operation", "Read", "--topic", topic,
          "--force")
     assert "operation=READ" not in tool("acls", "root", "--list", "--topic", topic)
-    assert "principal=User:ann" not in tool("acls", "ann", "--list", "--topic", topic, check=False)
+    refused = tool("acls", "ann", "--list", "--topic", topic, check=False)
+    assert "ClusterAuthorizationException" in refused and "principal=User:ann" not in refused
 
 
 def test_prefixed_and_denying_rules(tool, topic):
@@ -41,7 +42,7 @@ def test_prefixed_and_denying_rules(tool, topic):
          "--topic", topic)
     tool("topics", "bob", "--create", "--topic", topic)
     assert topic in tool("topics", "bob", "--list").split()
-    tool("topics", "bob", "--delete", "--topic", topic, check=False)
+    assert "Topic authorization failed" in tool("topics", "bob", "--delete", "--topic", topic, check=False)
     assert topic in tool("topics", "bob", "--list").split()
     matching = tool("acls", "root", "--list", "--topic", topic, "--resource-pattern-type", "match")
     assert "PREFIXED" in matching and "DENY" in matching
@@ -59,4 +60,4 @@ def test_scram_credentials(tool, topic):
     tool("configs", "root", "--alter", "--entity-type", "users", "--entity-name", "dora",
          "--delete-config", "SCRAM-SHA-512")
     described = tool("configs", "root", "--describe", "--entity-type", "users", "--entity-name", "dora", check=False)
-    assert "iterations=8192" not in described
+    assert described == ""
