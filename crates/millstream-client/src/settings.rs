@@ -404,7 +404,9 @@ pub enum Partitioner {
 /// What a producer has beside its connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProducerSettings {
-    /// `enable.idempotence`. Default true (librdkafka: false).
+    /// `enable.idempotence`. Default true (librdkafka: false); by names false if it is not given
+    /// and `acks`, `retries` or `max.in.flight.requests.per.connection` cannot go with it, except
+    /// with a transactional id.
     pub idempotent: bool,
     /// `transactional.id`.
     pub transactional_id: Option<String>,
