@@ -480,6 +480,8 @@ fn page() -> String {
         };
         let here = match setting.support {
             Support::Honoured => "honoured".to_owned(),
+            // It can be set: Python does not hand it on to this client.
+            Support::NoEffect { why } if setting.name == "stats_cb" => why.to_owned(),
             Support::NoEffect { why } => format!("no effect: {why}"),
             Support::NeedsLibrdkafka { why } => format!("needs librdkafka: {why}"),
         };

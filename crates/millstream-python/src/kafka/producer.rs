@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use millstream_kafka::{
     ClientFactory, Clients, DeliveryReport, Error, Partition, ProduceError, ReportedRecord,
-    ReportingEvent, ReportingProducer,
+    ReportingProducer,
 };
 use millstream_value::Headers;
 use pyo3::exceptions::{PyBufferError, PyTypeError};
@@ -51,7 +51,7 @@ impl Client {
     /// Moves news to `due`. Returns how many records were reported that have no callback.
     fn poll(&mut self, wait: Duration, due: &Mutex<Due>) -> Result<usize, Error> {
         let (mut reports, mut silent) = (Vec::new(), 0);
-        let happened = self.producer.poll(wait, &mut reports);
+        let statistics = self.producer.poll(wait, &mut reports);
         let mut due = lock(due);
         for report in reports {
             match self.waiting.remove(&report.token) {
@@ -59,10 +59,8 @@ impl Client {
                 None => silent += 1,
             }
         }
-        for event in happened? {
-            if let ReportingEvent::Statistics(json) = event {
-                due.statistics = Some(json);
-            }
+        if let Some(json) = statistics?.pop() {
+            due.statistics = Some(json);
         }
         Ok(silent)
     }
