@@ -333,6 +333,7 @@ fn oidc_needs_id_secret_and_url() {
         panic!("{:?}", ok.connection.sasl)
     };
     assert_eq!(endpoint.shown(), "https://id.example/token");
+    assert!(!format!("{endpoint:?}").contains('?'), "{endpoint:?}");
     assert_eq!(endpoint.client_secret.expose(), "hunter2");
     assert_eq!((&*endpoint.client_id, &*endpoint.scope), ("app", "kafka"));
     assert_eq!(
