@@ -18,8 +18,7 @@ use super::list::millis;
 use super::producer::{native_headers, raw};
 use super::sys::{self, Message, rd_kafka_vtype_t as vtype};
 use crate::{
-    ClientConfig, DeliveryReport, Error, Partition, ProduceError, ReportedRecord,
-    ReportingProducer,
+    ClientConfig, DeliveryReport, Error, Partition, ProduceError, ReportedRecord, ReportingProducer,
 };
 
 /// How long a flush lets librdkafka's threads notice that they shall not linger.
