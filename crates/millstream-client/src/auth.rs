@@ -68,6 +68,10 @@ pub(crate) trait Authenticator: Send {
         Err(format!("sasl.mechanism {} takes no token", self.mechanism()))
     }
 
+    /// A broker has refused what an exchange has sent. A token may be good for nothing, however long
+    /// it says it lives.
+    fn token_refused(&mut self, _now: Now) {}
+
     /// Whether a token is wanted now that was not asked for yet. Asking again is due after a while
     /// without an answer.
     fn take_token_wanted(&mut self, _now: Now) -> bool {

@@ -42,6 +42,8 @@ pub(crate) struct Base {
     pub(crate) metadata: Metadata,
     pub(crate) coordinators: Coordinators,
     pub(crate) schedule: Schedule,
+    /// Tells clients of one process apart in statistics. Whoever has several hands it in.
+    pub(crate) number: u64,
     probe: bool,
     answered: bool,
     /// Whether an outage was told, or that credentials are refused, and no broker has answered
@@ -72,6 +74,7 @@ impl Base {
             metadata: Metadata::new(&settings),
             coordinators: Coordinators::default(),
             schedule: Schedule::new(settings.statistics_interval),
+            number: 1,
             probe: false,
             answered: false,
             down: false,

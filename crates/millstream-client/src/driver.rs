@@ -23,7 +23,7 @@ use millstream_types::{Clock, SystemClock};
 
 pub use signal::{Signal, Wake};
 pub use system::SystemRandom;
-pub(crate) use system::system_nonce;
+pub(crate) use system::{next_number, system_nonce};
 
 use crate::base::Machine;
 use crate::error::{KafkaError, code};

@@ -610,6 +610,15 @@ impl Network {
                 let failure = match broken {
                     Broken::Malformed(error) => Failure::Disconnected(error.to_string()),
                     Broken::Failed(failure) => failure,
+                    Broken::Denied(text) => {
+                        // Whoever hands tokens in has no other one before its time.
+                        if let Some(authenticator) = &mut self.authenticator
+                            && let Some(SaslSettings::ClientCredentials(_)) = self.settings.sasl
+                        {
+                            authenticator.token_refused(now);
+                        }
+                        Failure::Authentication(text)
+                    }
                 };
                 self.actions.push_back(Action::Close { connection: id });
                 self.closed(id, failure, now);

@@ -152,7 +152,7 @@ pub enum SaslSettings {
 
 /// Who gives tokens for a client's id and secret (RFC 6749, section 4.4; KIP-768). It is asked
 /// directly: by no proxy, and redirections are not followed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct TokenEndpoint {
     /// `sasl.oauthbearer.token.endpoint.url`: `https://` or `http://`, without user and password.
     pub url: String,
@@ -173,6 +173,19 @@ impl TokenEndpoint {
     /// The URL for messages: without its query, which may hold what is nobody's business.
     pub fn shown(&self) -> &str {
         self.url.split('?').next().unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for TokenEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenEndpoint")
+            .field("url", &self.shown())
+            .field("client_id", &self.client_id)
+            .field("client_secret", &self.client_secret)
+            .field("scope", &self.scope)
+            .field("extensions", &self.extensions)
+            .field("authorities", &self.authorities)
+            .finish()
     }
 }
 
@@ -404,7 +417,9 @@ pub enum Partitioner {
 /// What a producer has beside its connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProducerSettings {
-    /// `enable.idempotence`. Default true (librdkafka: false).
+    /// `enable.idempotence`. Default true (librdkafka: false); by names false if it is not given
+    /// and `acks`, `retries` or `max.in.flight.requests.per.connection` cannot go with it, except
+    /// with a transactional id.
     pub idempotent: bool,
     /// `transactional.id`.
     pub transactional_id: Option<String>,

@@ -17,7 +17,7 @@ use crate::base::Base;
 use crate::time::{Now, earlier};
 
 /// librdkafka's number for an offset that is not known.
-pub(crate) const NO_OFFSET: i64 = -1001;
+pub(crate) const INVALID_OFFSET: i64 = -1001;
 
 /// When statistics are due.
 pub(crate) struct Schedule {
@@ -189,7 +189,7 @@ impl Base {
     pub(crate) fn statistics(&mut self, kind: &str, now: Now) -> Map<String, Value> {
         let Brokers { by_name, total: [tx, tx_bytes, rx, rx_bytes] } = self.net.statistics(now);
         fields(json!({
-            "name": format!("{}#{kind}", self.settings.client_id),
+            "name": format!("{}#{kind}-{}", self.settings.client_id, self.number),
             "client_id": self.settings.client_id,
             "type": kind,
             "ts": micros(now.mono),

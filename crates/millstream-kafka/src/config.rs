@@ -233,14 +233,17 @@ pub fn admin_properties(extra: &Properties, connection: &Properties) -> Properti
 /// ```
 /// use millstream_kafka::config::concerns_connection;
 /// assert!(concerns_connection("ssl.ca.location") && !concerns_connection("linger.ms"));
+/// // Whom to trust where OAuth tokens are fetched.
+/// assert!(concerns_connection("https.ca.location") && concerns_connection("https.ca.pem"));
 /// ```
 pub fn concerns_connection(name: &str) -> bool {
-    const PREFIXES: [&str; 10] = [
+    const PREFIXES: [&str; 11] = [
         "bootstrap.",
         "broker.",
         "client.",
         "enable.sasl.",
         "enable.ssl.",
+        "https.",
         "metadata.",
         "sasl.",
         "security.",

@@ -55,7 +55,7 @@ pub use producer::{
     DeliveryFailure, FlushId, Partition, ProduceError, ProduceRecord, Producer, ProducerEvent,
     TopicHandle,
 };
-pub use reporting::{DeliveryReport, ReportedRecord, ReportingEvent, ReportingProducer};
+pub use reporting::{DeliveryReport, ReportedRecord, ReportingProducer};
 
 /// Interrupts a wait from another thread.
 pub trait Wake: Send + Sync {

@@ -42,15 +42,6 @@ pub struct DeliveryReport {
     pub latency: Option<Duration>,
 }
 
-/// What is told of the client as a whole.
-#[derive(Clone, Debug)]
-pub enum ReportingEvent {
-    /// An error that it goes on after, unless it is fatal. It is in the log, too.
-    Error(KafkaError),
-    /// Statistics as JSON, in librdkafka's shape, if `statistics.interval.ms` is set.
-    Statistics(String),
-}
-
 /// Writes records and reports each. Used from one thread at a time.
 ///
 /// ```
@@ -87,8 +78,9 @@ pub trait ReportingProducer: Send {
     /// Neither is reported again.
     fn produce(&mut self, record: &ReportedRecord<'_>) -> Result<(), ProduceError>;
 
-    /// Appends what became of records to `reports`, waiting up to `wait` for the first. Returns
-    /// what else there is to tell.
+    /// Appends what became of records to `reports`, waiting up to `wait` for the first. Returns the
+    /// statistics that have come, as JSON in librdkafka's shape (`statistics.interval.ms`). Errors
+    /// of the client as a whole, which it goes on after, are in the log.
     ///
     /// # Errors
     /// [`Error::Kafka`] if the client has ended by itself and will report nothing any more.
@@ -96,7 +88,7 @@ pub trait ReportingProducer: Send {
         &mut self,
         wait: Duration,
         reports: &mut Vec<DeliveryReport>,
-    ) -> Result<Vec<ReportingEvent>, Error>;
+    ) -> Result<Vec<String>, Error>;
 
     /// Sends what is queued without lingering. Waits for a millisecond at most.
     fn hurry(&mut self);

@@ -36,8 +36,8 @@ class Producer:
         logger: kept for compatibility; client events go to the logger `millstream.kafka`.
         error_callback: not supported yet; must be `None`.
         extra_config: further settings by librdkafka's names. The partitioner is `murmur2` unless set here (C-11).
-            `stats_cb` is called from `produce()`, `poll()` and `flush()` with the statistics as JSON text, every 30 s
-            unless `statistics.interval.ms` says otherwise.
+            `stats_cb` is called from `poll()` and `flush()` with the statistics as JSON text, every 30 s unless
+            `statistics.interval.ms` says otherwise; where none of them is called, only the last statistics are kept.
         flush_timeout: seconds that `flush()` waits by default; `None` waits for ever.
         transactional: not supported yet; must be `False`.
 
@@ -115,7 +115,9 @@ class Producer:
             timestamp: ms since the epoch; `None` is now.
             poll_timeout: seconds to wait for room when the queue is full, per try.
             buffer_error_max_tries: how often to try with a full queue.
-            on_delivery: called with an error or `None`, and the message, from a later poll or flush.
+            on_delivery: called with an error or `None`, and the message, from a later call. What it raises comes out
+                of that call; the reports behind it are told by the next one. It may produce again: `flush()` waits
+                for that record, too.
 
         Raises:
             BufferError: the queue stayed full.
@@ -130,7 +132,8 @@ class Producer:
                     raise
                 self._client.poll(poll_timeout)
             else:
-                self._client.poll(0)
+                # Not the statistics: the record is taken, and what their callback raises would read as if it were not.
+                self._client.poll(0, statistics=False)
                 return
 
     def poll(self, timeout: float = 0) -> int:

@@ -11,6 +11,8 @@ use crate::time::Now;
 
 /// Asked for and not given, a token is asked for again after this long.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
+/// A token lives for this long at least before the next one is asked for, whatever it says.
+const REST: Duration = Duration::from_secs(1);
 
 /// A token for SASL/OAUTHBEARER.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +60,8 @@ pub(super) struct OAuth {
     /// because somebody has to fetch it.
     refresh_at_ms: Timestamp,
     ask_again_at: Option<Duration>,
+    /// From when on a broker's refusal counts again.
+    heed_refusal_at: Duration,
 }
 
 impl Authenticator for OAuth {
@@ -84,8 +88,15 @@ impl Authenticator for OAuth {
         let life = token.expires_at_ms.saturating_sub(now.wall);
         self.refresh_at_ms = now.wall.saturating_add(life / 5 * 4);
         self.token = Some(token);
-        self.ask_again_at = None;
+        self.ask_again_at = Some(now.after(REST));
         Ok(())
+    }
+
+    fn token_refused(&mut self, now: Now) {
+        if now.mono >= self.heed_refusal_at {
+            self.heed_refusal_at = now.after(ASK_AGAIN);
+            self.token = None;
+        }
     }
 
     fn take_token_wanted(&mut self, now: Now) -> bool {
@@ -204,6 +215,28 @@ mod tests {
         assert!(oauth.take_token_wanted(at(90_000)), "at 80 % of its life");
         assert!(begin(&mut oauth, at(109_999)).is_ok(), "it is still valid");
         assert_eq!(begin(&mut oauth, at(110_000)).err(), Some(NotYet::TokenNeeded));
+    }
+
+    #[test]
+    fn tokens_are_asked_for_once_a_second_at_most_and_anew_when_they_are_refused() {
+        let mut oauth = OAuth::default();
+        oauth.set_token(token(1_000_000 + 10), at(0)).unwrap();
+        assert!(!oauth.take_token_wanted(at(999)), "it lives for 10 ms");
+        assert_eq!(oauth.token_wanted_at(at(500)), Some(Duration::from_secs(1)));
+        assert!(oauth.take_token_wanted(at(1_000)));
+
+        oauth.set_token(token(i64::MAX), at(1_000)).unwrap();
+        oauth.token_refused(at(5_000));
+        assert_eq!(begin(&mut oauth, at(5_000)).err(), Some(NotYet::TokenNeeded));
+        assert!(oauth.take_token_wanted(at(5_000)));
+        // Other brokers refuse the same one, and the next one.
+        oauth.token_refused(at(5_001));
+        assert!(!oauth.take_token_wanted(at(5_001)));
+        oauth.set_token(token(i64::MAX), at(6_000)).unwrap();
+        oauth.token_refused(at(14_999));
+        assert!(!oauth.take_token_wanted(at(14_999)) && begin(&mut oauth, at(14_999)).is_ok());
+        oauth.token_refused(at(15_000));
+        assert!(oauth.take_token_wanted(at(15_000)));
     }
 
     #[test]

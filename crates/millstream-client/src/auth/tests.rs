@@ -188,16 +188,20 @@ fn a_token_is_asked_for_and_brokers_are_tried_again_when_it_comes() {
     assert!(test.net.set_token(token, test.now).unwrap_err().contains("takes no token"));
 }
 
-#[test]
-fn the_driver_is_told_to_fetch_tokens_one_at_a_time() {
-    let mut test = Test::new(SaslSettings::ClientCredentials(TokenEndpoint {
+fn endpoint() -> TokenEndpoint {
+    TokenEndpoint {
         url: "http://id.example/token".into(),
         client_id: "app".into(),
         client_secret: Secret::new("hunter2"),
         scope: String::new(),
         extensions: [].into(),
         authorities: None,
-    }));
+    }
+}
+
+#[test]
+fn the_driver_is_told_to_fetch_tokens_one_at_a_time() {
+    let mut test = Test::new(SaslSettings::ClientCredentials(endpoint()));
     let nothing = |_: &[u8]| -> Answer { panic!("there is nothing to send") };
     assert!(test.connect(nothing).unwrap_err().contains("no valid OAuth token"));
     // However slow the endpoint is.
@@ -227,6 +231,39 @@ fn the_driver_is_told_to_fetch_tokens_one_at_a_time() {
     assert!(test.connect(nothing).unwrap_err().contains("expired already"));
     test.net.input(Input::Token(Ok(token(1_100_000))), test.now);
     test.connect(|_| (0, "", Vec::new())).expect("brokers are tried again at once");
+}
+
+#[test]
+fn a_fetched_token_that_a_broker_refuses_is_fetched_anew() {
+    let mut test = Test::new(SaslSettings::ClientCredentials(endpoint()));
+    let token = || OAuthToken {
+        token: Secret::new("abc"),
+        expires_at_ms: i64::MAX,
+        principal: String::new(),
+        extensions: [].into(),
+    };
+    let denied = |_: &[u8]| (58, "denied", Vec::new());
+    test.net.input(Input::Token(Ok(token())), test.now);
+    assert!(test.connect(denied).unwrap_err().contains("denied"));
+    let later = |test: &mut Test, seconds| {
+        test.now.mono += Duration::from_secs(seconds);
+        test.net.tick(test.now);
+    };
+    for fetches in 1..=2 {
+        later(&mut test, 1);
+        let _ = test.connect(denied);
+        assert_eq!(test.fetches, fetches);
+        test.net.input(Input::Token(Ok(token())), test.now);
+        for _ in 0..3 {
+            assert!(test.connect(denied).unwrap_err().contains("denied"));
+            later(&mut test, 1);
+        }
+        assert_eq!(test.fetches, fetches, "once, not with each refusal");
+        later(&mut test, 30);
+        assert!(test.connect(denied).unwrap_err().contains("denied"));
+    }
+    test.net.input(Input::Token(Ok(token())), test.now);
+    test.connect(|_| (0, "", Vec::new())).expect("the broker knows it by now");
 }
 
 #[test]

@@ -55,8 +55,8 @@ pub struct Consumer {
     /// Partitions whose revocation was reported and waits for its answer. Before it is reported
     /// they are the caller's, whatever the group knows already.
     revoked: Vec<TopicPartition>,
-    /// What was handed out, for statistics.
-    received: HashMap<TopicPartition, Received>,
+    /// What was handed out, if there are statistics.
+    received: Option<HashMap<TopicPartition, Received>>,
     taken: Vec<(TopicPartition, Delivery)>,
     used_up: Vec<(TopicPartition, u64, usize)>,
     auto_commit: Option<AutoCommit>,
@@ -85,16 +85,17 @@ impl Consumer {
     ) -> Result<Self, Error> {
         let signal = Arc::new(Signal::default());
         let connection = Arc::new(connection);
-        let core = ConsumerCore::new(
+        let mut core = ConsumerCore::new(
             connection.clone(),
             Arc::new(settings.clone()),
             auth::authenticator(&connection),
             Box::<SystemRandom>::default(),
             signal.clone(),
         );
+        core.base.number = driver::next_number();
         let driven =
             Driven::start(core, &connection, "millstream-consumer").map_err(driver::start_error)?;
-        Ok(Self::over(driven, signal, settings, bounds))
+        Ok(Self::over(driven, signal, &connection, settings, bounds))
     }
 
     /// A consumer that someone else drives, by that clock and those random numbers: for
@@ -129,12 +130,13 @@ impl Consumer {
         );
         let driven = Driven::by_hand(core, clock);
         let machine = driven.share();
-        (Self::over(driven, awaits, settings, bounds), machine)
+        (Self::over(driven, awaits, &connection, settings, bounds), machine)
     }
 
     fn over(
         driven: Driven<ConsumerCore>,
         awaits: Arc<dyn Await>,
+        connection: &ConnectionSettings,
         settings: ConsumerSettings,
         bounds: Bounds,
     ) -> Self {
@@ -154,7 +156,7 @@ impl Consumer {
             positions: HashMap::new(),
             held: false,
             revoked: Vec::new(),
-            received: HashMap::new(),
+            received: connection.statistics_interval.map(|_| HashMap::new()),
             taken: Vec::new(),
             used_up: Vec::new(),
             auto_commit,
@@ -246,8 +248,10 @@ impl Consumer {
                 core.used_up(&partition, reading, bytes);
                 wake = true;
             }
-            if std::mem::take(&mut core.statistics_due) {
-                let told = core.statistics(&self.positions, &self.received, now);
+            if std::mem::take(&mut core.statistics_due)
+                && let Some(received) = &self.received
+            {
+                let told = core.statistics(&self.positions, received, now);
                 events.push(ConsumerEvent::Statistics(told));
             }
             let first = events.len();
@@ -312,7 +316,10 @@ impl Consumer {
                 Err(error) => unreadable.push((open.partition().clone(), open.reading(), error)),
             }
             // Once a chunk, not once a batch.
-            received.entry(open.partition().clone()).or_default().add(open.records(), open.size());
+            if let Some(received) = received {
+                let so_far = received.entry(open.partition().clone()).or_default();
+                so_far.add(open.records(), open.size());
+            }
             used_up.push((open.partition().clone(), open.reading(), open.size()));
             false
         });

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::core::ConsumerCore;
 use super::slot::{Phase, Slot};
-use crate::statistics::{NO_OFFSET, add_partition, fields};
+use crate::statistics::{INVALID_OFFSET, add_partition, fields};
 use crate::time::Now;
 
 /// Records of one partition that were handed out, and the bytes they were fetched in.
@@ -49,7 +49,7 @@ impl ConsumerCore {
         for slot in &self.slots {
             let TopicPartition { topic, partition } = &slot.partition;
             let leader = self.base.metadata.leader(&slot.partition).map(|(node, _)| node);
-            let known = |offset: Offset| if offset >= 0 { offset } else { NO_OFFSET };
+            let known = |offset: Offset| if offset >= 0 { offset } else { INVALID_OFFSET };
             let position = positions.get(&slot.partition).copied();
             let end = slot.end(read_committed);
             // As librdkafka has it: what was handed out and not committed counts as lag.
@@ -64,10 +64,10 @@ impl ConsumerCore {
                 "unknown": self.base.metadata.partition(&slot.partition).is_none(),
                 "fetchq_size": slot.buffered,
                 "fetch_state": state_name(slot),
-                "next_offset": if slot.phase == Phase::Fetching { slot.offset } else { NO_OFFSET },
-                "app_offset": position.unwrap_or(NO_OFFSET),
-                "committed_offset": slot.committed.unwrap_or(NO_OFFSET),
-                "eof_offset": slot.reported_end.unwrap_or(NO_OFFSET),
+                "next_offset": if slot.phase == Phase::Fetching { slot.offset } else { INVALID_OFFSET },
+                "app_offset": position.unwrap_or(INVALID_OFFSET),
+                "committed_offset": slot.committed.unwrap_or(INVALID_OFFSET),
+                "eof_offset": slot.reported_end.unwrap_or(INVALID_OFFSET),
                 "lo_offset": known(slot.log_start),
                 "hi_offset": known(slot.high_watermark),
                 "ls_offset": known(slot.last_stable),

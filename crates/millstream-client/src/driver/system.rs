@@ -1,6 +1,7 @@
-//! Random numbers of the operating system.
+//! What is the process's and the operating system's: random numbers, the number of a client.
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ring::rand::SecureRandom as _;
 
@@ -26,6 +27,12 @@ impl Random for SystemRandom {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
+}
+
+/// The number of the next client of this process, from 1.
+pub(crate) fn next_number() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
 /// Fills `buffer` with random bytes of the system that nobody can guess.

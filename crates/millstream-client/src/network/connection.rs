@@ -76,6 +76,8 @@ pub(super) enum Arrived {
 pub(super) enum Broken {
     Malformed(Malformed),
     Failed(Failure),
+    /// The broker does not take the credentials, in these words.
+    Denied(String),
 }
 
 impl From<Malformed> for Broken {
@@ -320,7 +322,7 @@ impl Connection {
                 };
                 if response.error_code != 0 {
                     let text = response.error_message.as_deref().unwrap_or("authentication failed");
-                    return Err(authentication(exchange.refused(&printable(text))));
+                    return Err(Broken::Denied(exchange.refused(&printable(text))));
                 }
                 if let Some(next) = exchange.step(&response.auth_bytes).map_err(authentication)? {
                     self.send_token(next, now)?;

@@ -49,7 +49,8 @@ impl Producer {
     ) -> Result<Self, Error> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random = Box::new(SystemRandom::default());
-        let core = Self::core(connection, settings, random, clock.clone())?;
+        let mut core = Self::core(connection, settings, random, clock.clone())?;
+        core.base.number = driver::next_number();
         let shared = core.shared();
         let driven =
             Driven::start(core, connection, "millstream-producer").map_err(driver::start_error)?;

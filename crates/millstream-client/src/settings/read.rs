@@ -219,7 +219,7 @@ fn producer_settings(
         true => values.millis("sticky.partitioning.linger.ms"),
         false => (2 * linger).min(Duration::from_secs(900)),
     };
-    let settings = ProducerSettings {
+    let mut settings = ProducerSettings {
         idempotent: values.flag("enable.idempotence"),
         transactional_id,
         transaction_timeout,
@@ -254,6 +254,15 @@ fn producer_settings(
         },
         sticky_linger,
     };
+    // librdkafka's default is false: what works with it is not refused for our default's sake.
+    if !values.has("enable.idempotence")
+        && settings.transactional_id.is_none()
+        && let Err(error) = settings.check()
+    {
+        let name = error.name;
+        tracing::info!(target: "millstream::kafka", "enable.idempotence is off: it cannot go with {name} as that is set");
+        settings.idempotent = false;
+    }
     settings.check().map_err(|error| match Setting::of(&error.name) {
         Some(setting) => values.error(setting.name, error.reason),
         None => error,

@@ -187,11 +187,16 @@ fn settings_of_the_other_kind_are_left_aside_with_a_warning() {
 #[test]
 fn idempotence_has_its_conditions() {
     for (name, value) in [("acks", "1"), ("acks", "0"), ("max.in.flight", "6"), ("retries", "0")] {
-        let error = producer_error(&[(name, value)]);
-        assert!(error.contains(name) && error.contains("enable.idempotence=false"), "{error}");
+        for with in [("enable.idempotence", "true"), ("transactional.id", "t")] {
+            let error = producer_error(&[(name, value), with]);
+            assert!(error.contains(name) && error.contains("enable.idempotence=false"), "{error}");
+        }
         let switched_off = [(name, value), ("enable.idempotence", "false")];
         assert!(!of_producer(&switched_off).idempotent);
+        // Nobody has asked for it.
+        assert!(!of_producer(&[(name, value)]).idempotent);
     }
+    assert!(of_producer(&[("acks", "all"), ("retries", "1"), ("max.in.flight", "5")]).idempotent);
     let error = producer_error(&[("transactional.id", "t"), ("enable.idempotence", "false")]);
     assert!(error.contains("transactional.id"), "{error}");
 }
@@ -328,6 +333,7 @@ fn oidc_needs_id_secret_and_url() {
         panic!("{:?}", ok.connection.sasl)
     };
     assert_eq!(endpoint.shown(), "https://id.example/token");
+    assert!(!format!("{endpoint:?}").contains('?'), "{endpoint:?}");
     assert_eq!(endpoint.client_secret.expose(), "hunter2");
     assert_eq!((&*endpoint.client_id, &*endpoint.scope), ("app", "kafka"));
     assert_eq!(
@@ -467,11 +473,16 @@ fn page() -> String {
         let default = match (setting.default, setting.name) {
             ("", "allow.auto.create.topics") => "false; producer: true".to_owned(),
             (_, "sticky.partitioning.linger.ms") => "twice `linger.ms`".to_owned(),
+            (_, "enable.idempotence") => "`true`; false if `acks`, `retries` or \
+                 `max.in.flight.requests.per.connection` is given so that it cannot be"
+                .to_owned(),
             ("", _) => String::new(),
             (default, _) => format!("`{default}`"),
         };
         let here = match setting.support {
             Support::Honoured => "honoured".to_owned(),
+            // It can be set: Python does not hand it on to this client.
+            Support::NoEffect { why } if setting.name == "stats_cb" => why.to_owned(),
             Support::NoEffect { why } => format!("no effect: {why}"),
             Support::NeedsLibrdkafka { why } => format!("needs librdkafka: {why}"),
         };

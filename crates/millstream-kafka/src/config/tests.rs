@@ -103,11 +103,15 @@ fn admin_takes_the_connection_only() {
         ("group.id", "g"),
         ("linger.ms", "5"),
         ("ssl.ca.location", "/ca"),
+        ("https.ca.location", "/ca of the token endpoint"),
         ("socket.keepalive.enable", "true"),
     ]);
     let merged = admin_properties(&extra, &Properties::from([("bootstrap.servers", "b:1")]));
     let names: Vec<_> = merged.iter().map(|(name, _)| name).collect();
-    assert_eq!(names, ["bootstrap.servers", "socket.keepalive.enable", "ssl.ca.location"]);
+    assert_eq!(
+        names,
+        ["bootstrap.servers", "https.ca.location", "socket.keepalive.enable", "ssl.ca.location"]
+    );
 }
 
 /// C-05.

@@ -18,8 +18,7 @@ use super::list::millis;
 use super::producer::{native_headers, raw};
 use super::sys::{self, Message, rd_kafka_vtype_t as vtype};
 use crate::{
-    ClientConfig, DeliveryReport, Error, Partition, ProduceError, ReportedRecord, ReportingEvent,
-    ReportingProducer,
+    ClientConfig, DeliveryReport, Error, Partition, ProduceError, ReportedRecord, ReportingProducer,
 };
 
 /// How long a flush lets librdkafka's threads notice that they shall not linger.
@@ -143,8 +142,8 @@ impl ReportingProducer for RdReportingProducer {
         &mut self,
         wait: Duration,
         reports: &mut Vec<DeliveryReport>,
-    ) -> Result<Vec<ReportingEvent>, Error> {
-        let mut happened = Vec::new();
+    ) -> Result<Vec<String>, Error> {
+        let mut statistics = Vec::new();
         let mut wait_ms = millis(wait);
         while let Some(event) = self.events.poll(wait_ms) {
             wait_ms = 0;
@@ -152,15 +151,12 @@ impl ReportingProducer for RdReportingProducer {
                 read_reports(&event, reports);
                 continue;
             }
-            match self.common.event(&event, &self.instance) {
-                CommonEvent::BrokersDown(error) | CommonEvent::Error(error) => {
-                    happened.push(ReportingEvent::Error(error));
-                }
-                CommonEvent::Statistics(json) => happened.push(ReportingEvent::Statistics(json)),
-                _ => {}
+            // Errors are in the log.
+            if let CommonEvent::Statistics(json) = self.common.event(&event, &self.instance) {
+                statistics.push(json);
             }
         }
-        Ok(happened)
+        Ok(statistics)
     }
 
     fn hurry(&mut self) {

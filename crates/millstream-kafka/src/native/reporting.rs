@@ -8,7 +8,7 @@ use super::errors::kafka_error;
 use super::producer::{NativeProducer, own_partition, produce_error};
 use crate::{
     ClientConfig, DeliveryReport, Error, KafkaError, Partition, ProduceError, Producer,
-    ProducerEvent, ReportedRecord, ReportingEvent, ReportingProducer,
+    ProducerEvent, ReportedRecord, ReportingProducer,
 };
 
 pub(super) struct NativeReportingProducer {
@@ -23,15 +23,15 @@ impl NativeReportingProducer {
         Ok(Self { inner, reports: Vec::new(), events: Vec::new() })
     }
 
-    /// What has happened to the client as a whole. Errors nobody else logs.
-    fn happened(&mut self) -> Vec<ReportingEvent> {
+    /// The statistics that have come. Logs errors of the client as a whole, which nobody else does.
+    fn statistics(&mut self) -> Vec<String> {
         self.inner.poll(&mut self.events);
         let told = |event| match event {
             ProducerEvent::Error(error) | ProducerEvent::BrokersDown(error) => {
                 tracing::error!(target: "millstream::kafka", "{error}");
-                Some(ReportingEvent::Error(error))
+                None
             }
-            ProducerEvent::Statistics(json) => Some(ReportingEvent::Statistics(json)),
+            ProducerEvent::Statistics(json) => Some(json),
             _ => None,
         };
         self.events.drain(..).filter_map(told).collect()
@@ -69,7 +69,7 @@ impl ReportingProducer for NativeReportingProducer {
         &mut self,
         wait: Duration,
         reports: &mut Vec<DeliveryReport>,
-    ) -> Result<Vec<ReportingEvent>, Error> {
+    ) -> Result<Vec<String>, Error> {
         let alive = self.inner.producer.poll_reports(wait, &mut self.reports);
         reports.extend(self.reports.drain(..).map(|report| DeliveryReport {
             token: report.token,
@@ -78,9 +78,9 @@ impl ReportingProducer for NativeReportingProducer {
             timestamp: report.timestamp,
             latency: report.latency,
         }));
-        let happened = self.happened();
+        let statistics = self.statistics();
         match alive {
-            Ok(()) => Ok(happened),
+            Ok(()) => Ok(statistics),
             Err(error) => {
                 let action = "wait for deliveries".to_owned();
                 Err(Error::Kafka { action, error: kafka_error(error, true) })

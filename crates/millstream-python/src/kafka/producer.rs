@@ -1,12 +1,13 @@
 //! `KafkaProducer`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_kafka::{
     ClientFactory, Clients, DeliveryReport, Error, Partition, ProduceError, ReportedRecord,
-    ReportingEvent, ReportingProducer,
+    ReportingProducer,
 };
 use millstream_value::Headers;
 use pyo3::exceptions::{PyBufferError, PyTypeError};
@@ -23,7 +24,9 @@ use crate::record::headers_from_python;
 #[pyclass(frozen, module = "millstream._millstream")]
 pub(crate) struct KafkaProducer {
     client: Shared<Client>,
-    statistics: Option<Py<PyAny>>,
+    on_statistics: Option<Py<PyAny>>,
+    /// Grows under the lock of `client` only. Never locked while a callback runs.
+    due: Mutex<Due>,
 }
 
 struct Client {
@@ -36,30 +39,35 @@ struct Client {
 /// A report with its callback.
 type Told = (Py<PyAny>, Sent, DeliveryReport);
 
-/// What one look brought.
-struct News {
-    /// Records that were reported.
-    count: usize,
-    told: Vec<Told>,
-    statistics: Vec<String>,
+/// What is to be told yet: a callback that raises ends a call, and the next one goes on here.
+#[derive(Default)]
+struct Due {
+    reports: VecDeque<Told>,
+    /// The last ones: a program that never polls is not to fill memory.
+    statistics: Option<String>,
 }
 
 impl Client {
-    fn poll(&mut self, wait: Duration) -> Result<News, Error> {
-        let mut reports = Vec::new();
-        let happened = self.producer.poll(wait, &mut reports)?;
-        let count = reports.len();
-        let told = reports.into_iter().filter_map(|report| {
-            let (callback, sent) = self.waiting.remove(&report.token)?;
-            Some((callback, sent, report))
-        });
-        let told = told.collect();
-        let statistics = happened.into_iter().filter_map(|event| match event {
-            ReportingEvent::Statistics(json) => Some(json),
-            ReportingEvent::Error(_) => None,
-        });
-        Ok(News { count, told, statistics: statistics.collect() })
+    /// Moves news to `due`. Returns how many records were reported that have no callback.
+    fn poll(&mut self, wait: Duration, due: &Mutex<Due>) -> Result<usize, Error> {
+        let (mut reports, mut silent) = (Vec::new(), 0);
+        let statistics = self.producer.poll(wait, &mut reports);
+        let mut due = lock(due);
+        for report in reports {
+            match self.waiting.remove(&report.token) {
+                Some((callback, sent)) => due.reports.push_back((callback, sent, report)),
+                None => silent += 1,
+            }
+        }
+        if let Some(json) = statistics?.pop() {
+            due.statistics = Some(json);
+        }
+        Ok(silent)
     }
+}
+
+fn lock(due: &Mutex<Due>) -> MutexGuard<'_, Due> {
+    due.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl IntoException for ProduceError {
@@ -90,34 +98,52 @@ fn bytes_of(object: Option<&Bound<'_, PyAny>>, what: &str) -> PyResult<Option<By
     }
 }
 
-fn call_back(py: Python<'_>, told: Vec<Told>) -> PyResult<()> {
-    for (callback, sent, report) in told {
-        let offset = report.result.as_ref().ok().copied().flatten();
-        let error = match report.result {
-            Ok(_) => None,
-            Err(error) => Some(Py::new(py, PyKafkaError::from(error))?),
-        };
-        let delivered = Delivered {
-            partition: report.partition,
-            offset,
-            timestamp: report.timestamp,
-            latency: report.latency,
-        };
-        let shown = error.as_ref().map(|error| error.clone_ref(py));
-        callback.call1(py, (error, Message::delivered(&sent, delivered, shown)))?;
-    }
+fn call_back(py: Python<'_>, (callback, sent, report): Told) -> PyResult<()> {
+    let offset = report.result.as_ref().ok().copied().flatten();
+    let error = match report.result {
+        Ok(_) => None,
+        Err(error) => Some(Py::new(py, PyKafkaError::from(error))?),
+    };
+    let delivered = Delivered {
+        partition: report.partition,
+        offset,
+        timestamp: report.timestamp,
+        latency: report.latency,
+    };
+    let shown = error.as_ref().map(|error| error.clone_ref(py));
+    callback.call1(py, (error, Message::delivered(&sent, delivered, shown)))?;
     Ok(())
 }
 
 impl KafkaProducer {
-    fn tell(&self, py: Python<'_>, news: News) -> PyResult<()> {
-        call_back(py, news.told)?;
-        if let Some(callback) = &self.statistics {
-            for json in news.statistics {
-                callback.call1(py, (json,))?;
-            }
+    /// Waits for news and tells them. Returns how many records were reported.
+    fn serve(
+        &self,
+        py: Python<'_>,
+        statistics: bool,
+        look: impl FnOnce(&mut Client) -> Result<usize, Error> + Send,
+    ) -> PyResult<usize> {
+        let silent = self.client.call(py, look);
+        // An error is told after the reports: what came before it would not be told any more.
+        let told = self.tell(py, statistics)?;
+        Ok(silent? + told)
+    }
+
+    fn tell(&self, py: Python<'_>, statistics: bool) -> PyResult<usize> {
+        let mut count = 0;
+        // Each is out of the queue before its callback runs, and the lock is free.
+        let next = || lock(&self.due).reports.pop_front();
+        while let Some(told) = next() {
+            call_back(py, told)?;
+            count += 1;
         }
-        Ok(())
+        if statistics
+            && let Some(callback) = &self.on_statistics
+            && let Some(json) = { lock(&self.due).statistics.take() }
+        {
+            callback.call1(py, (json,))?;
+        }
+        Ok(count)
     }
 }
 
@@ -133,7 +159,7 @@ impl KafkaProducer {
         let config = client_config(config);
         let producer = crate::gil::leave(py, || Clients.reporting_producer(&config))?;
         let client = Client { producer, next_token: 1, waiting: HashMap::new() };
-        Ok(Self { client: Shared::new(client), statistics: stats_cb })
+        Ok(Self { client: Shared::new(client), on_statistics: stats_cb, due: Mutex::default() })
     }
 
     #[pyo3(signature = (topic, value=None, key=None, headers=None, partition=None, timestamp=None, on_delivery=None))]
@@ -175,15 +201,16 @@ impl KafkaProducer {
         })
     }
 
-    #[pyo3(signature = (timeout=0.0))]
-    fn poll(&self, py: Python<'_>, timeout: f64) -> PyResult<usize> {
+    #[pyo3(signature = (timeout=0.0, statistics=true))]
+    fn poll(&self, py: Python<'_>, timeout: f64, statistics: bool) -> PyResult<usize> {
         let deadline = Deadline::after(wait_of(Some(timeout)));
         loop {
             let wait = deadline.next_wait();
-            let news =
-                self.client.call(py, |client| client.poll(wait.unwrap_or(Duration::ZERO)))?;
-            let count = news.count;
-            self.tell(py, news)?;
+            let count = self.serve(py, statistics, |client| {
+                let rest = !lock(&self.due).reports.is_empty();
+                let wait = wait.filter(|_| !rest).unwrap_or(Duration::ZERO);
+                client.poll(wait, &self.due)
+            })?;
             if count > 0 || wait.is_none() {
                 return Ok(count);
             }
@@ -195,14 +222,14 @@ impl KafkaProducer {
         let deadline = Deadline::after(wait_of(timeout));
         loop {
             let wait = deadline.next_wait();
-            let (news, left) = self.client.call(py, |client| {
+            self.serve(py, true, |client| {
                 client.producer.hurry();
                 // Records without a report yet, so that the wait ends with the last one.
-                let wait = if client.producer.in_flight() == 0 { None } else { wait };
-                let news = client.poll(wait.unwrap_or(Duration::ZERO))?;
-                Ok::<_, Error>((news, client.producer.in_flight()))
+                let wait = wait.filter(|_| client.producer.in_flight() > 0);
+                client.poll(wait.unwrap_or(Duration::ZERO), &self.due)
             })?;
-            self.tell(py, news)?;
+            // Counted after the callbacks: they may have produced.
+            let left = self.__len__(py)?;
             if left == 0 || wait.is_none() {
                 return Ok(left);
             }
@@ -217,7 +244,9 @@ impl KafkaProducer {
     }
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
-        self.client.call(py, |client| Ok::<_, PyErr>(client.producer.in_flight()))
+        self.client.call(py, |client| {
+            Ok::<_, PyErr>(client.producer.in_flight() + lock(&self.due).reports.len())
+        })
     }
 
     fn __bool__(&self) -> bool {

@@ -474,7 +474,13 @@ fn a_certificate_that_is_itself_a_trusted_one_may_be_an_authoritys() {
     };
     let good = self_signed(&["127.0.0.1"], |_| {});
     let elsewhere = self_signed(&["elsewhere.example"], |_| {});
-    for (shown, verify_host) in [(&good, true), (&good, false), (&elsewhere, false)] {
+    let for_servers = self_signed(&["127.0.0.1"], |params| {
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+    });
+    for (shown, verify_host) in
+        [(&good, true), (&good, false), (&elsewhere, false), (&for_servers, true)]
+    {
         for versions in [&[&rustls::version::TLS13], &[&rustls::version::TLS12]] {
             let client = start(trusting(shown, verify_host));
             let server = echo_server(server_config_of(shown, None, versions));
@@ -509,7 +515,8 @@ fn a_certificate_that_is_itself_a_trusted_one_may_be_an_authoritys() {
             (&expired, "has expired"),
             (&early, "not valid yet"),
             (&not_for_servers, "CA:TRUE"),
-            (&of_few_names, "CA:TRUE"),
+            (&not_for_servers, "extendedKeyUsage without serverAuth"),
+            (&of_few_names, "basicConstraints=CA:FALSE"),
         ] {
             let reason = not_taken(shown, shown, verify_host);
             assert!(reason.contains(words), "{reason}");

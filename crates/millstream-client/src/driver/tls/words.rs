@@ -2,8 +2,11 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
-use rustls::{AlertDescription as Alert, CertificateError as Certificate, Error, InvalidMessage};
+use rustls::{
+    AlertDescription as Alert, CertificateError as Certificate, Error, InvalidMessage, OtherError,
+};
 
 /// TLS was refused by one of the two sides, and will be again.
 #[derive(Debug)]
@@ -39,6 +42,25 @@ pub(super) fn is_ca_used_as_end_entity(error: &Error) -> bool {
         if other.to_string().contains("CaUsedAsEndEntity"))
 }
 
+/// A trusted certificate is an authority's and may be limited to other things than serving.
+#[derive(Debug)]
+struct Limited;
+
+impl fmt::Display for Limited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "is that of an authority (CA:TRUE) and has extendedKeyUsage without serverAuth, or nameConstraints",
+        )
+    }
+}
+
+impl std::error::Error for Limited {}
+
+/// [`Limited`], as verifiers say it.
+pub(super) fn limited() -> Error {
+    Error::InvalidCertificate(Certificate::Other(OtherError(Arc::new(Limited))))
+}
+
 /// What went wrong and what to check. Says nothing secret: certificates are public.
 fn words(error: &Error) -> String {
     let certificate =
@@ -66,6 +88,10 @@ fn words(error: &Error) -> String {
         error if is_ca_used_as_end_entity(error) => certificate(
             "is that of an authority (CA:TRUE) and cannot be the broker's own",
             "let it sign one for the broker, or name the very certificate in ssl.ca.location",
+        ),
+        Error::InvalidCertificate(Certificate::Other(other)) if other.0.is::<Limited>() => certificate(
+            &other.0.to_string(),
+            "make it anew with basicConstraints=CA:FALSE, or without these limits",
         ),
         Error::InvalidCertificate(reason) => {
             certificate(&format!("is not accepted: {reason}"), "check it and ssl.ca.location")

@@ -1,12 +1,12 @@
 //! What a producer tells of itself.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::ApiKey;
 use serde_json::Value;
 
 use super::cluster::{Cluster, Fate, connection_settings};
-use crate::producer::ProducerEvent;
+use crate::producer::{Producer, ProducerEvent};
 use crate::settings::{ConnectionSettings, ProducerSettings};
 
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -38,7 +38,7 @@ fn they_come_at_their_interval_and_add_up() {
     assert_eq!(all.len(), 3, "{all:?}");
     let last = &all[2];
     assert_eq!(last["type"], "producer");
-    assert_eq!(last["name"], "millstream#producer");
+    assert_eq!(last["name"], "millstream#producer-1");
     assert_eq!((&last["msg_cnt"], &last["txmsgs"]), (&0.into(), &30.into()));
     assert!(all.iter().zip(&all[1..]).all(|(a, b)| a["age"].as_u64() < b["age"].as_u64()));
     let sum = |objects: &Value, name: &str| -> u64 {
@@ -109,4 +109,31 @@ fn what_nobody_fetches_gives_way_and_without_an_interval_nothing_comes() {
     silent.produce(0, 0).unwrap();
     silent.run_for(Duration::from_secs(3600));
     assert_eq!(told(&mut silent), [] as [Value; 0]);
+}
+
+/// As librdkafka's are, clients of a process are told apart; no broker is needed for that.
+#[test]
+fn clients_of_a_process_have_names_of_their_own() {
+    let connection = ConnectionSettings {
+        bootstrap: vec![("127.0.0.1".into(), 1)],
+        statistics_interval: Some(Duration::from_millis(1)),
+        ..ConnectionSettings::default()
+    };
+    let name = || {
+        let mut producer = Producer::start(&connection, &ProducerSettings::default()).unwrap();
+        let (end, mut events) = (Instant::now() + Duration::from_secs(60), Vec::new());
+        while Instant::now() < end {
+            producer.poll(&mut events);
+            for event in events.drain(..) {
+                if let ProducerEvent::Statistics(json) = event {
+                    let told: Value = serde_json::from_str(&json).unwrap();
+                    return told["name"].as_str().unwrap().to_owned();
+                }
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        panic!("no statistics come");
+    };
+    let (first, second) = (name(), name());
+    assert!(first.starts_with("millstream#producer-") && first != second, "{first}, {second}");
 }

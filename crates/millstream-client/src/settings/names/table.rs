@@ -264,7 +264,7 @@ pub const SETTINGS: &[Setting] = rows! {
     // What C programs set by functions.
     "error_cb", Both, Callback, "", NoEffect("events tell it");
     "throttle_cb", Both, Callback, "", NoEffect("throttling is obeyed");
-    "stats_cb", Both, Callback, "", NoEffect("an event brings them; Python calls the function");
+    "stats_cb", Both, Callback, "", NoEffect("called by Python; Rust programs get an event");
     "log_cb", Both, Callback, "", NoEffect("log lines go to the program's logging");
     "background_event_cb", Both, Callback, "", NoEffect("events tell it");
     "socket_cb", Both, Callback, "", NoEffect("sockets are opened by the client");
