@@ -432,6 +432,9 @@ pub struct ProducerSettings {
     /// `message.timeout.ms`, `delivery.timeout.ms`: how long a record may take in all. Default
     /// 5 min, with a transactional id by names `transaction.timeout.ms`. `None` (0): for ever.
     pub delivery_timeout: Option<Duration>,
+    /// `topic.metadata.propagation.max.ms`: how long a record waits for a topic that brokers say
+    /// is not there; a new one takes a while to reach all of them. Default 30 s.
+    pub topic_propagation: Duration,
     /// `linger.ms`. Default 5 ms.
     pub linger: Duration,
     /// `batch.size`: most bytes of a batch before compression. Default 1,000,000.
@@ -468,6 +471,7 @@ impl Default for ProducerSettings {
             acks: Acks::All,
             request_timeout: Duration::from_secs(30),
             delivery_timeout: Some(Duration::from_secs(300)),
+            topic_propagation: Duration::from_secs(30),
             linger: Duration::from_millis(5),
             batch_bytes: 1_000_000,
             batch_records: 10_000,

@@ -27,6 +27,8 @@ use crate::statistics::Window;
 use crate::tag::Tag;
 use crate::time::{Now, earlier};
 
+/// A topic that is not there, or not yet.
+const UNKNOWN_TOPIC_OR_PARTITION: i32 = 3;
 /// Errors of a topic that no waiting mends.
 const INVALID_TOPIC: i32 = 17;
 const TOPIC_AUTHORIZATION_FAILED: i32 = 29;
@@ -62,6 +64,8 @@ pub(super) struct TopicLanes {
     pub(super) name: Arc<str>,
     pub(super) id: Uuid,
     pub(super) lanes: Vec<Lane>,
+    /// Since when brokers say that there is no such topic, as long as they do.
+    absent: Option<Duration>,
     /// Bytes and records of the batches sent.
     pub(super) batches: (Window, Window),
 }
@@ -167,7 +171,7 @@ impl ProducerCore {
             self.base.metadata.want(&topic.name);
             let name = topic.name.clone();
             let (id, lanes, batches) = (Uuid::nil(), Vec::new(), Default::default());
-            self.topics.push(TopicLanes { name, id, lanes, batches });
+            self.topics.push(TopicLanes { name, id, lanes, absent: None, batches });
             self.metadata_seen = None;
         }
         if self.metadata_seen != Some(self.base.metadata.revision()) {
@@ -175,9 +179,13 @@ impl ProducerCore {
             for index in 0..self.topics.len() {
                 let available = self.take_topic(index);
                 let index = index as u32;
-                let topic = &self.topics[index as usize];
+                let topic = &mut self.topics[index as usize];
                 queue.set_partitions(index, topic.lanes.len(), available, &*self.clock);
-                match self.base.metadata.error(&topic.name) {
+                let error = self.base.metadata.error(&topic.name);
+                topic.absent = error
+                    .filter(|error| error.code == UNKNOWN_TOPIC_OR_PARTITION)
+                    .map(|_| topic.absent.unwrap_or(now.mono));
+                match error {
                     Some(error)
                         if matches!(error.code, INVALID_TOPIC | TOPIC_AUTHORIZATION_FAILED)
                             && topic.lanes.is_empty() =>
@@ -189,7 +197,7 @@ impl ProducerCore {
             }
         }
         let timeout = self.settings.delivery_timeout;
-        let waiting = timeout.and_then(|timeout| queue.expire_waiting(now.mono, timeout));
+        let waiting = queue.expire_waiting(now.mono, |index| self.topics[index].absent);
         if let Some(error) = &self.fatal {
             queue.fail_all_waiting(error);
         }

@@ -226,6 +226,7 @@ fn producer_settings(
         acks,
         request_timeout: values.millis("request.timeout.ms"),
         delivery_timeout,
+        topic_propagation: values.millis("topic.metadata.propagation.max.ms"),
         linger,
         batch_bytes: values.size("batch.size"),
         batch_records: values.size("batch.num.messages"),

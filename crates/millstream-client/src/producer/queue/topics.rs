@@ -9,6 +9,7 @@ use super::{NotTaken, Queue, Slot, Topic, no_such_partition};
 use crate::error::{KafkaError, code};
 use crate::producer::waiting::{Waited, Waiting};
 use crate::producer::{Partition, ProduceRecord};
+use crate::time::earlier;
 
 impl Queue {
     pub(in crate::producer) fn add_topic(&mut self, name: Arc<str>) -> u32 {
@@ -88,20 +89,28 @@ impl Queue {
         self.fail_waiting(index as usize, |_| Some(error.clone()));
     }
 
-    /// Gives up records that have waited for their topic for too long.
+    /// Gives up records that have waited for their topic for too long. `absent`: since when brokers
+    /// say that a topic is not there. Returns when the next one will have.
     pub(in crate::producer) fn expire_waiting(
         &mut self,
         now: Duration,
-        timeout: Duration,
+        absent: impl Fn(usize) -> Option<Duration>,
     ) -> Option<Duration> {
+        let timeout = self.settings.delivery_timeout;
+        let propagation = self.settings.topic_propagation;
         let mut next: Option<Duration> = None;
         for index in 0..self.topics.len() {
+            let absent = absent(index);
+            // Records are told to be late in the order of their coming.
+            let ends = |created: Duration| {
+                let gone = absent.map(|since| created.max(since) + propagation);
+                earlier(gone, timeout.map(|timeout| created + timeout))
+            };
             self.fail_waiting(index, |created| {
-                (created + timeout <= now).then(|| KafkaError::of(code::UNKNOWN_TOPIC))
+                let late = ends(created).is_some_and(|end| end <= now);
+                late.then(|| KafkaError::of(code::UNKNOWN_TOPIC))
             });
-            if let Some(oldest) = self.topics[index].waiting.oldest() {
-                next = crate::time::earlier(next, Some(oldest + timeout));
-            }
+            next = earlier(next, self.topics[index].waiting.oldest().and_then(ends));
         }
         next
     }

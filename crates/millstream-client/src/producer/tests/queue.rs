@@ -225,6 +225,36 @@ fn records_of_an_unknown_topic_wait_until_it_is_there_or_their_time_is_up() {
     assert_eq!(written[0].value.as_deref(), Some(&b"1"[..]));
 }
 
+/// As librdkafka, which tells after `topic.metadata.propagation.max.ms`, and not from the time that
+/// nobody could say.
+#[test]
+fn records_of_a_topic_that_brokers_deny_wait_for_its_propagation_only() {
+    let settings = ProducerSettings { delivery_timeout: None, ..Default::default() };
+    let mut cluster = Cluster::new(&settings, 1, 7);
+    let other = cluster.producer.topic("later").unwrap();
+    cluster.down = true;
+    cluster.producer.produce(&record(other, Some(b"k"), b"early")).unwrap();
+    cluster.run_for(Duration::from_secs(40));
+    assert_eq!(cluster.producer.in_flight(), 1, "brokers have not said anything");
+    cluster.down = false;
+    cluster.run_for(Duration::from_secs(25));
+    cluster.producer.produce(&record(other, Some(b"k"), b"late")).unwrap();
+    cluster.run_for(Duration::from_secs(25));
+    assert_eq!(cluster.producer.in_flight(), 1, "the later one waits for as long");
+    let failures: Vec<_> = cluster
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            ProducerEvent::DeliveryFailed(failure) => Some((failure.error.code, failure.count)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(failures, [(code::UNKNOWN_TOPIC, 1)]);
+    cluster.add_topic("later", 1);
+    cluster.settle();
+    assert_eq!(cluster.topics[1].partitions[0].log.records.len(), 1);
+}
+
 #[test]
 fn keys_go_where_the_partitioner_says_and_the_rest_sticks() {
     let settings = ProducerSettings {

@@ -40,8 +40,7 @@ pub const SETTINGS: &[Setting] = rows! {
     "topic.metadata.refresh.fast.cnt", Both, Int(0, 1000), "10", NoEffect("deprecated");
     "topic.metadata.refresh.sparse", Both, Bool, "true",
         NoEffect("only the topics in use are asked for");
-    "topic.metadata.propagation.max.ms", Both, Int(0, 3_600_000), "30000",
-        NoEffect("a new topic is asked for again until the call's own time limit");
+    "topic.metadata.propagation.max.ms", Producer, Int(0, 3_600_000), "30000", Honoured;
     "topic.blacklist", Both, Text, "", NeedsLibrdkafka("topics are not hidden by pattern");
     "metadata.recovery.strategy", Both, OneOf(&["none", "rebootstrap"]), "rebootstrap",
         NoEffect("the bootstrap addresses always stay in use");
