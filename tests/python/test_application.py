@@ -381,7 +381,7 @@ class TestRun:
         )
         out = broker.topic("out")
         sdf.to_topic(out)
-        app.run()
+        app.run(timeout=60)
         assert [told[kind]["type"] for kind in ("consumer", "producer")] == ["consumer", "producer"]
         assert told["consumer"]["topics"][topic.name]["partitions"]["0"]["hi_offset"] == 3
 
@@ -399,7 +399,7 @@ class TestRun:
         app, _, _ = self.numbers(broker, 1, **{of: {"stats_cb": fail, "statistics.interval.ms": 50}})
         runs.append(True)
         with pytest.raises(ZeroDivisionError, match="of the user"):
-            app.run()
+            app.run(timeout=60)
 
     def test_the_dataframe_argument(self, broker):
         """A-33"""

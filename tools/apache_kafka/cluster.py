@@ -48,7 +48,7 @@ def addresses(name):
 
 def lanes(name):
     """For each lane of a cluster (`start --lanes`), per broker: the port that clients are told, and the one it listens on."""
-    return list(zip(*(node.facts["lanes"] for node in nodes(name)), strict=True))
+    return list(zip(*(node.facts.get("lanes", []) for node in nodes(name)), strict=True))
 
 
 def start(name, brokers, port, heap, secure, overrides, lanes=0):
@@ -171,7 +171,7 @@ def free_block(brokers, secure, lanes):
         facts = Node(folder).facts if (folder / "node.json").exists() else None
         if facts:
             promised |= {facts["port"], facts["controller_port"], facts["port"] + SECURE_OFFSET}
-            promised |= {port for pair in facts["lanes"] for port in pair}
+            promised |= {port for pair in facts.get("lanes", []) for port in pair}
     for first in range(FIRST_PORT, LAST_PORT, 10):
         wanted = ports_from(first, brokers, secure, lanes)
         if promised.isdisjoint(wanted) and all(map(is_free, wanted)):

@@ -142,10 +142,10 @@ class Node:
                     f"{modules}.scram.ScramLoginModule required;",
             }
         shown = {name: where for name, where in listeners.items() if name != "CONTROLLER"}
-        for index, (_, listening) in enumerate(self.facts["lanes"], start=1):
+        for index, (told, listening) in enumerate(self.facts.get("lanes", []), start=1):
             listeners[f"LANE{index}"] = f"127.0.0.1:{listening}"
             protocols[f"LANE{index}"] = "PLAINTEXT"
-        shown |= {f"LANE{index}": f"127.0.0.1:{told}" for index, (told, _) in enumerate(self.facts["lanes"], start=1)}
+            shown[f"LANE{index}"] = f"127.0.0.1:{told}"
         # The certificate is for both names; clients check the one they were sent to.
         if "SASL_SSL" in shown:
             shown["SASL_SSL"] = f"localhost:{plain + SECURE_OFFSET}"

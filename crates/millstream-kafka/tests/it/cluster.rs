@@ -36,6 +36,11 @@ fn nodes() -> Option<Nodes> {
     Some(Nodes { brokers, kill, start })
 }
 
+/// Whether the kill is done; panics if it failed.
+fn is_dead(kill: &mut Child) -> bool {
+    kill.try_wait().unwrap().inspect(|status| assert!(status.success(), "{status}")).is_some()
+}
+
 impl Nodes {
     fn begin_kill(&self, node: i32) -> Child {
         Command::new("sh").arg("-c").arg(format!("{} {node}", self.kill)).spawn().unwrap()
@@ -54,6 +59,13 @@ impl Nodes {
         until("a leader", || {
             let found = admin(&self.brokers).describe_topics(&[topic], LIMIT).unwrap().remove(0);
             found.ok()?.partitions[0].leader
+        })
+    }
+
+    fn coordinator(&self, group: &str) -> i32 {
+        until("the coordinator", || {
+            let found = admin(&self.brokers).describe_groups(&[group], LIMIT).unwrap().remove(0);
+            found.ok()?.coordinator
         })
     }
 }
@@ -83,7 +95,7 @@ fn the_leader_dies_while_producing() {
             while producer.in_flight() > 400 {
                 producer.flush(Duration::from_millis(20), &mut events);
             }
-            after += u32::from(kill.try_wait().unwrap().is_some());
+            after += u32::from(is_dead(&mut kill));
             (after >= 20).then_some(())
         });
         flush(&mut *producer);
@@ -110,22 +122,30 @@ fn the_coordinator_dies_while_committing() {
     for _ in 0..repeats(1) {
         offset += 1;
         assert_eq!(commit(&mut *consumer, &partition, offset), Ok(()));
-        let coordinator = until("the coordinator", || {
-            let found = admin(&nodes.brokers).describe_groups(&[&group], LIMIT).unwrap();
-            found.into_iter().next().unwrap().ok()?.coordinator
-        });
-        let mut kill = nodes.begin_kill(coordinator);
+        let victim = nodes.coordinator(&group);
+        let mut kill = nodes.begin_kill(victim);
         let mut acknowledged = offset;
-        until("a commit behind the kill", || {
-            let is_dead = kill.try_wait().unwrap().is_some();
+        until("the coordinator to be dead", || {
             offset += 1;
-            let done = commit(&mut *consumer, &partition, offset);
-            acknowledged = if done.is_ok() { offset } else { acknowledged };
-            (done.is_ok() && is_dead).then_some(())
+            if commit(&mut *consumer, &partition, offset).is_ok() {
+                acknowledged = offset;
+            }
+            is_dead(&mut kill).then_some(())
+        });
+        // Before any further commit could make up for one that was lost.
+        let committed = until("what is committed", || {
+            consumer.committed(std::slice::from_ref(&partition), LIMIT).ok()
+        });
+        let kept = committed[0].expect("one was acknowledged");
+        assert!((acknowledged..=offset).contains(&kept), "{kept} of {acknowledged}..={offset}");
+        assert_ne!(nodes.coordinator(&group), victim);
+        until("a commit behind the kill", || {
+            offset += 1;
+            commit(&mut *consumer, &partition, offset).ok()
         });
         let committed = consumer.committed(std::slice::from_ref(&partition), LIMIT);
-        assert_eq!(committed, Ok(vec![Some(acknowledged)]));
-        nodes.restore(coordinator, &name);
+        assert_eq!(committed, Ok(vec![Some(offset)]));
+        nodes.restore(victim, &name);
     }
     assert!(consumer.close(LIMIT));
 }
@@ -211,25 +231,30 @@ fn the_coordinator_dies_inside_a_transaction() {
         }
         done
     };
+    let coordinator = || {
+        let find = settings::admin([("bootstrap.servers", &nodes.brokers)]).unwrap();
+        let mut admin = OwnAdmin::start(&find.connection).unwrap();
+        until("the coordinator", || {
+            let found = admin.describe_transactions(&[&id], LIMIT).ok()?.remove(0);
+            Some(found.ok()?.coordinator)
+        })
+    };
     let mut next = 0;
     for _ in 0..repeats(1) {
         assert!(transaction(next..next + 20, &mut || ()));
         next += 20;
-        let find = settings::admin([("bootstrap.servers", &nodes.brokers)]).unwrap();
-        let mut admin = OwnAdmin::start(&find.connection).unwrap();
-        let found = admin.describe_transactions(&[&id], LIMIT).unwrap().remove(0).unwrap();
-        let mut kill = None;
-        let mut done = transaction(next..next + 20, &mut || {
-            kill = Some(nodes.begin_kill(found.coordinator));
+        let victim = coordinator();
+        let done = transaction(next..next + 20, &mut || {
+            let mut kill = nodes.begin_kill(victim);
+            assert!(kill.wait().unwrap().success());
         });
+        next += if done { 20 } else { 0 };
         until("a transaction behind the kill", || {
-            next += if done { 20 } else { 0 };
-            let is_dead = kill.as_mut().unwrap().try_wait().unwrap().is_some();
-            done = transaction(next..next + 20, &mut || ());
-            (done && is_dead).then_some(())
+            transaction(next..next + 20, &mut || ()).then_some(())
         });
         next += 20;
-        nodes.restore(found.coordinator, &name);
+        assert_ne!(coordinator(), victim);
+        nodes.restore(victim, &name);
     }
     let extra = Properties::from([("isolation.level", "read_committed")]);
     let config = consumer_config(&nodes.brokers, Some(&group), &extra);

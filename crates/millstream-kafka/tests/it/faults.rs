@@ -269,5 +269,6 @@ fn a_throttled_consumer_is_quiet() {
     lane.throttle(Duration::from_millis(300));
     // Several fetches, of 3000 bytes each.
     assert_numbers(&mut *busy_consumer(&lane, None), &name, next);
+    assert!(lane.rewritten() > 1, "{} fetches were throttled", lane.rewritten());
     assert_eq!(lane.refused(), Vec::<String>::new());
 }

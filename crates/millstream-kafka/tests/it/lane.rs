@@ -82,6 +82,8 @@ struct State {
     given_up: usize,
     /// What was asked and is not to be had.
     refused: Vec<String>,
+    /// Answers of brokers that were changed.
+    rewritten: u32,
     closed: bool,
 }
 
@@ -101,8 +103,16 @@ impl Lane {
             }
         };
         drop(free);
-        let bound = pairs.iter().map(|pair| TcpListener::bind(pair.0).unwrap()).collect();
-        Some(Self::start(bound, pairs))
+        let bound: Result<_, _> = pairs.iter().map(|pair| TcpListener::bind(pair.0)).collect();
+        match bound {
+            Ok(bound) => Some(Self::start(bound, pairs)),
+            Err(error) => {
+                let said = format!("a port of the lane {pairs:?} cannot be had: {error}");
+                // Or other tests would wait for it.
+                give_back(pairs);
+                panic!("{said}");
+            }
+        }
     }
 
     /// Whether there are embedded brokers behind lanes, which can be had with another clock.
@@ -205,9 +215,15 @@ impl Lane {
         self.shared.lock().throttle = Some(throttle);
     }
 
-    /// What was asked that a pretended broker does not have, or of a throttled client.
+    /// What was asked that a pretended broker does not have, or of a throttled client, and frames
+    /// that could not be read.
     pub(crate) fn refused(&self) -> Vec<String> {
         self.shared.lock().refused.clone()
+    }
+
+    /// How many answers were changed for [`Self::pretend`] or [`Self::throttle`].
+    pub(crate) fn rewritten(&self) -> u32 {
+        self.shared.lock().rewritten
     }
 }
 
@@ -224,14 +240,14 @@ impl Drop for Lane {
             drop(acceptor.join());
         }
         if self.embedded.is_none() {
-            FREE.lock()
-                .unwrap()
-                .as_mut()
-                .expect("taken from it")
-                .push(std::mem::take(&mut self.pairs));
-            RETURNED.notify_one();
+            give_back(std::mem::take(&mut self.pairs));
         }
     }
+}
+
+fn give_back(pairs: Vec<Pair>) {
+    FREE.lock().unwrap().as_mut().expect("taken from it").push(pairs);
+    RETURNED.notify_one();
 }
 
 fn parse(lanes: &str) -> Vec<Vec<Pair>> {

@@ -16,6 +16,12 @@ fn old(lane: &Lane) -> String {
     lane.brokers()
 }
 
+/// The client was told of the old versions, and asked for no others.
+fn assert_pretended(lane: &Lane) {
+    assert!(lane.rewritten() >= 1, "no answer to ApiVersions was changed");
+    assert_eq!(lane.refused(), Vec::<String>::new());
+}
+
 #[test]
 fn records_on_kafka_2_4() {
     let lane = lane!();
@@ -52,7 +58,7 @@ fn records_on_kafka_2_4() {
     let times = [(tp(&name, 0), 0), (tp(&name, 0), 1_700_000_000_001)];
     assert_eq!(consumer.offsets_for_times(&times[..1], LIMIT), Ok(vec![Some(0)]));
     assert_eq!(consumer.offsets_for_times(&times[1..], LIMIT), Ok(vec![None]));
-    assert_eq!(lane.refused(), Vec::<String>::new());
+    assert_pretended(&lane);
 }
 
 #[test]
@@ -100,7 +106,7 @@ fn groups_on_kafka_2_4() {
         assert!(two.close(LIMIT));
         assert!(one.close(LIMIT));
     }
-    assert_eq!(lane.refused(), Vec::<String>::new());
+    assert_pretended(&lane);
 }
 
 #[test]
@@ -136,5 +142,5 @@ fn administration_on_kafka_2_4() {
     assert!(admin.list_groups(LIMIT).unwrap().iter().any(|listed| listed.group == group));
     admin.delete_groups(&[&group], LIMIT).unwrap().remove(0).unwrap();
     admin.delete_topics(&[&name], LIMIT).unwrap().remove(0).unwrap();
-    assert_eq!(lane.refused(), Vec::<String>::new());
+    assert_pretended(&lane);
 }

@@ -55,11 +55,15 @@ fn an_outage_is_told_and_survived() {
         consumer.poll(Duration::from_millis(50), &mut from_consumer);
         producer.poll(&mut from_producer);
     }
-    let downs = |events: &[ConsumerEvent]| {
-        events.iter().filter(|event| matches!(event, ConsumerEvent::BrokersDown(_))).count()
+    let is_up = |event: &ConsumerEvent| match event {
+        ConsumerEvent::BrokersUp => Some(true),
+        ConsumerEvent::BrokersDown(_) => Some(false),
+        _ => None,
     };
-    assert_eq!(downs(&from_consumer), 1);
-    assert!(!from_consumer.iter().any(|event| matches!(event, ConsumerEvent::BrokersUp)));
+    let told: Vec<_> = from_consumer.iter().filter_map(is_up).collect();
+    assert_eq!(told.last(), Some(&false));
+    // librdkafka may find several brokers down, one of them up for a moment, and all down again.
+    assert!(told.len() == 1 || is_librdkafka(), "{told:?}");
     assert!(!from_producer.iter().any(|event| matches!(event, ProducerEvent::FlushDone { .. })));
     assert_eq!(producer.in_flight(), 1);
 

@@ -158,9 +158,10 @@ pub(crate) fn assert_delivered(events: &[ProducerEvent]) {
     assert!(!failed, "{events:?}");
 }
 
-/// Calls `step` until it has a result; panics after [`LIMIT`].
+/// Calls `step` until it has a result; panics after [`LIMIT`], and as much longer as faults are
+/// repeated more often than `make test` does: up to 24 of them in one wait.
 pub(crate) fn until<T>(what: &str, mut step: impl FnMut() -> Option<T>) -> T {
-    let end = SystemClock.monotonic() + LIMIT;
+    let end = SystemClock.monotonic() + LIMIT * repeats(1).div_ceil(24);
     while SystemClock.monotonic() < end {
         if let Some(found) = step() {
             return found;

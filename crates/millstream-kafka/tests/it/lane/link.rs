@@ -161,13 +161,19 @@ impl Reader {
             let frame: Vec<u8> = partial.drain(..4 + size).skip(4).collect();
             let verdict = match self.way {
                 Way::ToBroker => pretence.request(frame, Instant::now()),
-                Way::ToClient => Verdict::Pass(pretence.response(frame, Instant::now())),
+                Way::ToClient => pretence.response(frame, Instant::now()),
             };
             let framed = |frame: &[u8]| [&(frame.len() as u32).to_be_bytes(), frame].concat();
             match verdict {
                 Verdict::Pass(frame) => on.extend(framed(&frame)),
+                Verdict::Rewritten(frame) => {
+                    self.shared.lock().rewritten += 1;
+                    on.extend(framed(&frame));
+                }
                 Verdict::Answer(frame) => self.send(&self.back, framed(&frame)),
                 Verdict::Refuse(what) => {
+                    // For whoever waits in vain because of it.
+                    eprintln!("REFUSED: {what}");
                     self.shared.lock().refused.push(what);
                     self.link.close();
                 }

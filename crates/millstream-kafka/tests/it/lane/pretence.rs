@@ -51,12 +51,14 @@ pub(crate) const KAFKA_2_4: Table = &[
     (47, 0, 0), // OffsetDelete
 ];
 
-/// What becomes of a request.
+/// What becomes of a request or a response.
 pub(super) enum Verdict {
     Pass(Vec<u8>),
+    /// Passes, but is not what the broker said.
+    Rewritten(Vec<u8>),
     /// The broker does not get it; this is the answer.
     Answer(Vec<u8>),
-    /// The connection ends: this was asked for.
+    /// The connection ends, and this is why.
     Refuse(String),
 }
 
@@ -78,8 +80,9 @@ impl Pretence {
     }
 
     pub(super) fn request(&mut self, frame: Vec<u8>, now: Instant) -> Verdict {
-        let mut header = Bytes(&frame);
-        let (key, version, correlation) = (header.i16(), header.i16(), header.i32());
+        let Some((key, version, correlation)) = header(&frame) else {
+            return Verdict::Refuse(format!("a request that is too short: {frame:?}"));
+        };
         if self.quiet_until.is_some_and(|until| now < until) {
             return Verdict::Refuse(format!("request {key} of a client that is throttled"));
         }
@@ -101,41 +104,58 @@ impl Pretence {
         Verdict::Pass(frame)
     }
 
-    pub(super) fn response(&mut self, mut frame: Vec<u8>, now: Instant) -> Vec<u8> {
-        let correlation = Bytes(&frame).i32();
-        match (self.asked.remove(&correlation), self.table, self.throttle) {
+    pub(super) fn response(&mut self, frame: Vec<u8>, now: Instant) -> Verdict {
+        let asked = Bytes(&frame).i32().and_then(|correlation| self.asked.remove(&correlation));
+        let rewritten = match (asked, self.table, self.throttle) {
             (Some((API_VERSIONS, version)), Some(table), _) => older(&frame, version, table),
             (Some((FETCH, version)), _, Some(throttle)) => {
-                // The first field; flexible headers have no tags in front of it.
-                let place = if version >= 12 { 5 } else { 4 };
-                let millis = throttle.as_millis() as i32;
-                frame[place..place + 4].copy_from_slice(&millis.to_be_bytes());
                 self.quiet_until = Some(now + throttle);
-                frame
+                throttled(&frame, version, throttle)
             }
-            _ => frame,
+            _ => return Verdict::Pass(frame),
+        };
+        match rewritten {
+            Some(rewritten) => Verdict::Rewritten(rewritten),
+            None => Verdict::Refuse(format!("the answer to {asked:?} cannot be read: {frame:?}")),
         }
     }
 }
 
+/// Key, version and correlation id of a request.
+fn header(frame: &[u8]) -> Option<(i16, i16, i32)> {
+    let mut header = Bytes(frame);
+    Some((header.i16()?, header.i16()?, header.i32()?))
+}
+
+/// A Fetch response that throttles.
+fn throttled(frame: &[u8], version: i16, throttle: Duration) -> Option<Vec<u8>> {
+    // The first field; flexible headers have no tags in front of it.
+    let place = if version >= 12 { 5 } else { 4 };
+    let mut frame = frame.to_vec();
+    let field = frame.get_mut(place..place + 4)?;
+    field.copy_from_slice(&(throttle.as_millis() as i32).to_be_bytes());
+    Some(frame)
+}
+
 /// An ApiVersions response with what the table has in common with it.
-fn older(frame: &[u8], version: i16, table: Table) -> Vec<u8> {
+fn older(frame: &[u8], version: i16, table: Table) -> Option<Vec<u8>> {
     let mut body = Bytes(frame);
-    let (correlation, error) = (body.i32(), body.i16());
+    let (correlation, error) = (body.i32()?, body.i16()?);
     let flexible = version >= 3;
-    let count = if flexible { body.length() - 1 } else { body.i32() as usize };
+    let count = if flexible { body.length()?.checked_sub(1)? } else { body.i32()? as usize };
     let mut rows = Vec::new();
     for _ in 0..count {
-        let (key, low, high) = (body.i16(), body.i16(), body.i16());
-        if flexible {
-            assert_eq!(body.length(), 0, "tags of a version");
+        let (key, low, high) = (body.i16()?, body.i16()?, body.i16()?);
+        // No version has tags.
+        if flexible && body.length()? != 0 {
+            return None;
         }
         if let Some(old) = table.iter().find(|row| row.0 == key) {
             rows.push((key, low.max(old.1), high.min(old.2)));
         }
     }
-    let throttle = if version >= 1 { body.i32() } else { 0 };
-    answer(correlation, version, error, &rows, throttle)
+    let throttle = if version >= 1 { body.i32()? } else { 0 };
+    Some(answer(correlation, version, error, &rows, throttle))
 }
 
 /// An ApiVersions response without features, with the header of every version of it.
@@ -166,34 +186,34 @@ fn answer(
     out
 }
 
-/// Reads a frame; one that is too short fails the test.
+/// Reads a frame; `None`: it is too short.
 struct Bytes<'a>(&'a [u8]);
 
 impl Bytes<'_> {
-    fn take<const N: usize>(&mut self) -> [u8; N] {
-        let (taken, rest) = self.0.split_first_chunk().expect("a whole frame");
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
-        *taken
+        Some(*taken)
     }
 
-    fn i16(&mut self) -> i16 {
-        i16::from_be_bytes(self.take())
+    fn i16(&mut self) -> Option<i16> {
+        self.take().map(i16::from_be_bytes)
     }
 
-    fn i32(&mut self) -> i32 {
-        i32::from_be_bytes(self.take())
+    fn i32(&mut self) -> Option<i32> {
+        self.take().map(i32::from_be_bytes)
     }
 
-    /// An unsigned varint.
-    fn length(&mut self) -> usize {
+    /// An unsigned varint, of at most five bytes.
+    fn length(&mut self) -> Option<usize> {
         let mut value = 0;
-        for shift in (0..).step_by(7) {
-            let [byte] = self.take();
+        for shift in (0..35).step_by(7) {
+            let [byte] = self.take()?;
             value |= usize::from(byte & 0x7f) << shift;
             if byte < 0x80 {
-                break;
+                return Some(value);
             }
         }
-        value
+        None
     }
 }
