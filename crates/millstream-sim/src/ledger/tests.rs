@@ -230,6 +230,17 @@ fn a_consumer_leaves_nothing_out_and_does_not_go_back() {
         ledger.judge(&whole);
         assert_eq!(ledger.problems().is_empty(), fine, "{:?}", ledger.problems());
     }
+    // It is told of the end only, and what it commits then is no excuse.
+    for (asked, fine) in [(3, true), (0, false)] {
+        let mut ledger = Ledger::new(true);
+        ledger.commit_asked("g", PARTITION, asked);
+        let reading = ledger.begin_reading("G", PARTITION, true, -1);
+        ledger.starts_where_committed(reading, "g");
+        ledger.handed_all(reading, 3);
+        ledger.commit_asked("g", PARTITION, 3);
+        ledger.judge(&whole);
+        assert_eq!(ledger.problems().is_empty(), fine, "{:?}", ledger.problems());
+    }
 }
 
 #[test]
