@@ -60,6 +60,11 @@ impl RecordId {
         Self::parse(value.get(behind..)?)
     }
 
+    /// Another record of its session.
+    pub fn numbered(&self, number: u64) -> Self {
+        Self { session: self.session.clone(), number }
+    }
+
     /// Its key: a few of them have all records.
     pub fn key(&self) -> String {
         format!("k{}", self.number % 7)
@@ -142,8 +147,8 @@ pub struct Ledger {
     /// Who has a partition of a group at present.
     claims: BTreeMap<(&'static str, Partition), String>,
     readings: Vec<Reading>,
-    /// Sessions that gave some of their records up, so that their numbers have gaps.
-    gave_up: BTreeMap<String, u64>,
+    /// How many records sessions gave up: no more of their numbers may be missing in a partition.
+    gave_up: BTreeMap<(Partition, String), u64>,
     /// The compacted topics; whether tombstones stay in them.
     compacted: BTreeMap<&'static str, bool>,
     retention: BTreeMap<&'static str, Retention>,
@@ -228,7 +233,7 @@ impl Ledger {
     ) {
         self.counts.acked += count;
         for step in 0..count {
-            let id = RecordId { session: id.session.clone(), number: id.number + step };
+            let id = id.numbered(id.number + step);
             let at = offset + step as i64;
             let trail = self.trails.entry(partition).or_default();
             let before = trail.acked.insert(at, Acked { id: id.clone(), era });
@@ -252,8 +257,8 @@ impl Ledger {
     }
 
     /// A session gives up some of its records, which may be there or not.
-    pub fn gives_up(&mut self, session: &str, count: u64) {
-        *self.gave_up.entry(session.to_owned()).or_default() += count;
+    pub fn gives_up(&mut self, partition: Partition, session: &str, count: u64) {
+        *self.gave_up.entry((partition, session.to_owned())).or_default() += count;
     }
 
     /// What is known of a partition now: to be asked when a request is sent, and held against the

@@ -31,7 +31,7 @@ impl Ledger {
     }
 
     /// Records of transactions that were not committed, as far as their producers know.
-    fn not_committed(&self, partition: Partition) -> BTreeSet<RecordId> {
+    pub(super) fn not_committed(&self, partition: Partition) -> BTreeSet<RecordId> {
         let open = self.transactions.values().filter(|one| one.outcome != Outcome::Committed);
         open.flat_map(|one| {
             let here = one.writes.iter().filter(move |(other, _)| *other == partition);

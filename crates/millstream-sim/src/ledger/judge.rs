@@ -64,7 +64,8 @@ impl Ledger {
         self.problems.append(&mut problems);
     }
 
-    /// Each record once, each session's in order and, if nothing could be lost, without a gap.
+    /// Each record once, each session's in order and, if nothing could be lost, without a gap: only
+    /// what was given up may be missing, or what belongs to a transaction that was not committed.
     fn judge_partition(
         &self,
         partition: Partition,
@@ -72,14 +73,19 @@ impl Ledger {
         problems: &mut Vec<String>,
     ) {
         let mut last: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut missing: BTreeMap<&str, u64> = BTreeMap::new();
+        let excused = self.not_committed(partition);
         for (offset, id) in &found.records {
             let before = last.insert(&id.session, id.number);
             let in_order = before.is_none_or(|before| before < id.number);
             let first = if found.start > 0 { id.number } else { 0 };
-            let without_gap = id.number == before.map_or(first, |before| before + 1);
-            let may_skip = self.may_be_lost(0)
-                || self.is_compacted(partition)
-                || self.gave_up.contains_key(&id.session);
+            let skipped = before.map_or(first, |before| before + 1)..id.number;
+            let missing = missing.entry(&id.session).or_default();
+            *missing +=
+                skipped.filter(|number| !excused.contains(&id.numbered(*number))).count() as u64;
+            let given_up = self.gave_up.get(&(partition, id.session.clone()));
+            let without_gap = *missing <= given_up.copied().unwrap_or(0);
+            let may_skip = self.may_be_lost(0) || self.is_compacted(partition);
             if !in_order || (!without_gap && !may_skip) {
                 problems.push(format!(
                     "{partition:?} has at {offset} number {} of {} behind number {before:?}",

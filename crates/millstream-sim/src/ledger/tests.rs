@@ -181,13 +181,20 @@ fn what_was_acknowledged_without_an_offset_is_there() {
         ledger.judge(&audit(&records));
         assert_eq!(ledger.problems().is_empty(), fine, "{records:?}: {:?}", ledger.problems());
     }
-    // One that gives records up may leave a gap, and doubles nothing.
+    // One that gives records up may leave a gap that is no longer, and doubles nothing; so may one
+    // whose transaction was aborted.
     for (records, fine) in [
         (vec![(0, "p", 0), (1, "p", 2)], true),
         (vec![(0, "p", 0), (1, "p", 2), (2, "p", 2)], false),
+        (vec![(0, "p", 0), (1, "p", 3)], false),
+        (vec![(0, "p", 0), (1, "p", 2), (2, "p", 4)], false),
+        (vec![(0, "t", 0), (1, "t", 2)], true),
+        (vec![(0, "t", 0), (1, "t", 3)], false),
     ] {
         let mut ledger = Ledger::new(true);
-        ledger.gives_up("p", 1);
+        ledger.gives_up(PARTITION, "p", 1);
+        let number = ledger.begin("tx", "t");
+        ledger.writes("tx", number, PARTITION, 1);
         ledger.judge(&audit(&records));
         assert_eq!(ledger.problems().is_empty(), fine, "{records:?}: {:?}", ledger.problems());
     }

@@ -140,8 +140,6 @@ impl Session {
             Ok(request) => self.writer.answer(&self.me, request).await,
             Err(error) => Err(fatal(&error)),
         };
-        // What was not sent by then never will be.
-        self.shared.ledger.borrow_mut().gives_up(&name, 0);
         match aborted {
             Ok(()) => {
                 self.me.host().trace(format_args!("{name} has aborted transaction {number}"));
