@@ -17,7 +17,7 @@ mod judge;
 mod readings;
 mod retention;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use millstream_types::Timestamp;
 
@@ -130,6 +130,8 @@ struct Trail {
     seen: BTreeMap<i64, Seen>,
     /// Acknowledged, by a producer that does not say at which offset; with the era.
     delivered: BTreeMap<RecordId, u32>,
+    /// Tombstones that were sent outside of transactions, where the topic is compacted.
+    tombstones: BTreeSet<RecordId>,
 }
 
 /// Everything that was noted.

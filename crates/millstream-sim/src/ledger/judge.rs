@@ -151,7 +151,7 @@ impl Ledger {
         let Some(trail) = self.trails.get(&partition) else { return };
         let there: BTreeSet<&RecordId> = found.records.values().collect();
         for (id, era) in &trail.delivered {
-            if there.contains(id) || self.may_be_lost(*era) || self.gave_way(partition, id) {
+            if there.contains(id) || self.may_be_lost(*era) || self.gave_way(partition, found, id) {
                 continue;
             }
             let first = RecordId { session: id.session.clone(), number: 0 };
@@ -235,6 +235,10 @@ impl Ledger {
             let gone = trail.acked.range(..start);
             deleted.extend(gone.map(|(_, acked)| (*partition, &acked.id)));
         }
+        let gave_way = |partition, id: &RecordId| {
+            let found = audit.partitions.get(&partition);
+            found.is_some_and(|found| self.gave_way(partition, found, id))
+        };
         // The greatest number of each transactional id whose offset must be there, and those that
         // may be.
         let mut must: BTreeMap<&str, i64> = BTreeMap::new();
@@ -248,7 +252,7 @@ impl Ledger {
                     Some(true) => Place::Shown,
                     Some(false) => Place::Hidden,
                     None if deleted.contains(&(*partition, &id)) => Place::Deleted,
-                    None if self.gave_way(*partition, &id) => Place::Deleted,
+                    None if gave_way(*partition, &id) => Place::Deleted,
                     // Where a machine's records were, it does not tell.
                     None if self.may_be_deleted(audit, *partition, &id) => Place::Deleted,
                     None => Place::Absent,

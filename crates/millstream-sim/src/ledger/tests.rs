@@ -290,6 +290,42 @@ fn compaction_keeps_the_last_of_each_key() {
     }
 }
 
+/// Of a record whose place was never told it is known that it was behind record 4 of its session.
+#[test]
+fn a_record_is_gone_only_if_a_later_one_of_its_key_is_there() {
+    for (stay, others, fine) in [
+        // Key k3 have 3, 10 (a tombstone), and 17.
+        (true, vec![(0, "q", 3)], false),
+        (true, vec![(9, "q", 3)], true),
+        (true, vec![(9, "q", 4)], false),
+        (true, vec![], false),
+        // A tombstone that may have been there, and may have gone.
+        (false, vec![(0, "q", 3)], false),
+        (false, vec![], false),
+        (false, vec![(-1, "q", 10)], true),
+        (true, vec![(-1, "q", 10)], false),
+    ] {
+        let mut ledger = Ledger::new(true);
+        ledger.set_compacted([(PARTITION.0, stay)]);
+        ledger.delivered(PARTITION, &id("p", 17), 0);
+        for (_, session, number) in others.iter().filter(|(at, ..)| *at < 0) {
+            ledger.sends(PARTITION, &id(session, *number));
+        }
+        let there = others.into_iter().filter(|(at, ..)| *at >= 0);
+        let found: Vec<_> = there.chain([(5, "p", 4)]).collect();
+        ledger.judge(&audit(&found));
+        assert_eq!(ledger.problems().is_empty(), fine, "{found:?}: {:?}", ledger.problems());
+    }
+    // One that was aborted is no excuse.
+    let mut ledger = Ledger::new(true);
+    ledger.set_compacted([(PARTITION.0, true)]);
+    ledger.delivered(PARTITION, &id("p", 17), 0);
+    let mut found = audit(&[(9, "q", 3)]);
+    hide(&mut found, 9);
+    ledger.judge(&found);
+    assert_found(&ledger, "and is not there");
+}
+
 #[test]
 fn retention_takes_no_more_than_it_may() {
     let marks = |start| Marks { high: 5, stable: 5, start };

@@ -101,6 +101,9 @@ fn next_batch(
     let builder = RecordBatchBuilder::new(compression);
     let builder = builder.producer(producer_id, 0, first.number as i32);
     let compacted = shared.is_compacted(partition);
+    for step in 0..count {
+        shared.ledger.borrow_mut().sends(partition, &first.numbered(first.number + step));
+    }
     let records = fill(me, builder, compacted, &first, count);
     Unacked { partition, request: produce(partition, records), first, count }
 }
