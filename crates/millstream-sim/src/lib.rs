@@ -47,8 +47,10 @@
 //! # How to add …
 //!
 //! * *a workload*: see [`workload`]; its row says from which seed on it is drawn, so that the seeds
-//!   below, named ones among them, go on meaning what they meant. Note in the [`Ledger`](ledger::Ledger) when something is sent and
-//!   when it is acknowledged, and with each the [era](ledger::Ledger::era).
+//!   below, named ones among them, keep their workloads and their faults. Their runs are others after
+//!   each change of what runs or of the kernel that decides what comes next. Note in the
+//!   [`Ledger`](ledger::Ledger) when something is sent and when it is acknowledged, and with each the
+//!   [era](ledger::Ledger::era).
 //! * *a client machine*: anything that is a `millstream_client::Machine` is driven by the
 //!   [`Actor`](actor::Actor) whose code uses its front end; like the other actors it notes what it is
 //!   told. An actor may have several.

@@ -156,7 +156,7 @@ pub enum Role {
 pub struct Workload {
     /// Its name, for traces.
     pub name: &'static str,
-    /// The first seed that may pick it: seeds below go on meaning what they meant.
+    /// The first seed that may pick it: seeds below keep their workloads.
     pub since: u64,
     /// What topics there are.
     pub topics: &'static [Topic],

@@ -1,4 +1,5 @@
-//! 500 seeds, half of them without the client's machines; that the same seed gives the same run, and each seed that once found a bug.
+//! 500 seeds, most of them with the client's machines; that the same seed gives the same run; and
+//! each seed that once found a bug.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -93,8 +94,9 @@ fn failures_are_told_in_the_order_sent() {
     assert!((0..8).all(|_| run(2019, None).hash == hash), "{}", Plan::of(2019));
 }
 
-/// Seeds that found a bug, each with the bug. A change of a workload or of the faults
-/// draws other runs from them; what guards against the bugs themselves are the tests of the crate that had them.
+/// Seeds that found a bug, each with the bug. A change of a workload, of the faults or of the kernel
+/// draws other runs from them; what guards against the bugs themselves are the tests of the crate
+/// that had them.
 macro_rules! found {
     ($($(#[$doc:meta])* $name:ident: $seed:literal;)*) => {
         mod found {
