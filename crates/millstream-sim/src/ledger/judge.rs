@@ -179,7 +179,8 @@ impl Ledger {
             if wanted != copies {
                 let at = wanted.iter().zip(&copies).take_while(|(one, other)| one == other).count();
                 problems.push(format!(
-                    "of {partition:?} {} records were copied up to {upto}, and there are {} copies;                      the first that differs is {:?}, copied as {:?}",
+                    "of {partition:?} {} records were copied up to {upto}, and there are {} copies; \
+                     the first that differs is {:?}, copied as {:?}",
                     wanted.len(),
                     copies.len(),
                     wanted.get(at),
