@@ -79,6 +79,15 @@ impl Shared {
         self.topics.iter().any(|topic| topic.name == partition.0 && topic.is_compacted())
     }
 
+    /// Runs one session after the other until the run is closing, each by a name of its own.
+    pub(crate) async fn sessions(&self, me: &Me, session: impl AsyncFn(String)) {
+        let mut number = 0;
+        while !self.is_closing() {
+            session(format!("{}.{}.{number}", me.host().name(), me.host().life())).await;
+            number += 1;
+        }
+    }
+
     /// Whether producers are to begin nothing new.
     pub(crate) fn is_closing(&self) -> bool {
         self.ledger.borrow().closing

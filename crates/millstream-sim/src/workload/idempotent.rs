@@ -31,12 +31,7 @@ pub(crate) async fn run(me: Me, shared: Shared) {
     if !admin::ready(&me, &shared).await {
         return;
     }
-    let mut sessions = 0;
-    while !shared.is_closing() {
-        let name = format!("{}.{}.{sessions}", me.host().name(), me.host().life());
-        sessions += 1;
-        session(&me, &shared, name).await;
-    }
+    shared.sessions(&me, async |name| session(&me, &shared, name).await).await;
 }
 
 /// One producer id, as long as it serves.

@@ -20,14 +20,11 @@ pub(crate) async fn run(me: Me, shared: Shared, impatient: bool) {
     if !admin::ready(&me, &shared).await {
         return;
     }
-    let mut sessions = 0;
-    while !shared.is_closing() {
-        let name = format!("{}.{}.{sessions}", me.host().name(), me.host().life());
-        sessions += 1;
-        let settings = settings(&me, impatient);
-        session(&me, &shared, &settings, name).await;
+    let session = async |name| {
+        session(&me, &shared, &settings(&me, impatient), name).await;
         me.sleep_ms(10, 500).await;
-    }
+    };
+    shared.sessions(&me, session).await;
 }
 
 fn settings(me: &Me, impatient: bool) -> ProducerSettings {

@@ -43,12 +43,9 @@ pub(crate) async fn run(me: Me, shared: Shared, id: &'static str, has_rival: boo
     if !admin::ready(&me, &shared).await {
         return;
     }
-    let mut sessions = 0;
-    while !shared.is_closing() {
-        let name = format!("{}.{}.{sessions}", me.host().name(), me.host().life());
-        sessions += 1;
+    let session = async |name| {
         let Some(mut session) = Session::begin(&me, &shared, id, has_rival, name).await else {
-            continue;
+            return;
         };
         while !shared.is_closing() {
             if let Err(Over::Fatal) = session.transaction().await {
@@ -59,7 +56,8 @@ pub(crate) async fn run(me: Me, shared: Shared, id: &'static str, has_rival: boo
         if has_rival {
             me.sleep_ms(200, 5_000).await;
         }
-    }
+    };
+    shared.sessions(&me, session).await;
 }
 
 impl Session {
