@@ -176,6 +176,16 @@ pub struct Counts {
     pub read: u64,
     /// Records that consumers of the client handed out.
     pub handed: u64,
+    /// Transactions whose commit was acknowledged to machines of the client.
+    pub client_committed: u64,
+    /// Offsets whose commit was acknowledged to consumers of the client.
+    pub client_offsets: u64,
+    /// Readings of the client's consumers that were held against what is there.
+    pub judged: u64,
+    /// Records that were copied exactly once.
+    pub copied: u64,
+    /// Records that were there and have given way to later ones.
+    pub compacted_away: u64,
     /// Generations that a member was in.
     pub generations: u64,
     /// Power losses.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Ledger, Outcome, Partition, PartitionAudit, RecordId, Transaction};
+use super::{Audit, Ledger, Outcome, Partition, PartitionAudit, RecordId, Transaction};
 
 impl Ledger {
     /// Names the compacted topics. `tombstones_stay`: within a run none of them is old enough to go.
@@ -42,6 +42,16 @@ impl Ledger {
         later.any(|at| found.records.get(at).is_some_and(may_be_later))
             || !tombstones_stay
                 && (id.is_tombstone() || self.tombstones(partition).iter().any(may_be_later))
+    }
+
+    /// How many records were known in compacted partitions and are not there any more.
+    pub(super) fn count_compacted_away(&self, audit: &Audit) -> u64 {
+        let compacted = audit.partitions.iter().filter(|(at, _)| self.is_compacted(**at));
+        let gone = compacted.map(|(partition, found)| {
+            let known: BTreeMap<i64, &RecordId> = self.known(*partition).collect();
+            known.keys().filter(|at| !found.records.contains_key(at)).count() as u64
+        });
+        gone.sum()
     }
 
     /// What was told or shown of where records are, and cannot be lost.

@@ -59,8 +59,9 @@ impl Ledger {
             self.judge_seen(*partition, found, &mut problems);
         }
         self.judge_transactions(audit, &mut problems);
-        self.judge_readings(audit, &mut problems);
-        self.judge_copies(audit, &mut problems);
+        self.counts.judged = self.judge_readings(audit, &mut problems);
+        self.counts.copied = self.judge_copies(audit, &mut problems);
+        self.counts.compacted_away = self.count_compacted_away(audit);
         self.problems.append(&mut problems);
     }
 
@@ -163,9 +164,11 @@ impl Ledger {
     }
 
     /// What is copied exactly once, and in order: as far as the group of the copiers has come.
-    fn judge_copies(&self, audit: &Audit, problems: &mut Vec<String>) {
+    /// Returns how many records that are.
+    fn judge_copies(&self, audit: &Audit, problems: &mut Vec<String>) -> u64 {
+        let mut copied = 0;
         if self.may_be_lost(0) {
-            return;
+            return copied;
         }
         for (partition, (copy, upto)) in &audit.copied {
             let (Some(original), Some(copy)) =
@@ -176,6 +179,7 @@ impl Ledger {
             let wanted = original.committed.range(..*upto).map(|offset| &original.records[offset]);
             let copies = copy.committed.iter().map(|offset| copy.sources.get(offset));
             let (wanted, copies): (Vec<_>, Vec<_>) = (wanted.map(Some).collect(), copies.collect());
+            copied += copies.len() as u64;
             if wanted != copies {
                 let at = wanted.iter().zip(&copies).take_while(|(one, other)| one == other).count();
                 problems.push(format!(
@@ -188,6 +192,7 @@ impl Ledger {
                 ));
             }
         }
+        copied
     }
 
     /// What was read is still there, and what was shown as committed is shown so still.

@@ -115,11 +115,13 @@ impl Ledger {
         *highest = (*highest).max(offset);
     }
 
-    /// Nothing was left out: what is shown still was shown then.
-    pub(super) fn judge_readings(&self, audit: &Audit, problems: &mut Vec<String>) {
+    /// Nothing was left out: what is shown still was shown then. Returns how many readings that is
+    /// known of.
+    pub(super) fn judge_readings(&self, audit: &Audit, problems: &mut Vec<String>) -> u64 {
+        let mut judged = 0;
         if self.is_cut() {
             // Transactions of before may be torn, or be shown though they were aborted.
-            return;
+            return judged;
         }
         for reading in self.readings.iter().filter(|reading| !reading.is_broken) {
             let Reading { reader, partition, committed, offsets, behind, .. } = reading;
@@ -132,6 +134,7 @@ impl Ledger {
             if start >= *behind || (self.era > 0 && self.is_retained(*partition)) {
                 continue;
             }
+            judged += 1;
             let shown: Vec<i64> = match committed {
                 true => found.committed.range(start..*behind).copied().collect(),
                 false => found.records.range(start..*behind).map(|(offset, _)| *offset).collect(),
@@ -144,5 +147,6 @@ impl Ledger {
                 ));
             }
         }
+        judged
     }
 }

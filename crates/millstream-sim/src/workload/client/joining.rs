@@ -256,6 +256,7 @@ impl Member {
                 Ok(()) => {
                     let mut ledger = self.shared.ledger.borrow_mut();
                     ledger.offset_committed(self.group, partition, offset, era);
+                    ledger.counts.client_offsets += 1;
                 }
                 Err(error) => {
                     self.me.host().trace(format_args!("{offset} of {partition:?}: {error}"));

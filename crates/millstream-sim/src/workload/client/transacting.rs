@@ -122,7 +122,9 @@ impl Session {
         match &done {
             Ok(()) if committed => {
                 self.me.host().trace(format_args!("{name} has committed transaction {number}"));
-                self.shared.ledger.borrow_mut().committed(self.id, number);
+                let mut ledger = self.shared.ledger.borrow_mut();
+                ledger.committed(self.id, number);
+                ledger.counts.client_committed += 1;
                 return Ok(());
             }
             Ok(()) => {}
