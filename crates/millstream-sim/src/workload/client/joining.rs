@@ -229,7 +229,12 @@ impl Member {
                 && self.committed.get(&key) != Some(&position)
             {
                 self.committed.insert(key, position);
-                self.shared.ledger.borrow_mut().commit_asked(self.group, key, position);
+                let mut ledger = self.shared.ledger.borrow_mut();
+                // It vouches for all that is before.
+                if let Some(reading) = self.reader.readings.get(&key) {
+                    ledger.handed_all(*reading, position);
+                }
+                ledger.commit_asked(self.group, key, position);
                 ahead.push((partition, position));
             }
         }
