@@ -11,7 +11,10 @@ use millstream_types::TopicPartition;
 use super::writer::Writer;
 use crate::actor::Me;
 use crate::ledger::{Partition, RecordId};
-use crate::nemesis::Mood;
+use crate::workload::code::{
+    ILLEGAL_GENERATION, INVALID_PRODUCER_EPOCH, INVALID_TXN_STATE, PRODUCER_FENCED,
+    REBALANCE_IN_PROGRESS, UNKNOWN_MEMBER_ID,
+};
 use crate::workload::transactional::group_of;
 use crate::workload::{Shared, admin};
 
@@ -220,17 +223,23 @@ impl Session {
         self.writer.answer(&self.me, request).await
     }
 
-    /// A transaction does not fail without a reason: someone else has its id, it took too long, a
-    /// message of an earlier attempt may still be under way, or a power loss took some of it.
+    /// A transaction does not fail without a reason, and each reason has its errors: whom someone
+    /// else puts out, or the coordinator because it took too long, is fenced; a member whom a
+    /// rebalance put out commits no offsets; a power loss may take what was known of the producer.
+    /// What a message of an earlier attempt does when it comes late is none: it finds another epoch.
     fn check_excuse(&self, error: &TransactionError, began: Duration) {
-        let late = self.me.now() - began >= TIMEOUT / 2;
-        let confusing = matches!(self.shared.mood, Mood::Network | Mood::Time | Mood::All);
-        let excused = self.has_rival
-            || (self.is_member && error.remedy == Remedy::Abort)
-            || late
-            || confusing
-            || self.me.host().life() > 1
-            || self.shared.ledger.borrow().may_be_lost(self.era);
+        let late = self.me.now() - began >= TIMEOUT;
+        let put_out = self.has_rival || late;
+        let excused = self.shared.ledger.borrow().may_be_lost(self.era)
+            || match i16::try_from(error.error.code).unwrap_or(0) {
+                PRODUCER_FENCED | INVALID_PRODUCER_EPOCH | INVALID_TXN_STATE => put_out,
+                ILLEGAL_GENERATION | UNKNOWN_MEMBER_ID | REBALANCE_IN_PROGRESS => self.is_member,
+                // The client's own, of a transaction that has failed before the call.
+                code if i32::from(code) == code::STATE => put_out || self.is_member,
+                code if i32::from(code) == code::FATAL => put_out,
+                code if i32::from(code) == code::MESSAGE_TIMED_OUT => late,
+                _ => false,
+            };
         if !excused {
             let name = &self.writer.session;
             self.me.host().violation(format!("{name} fails without a reason: {error}"));
