@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Audit, Ledger, Outcome, Partition, PartitionAudit, RecordId, Transaction};
 
 impl Ledger {
-    /// Names the compacted topics. `tombstones_stay`: within a run none of them is old enough to go.
+    /// Names the compacted topics. `tombstones_stay`: within a run none of them is old enough to
+    /// go.
     pub fn set_compacted(&mut self, topics: impl IntoIterator<Item = (&'static str, bool)>) {
         self.compacted = topics.into_iter().collect();
     }
@@ -35,13 +36,19 @@ impl Ledger {
             other.key() == key && (other.session != id.session || other.number > id.number)
         };
         // Where it was is not always told: behind all that its session wrote before it.
-        let known = self.known(partition).chain(found.records.iter().map(|(at, id)| (*at, id)));
+        let known = || self.known(partition).chain(found.records.iter().map(|(at, id)| (*at, id)));
         let is_before = |other: &RecordId| other.session == id.session && other.number <= id.number;
-        let behind = known.filter(|(_, other)| is_before(other)).map(|(at, _)| at + 1).max();
-        let mut later = found.committed.range(behind.unwrap_or(0)..);
-        later.any(|at| found.records.get(at).is_some_and(may_be_later))
-            || !tombstones_stay
-                && (id.is_tombstone() || self.tombstones(partition).iter().any(may_be_later))
+        let behind = known().filter(|(_, other)| is_before(other)).map(|(at, _)| at + 1).max();
+        let behind = behind.unwrap_or(0);
+        let mut later = found.committed.range(behind..);
+        if later.any(|at| found.records.get(at).is_some_and(may_be_later)) {
+            return true;
+        }
+        let mut tombstones = self.tombstones(partition);
+        known().filter(|(at, _)| *at < behind).for_each(|(_, other)| {
+            tombstones.remove(other);
+        });
+        !tombstones_stay && (id.is_tombstone() || tombstones.iter().any(may_be_later))
     }
 
     /// How many records were known in compacted partitions and are not there any more.

@@ -316,7 +316,14 @@ fn a_record_is_gone_only_if_a_later_one_of_its_key_is_there() {
         ledger.judge(&audit(&found));
         assert_eq!(ledger.problems().is_empty(), fine, "{found:?}: {:?}", ledger.problems());
     }
-    // One that was aborted is no excuse.
+    // One that was aborted is no excuse, and no tombstone that was before.
+    let mut ledger = Ledger::new(true);
+    ledger.set_compacted([(PARTITION.0, false)]);
+    ledger.delivered(PARTITION, &id("p", 17), 0);
+    ledger.sends(PARTITION, &id("q", 10));
+    ledger.acked(PARTITION, &id("q", 10), 1, 3, 0);
+    ledger.judge(&audit(&[(5, "p", 4)]));
+    assert_found(&ledger, "and is not there");
     let mut ledger = Ledger::new(true);
     ledger.set_compacted([(PARTITION.0, true)]);
     ledger.delivered(PARTITION, &id("p", 17), 0);
