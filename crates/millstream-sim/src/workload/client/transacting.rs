@@ -226,20 +226,18 @@ impl Session {
     /// A transaction does not fail without a reason, and each reason has its errors: whom someone
     /// else puts out, or the coordinator because it took too long, is fenced; a member whom a
     /// rebalance put out commits no offsets; a power loss may take what was known of the producer.
-    /// What a message of an earlier attempt does when it comes late is none: it finds another epoch.
+    /// A message of an earlier attempt that comes late is none: its epoch is an older one.
     fn check_excuse(&self, error: &TransactionError, began: Duration) {
+        let told = error.error.code;
+        let is = |codes: &[i16]| codes.iter().any(|code| i32::from(*code) == told);
+        let fenced = is(&[PRODUCER_FENCED, INVALID_PRODUCER_EPOCH, INVALID_TXN_STATE]);
+        let put_out = is(&[ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID, REBALANCE_IN_PROGRESS]);
+        let failed_before = told == code::STATE;
         let late = self.me.now() - began >= TIMEOUT;
-        let put_out = self.has_rival || late;
         let excused = self.shared.ledger.borrow().may_be_lost(self.era)
-            || match i16::try_from(error.error.code).unwrap_or(0) {
-                PRODUCER_FENCED | INVALID_PRODUCER_EPOCH | INVALID_TXN_STATE => put_out,
-                ILLEGAL_GENERATION | UNKNOWN_MEMBER_ID | REBALANCE_IN_PROGRESS => self.is_member,
-                // The client's own, of a transaction that has failed before the call.
-                code if i32::from(code) == code::STATE => put_out || self.is_member,
-                code if i32::from(code) == code::FATAL => put_out,
-                code if i32::from(code) == code::MESSAGE_TIMED_OUT => late,
-                _ => false,
-            };
+            || (self.has_rival || late) && (fenced || failed_before || told == code::FATAL)
+            || self.is_member && (put_out || failed_before)
+            || late && told == code::MESSAGE_TIMED_OUT;
         if !excused {
             let name = &self.writer.session;
             self.me.host().violation(format!("{name} fails without a reason: {error}"));
