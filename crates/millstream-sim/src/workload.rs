@@ -1,9 +1,9 @@
-//! What runs in a simulation: a table of workloads, the actors that they are made of, and what these
-//! share.
+//! What runs in a simulation: a table of workloads, the actors that they are made of, and what
+//! these share.
 //!
 //! To add one: write an `async` function that takes [`Me`](crate::actor::Me) and [`Shared`], notes
-//! in the [`Ledger`] what it is told, looks at [`Ledger::closing`] and comes to an end; then give it
-//! a [`Role`] and a row in [`TABLE`].
+//! in the [`Ledger`] what it is told, looks at [`Ledger::closing`] and comes to an end; then give
+//! it a [`Role`] and a row in [`TABLE`].
 
 pub(crate) mod admin;
 pub(crate) mod audit;

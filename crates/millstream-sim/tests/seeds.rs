@@ -103,9 +103,9 @@ fn failures_are_told_in_the_order_sent() {
     assert!((0..8).all(|_| run(2019, None).hash == hash), "{}", Plan::of(2019));
 }
 
-/// Seeds that found a bug, each with the bug. A change of a workload, of the faults or of the kernel
-/// draws other runs from them; what guards against the bugs themselves are the tests of the crate
-/// that had them.
+/// Seeds that found a bug, each with the bug. A change of a workload, of the faults or of the
+/// kernel draws other runs from them; what guards against the bugs themselves are the tests of the
+/// crate that had them.
 macro_rules! found {
     ($($(#[$doc:meta])* $name:ident: $seed:literal;)*) => {
         mod found {
@@ -129,14 +129,14 @@ found! {
     /// The journal of transactions lost what the groups' journal still knew: the offsets of a
     /// transaction that nobody would ever end stayed unstable.
     offsets_of_a_forgotten_transaction_do_not_stay_pending: 111;
-    /// A transactional id came back with an older epoch than the logs knew, which refused the marker
-    /// of its abort: the last stable offset stood still.
+    /// A transactional id came back with an older epoch than the logs knew, which refused the
+    /// marker of its abort: the last stable offset stood still.
     a_transactional_id_does_not_fall_behind_its_logs: 258;
-    /// A journal was cut after a power loss, and the cut was left to chance: a stop that had nothing
-    /// to write vouched for it, and the next power loss brought the torn end back.
+    /// A journal was cut after a power loss, and the cut was left to chance: a stop that had
+    /// nothing to write vouched for it, and the next power loss brought the torn end back.
     a_cut_journal_stays_cut: 1030;
-    /// A process died between a write and its sync, the next one showed the record, and the power loss
-    /// after that took it: the end of the log went back although every write was to be synced.
+    /// A process died between a write and its sync, the next one showed the record, and the power
+    /// loss after that took it: the end of the log went back although every write was to be synced.
     what_is_shown_with_synced_writes_stays: 1978;
     /// In the simulator: the early end of a pause turned a connection's bytes around.
     a_pause_that_ends_early_keeps_the_order: 2677;

@@ -142,8 +142,8 @@ pub(crate) fn produce(partition: Partition, records: Bytes) -> ProduceRequest {
     ProduceRequest::default().with_acks(-1).with_timeout_ms(10_000).with_topic_data(vec![topic])
 }
 
-/// Sends all batches and takes the answers; what has none stays in `unacked`, in order. `false`: the
-/// session is over, because a power loss took what it had written.
+/// Sends all batches and takes the answers; what has none stays in `unacked`, in order. `false`:
+/// the session is over, because a power loss took what it had written.
 async fn send_all(
     me: &Me,
     shared: &Shared,

@@ -128,8 +128,8 @@ impl Member {
                 }
                 ConsumerEvent::CommitDone { id, partitions } => self.commit_done(id, partitions),
                 ConsumerEvent::Closed => return true,
-                // The group does not know yet that the one before is gone, and takes nobody else by its
-                // name.
+                // The group does not know yet that the one before is gone, and takes nobody else by
+                // its name.
                 ConsumerEvent::Error { error, fatal: true }
                     if error.code == UNRELEASED_INSTANCE_ID && self.shared.mood != Mood::Calm =>
                 {
