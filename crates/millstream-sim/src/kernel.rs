@@ -195,8 +195,8 @@ impl Kernel {
     }
 
     /// The same for an arrival: what was put off comes before what was sent behind it, whenever the
-    /// pauses end. Returns what is to be taken now; `None` for `what` stands for the next that was put
-    /// off.
+    /// pauses end. Returns what is to be taken now; `None` for `what` stands for the next that was
+    /// put off.
     fn in_turn(
         &mut self,
         host: HostId,

@@ -17,7 +17,7 @@ mod judge;
 mod readings;
 mod retention;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use millstream_types::Timestamp;
 
@@ -58,6 +58,11 @@ impl RecordId {
     pub fn source_of(value: &[u8]) -> Option<Self> {
         let behind = value.split(|byte| *byte == b' ').take(2).map(|word| word.len() + 1).sum();
         Self::parse(value.get(behind..)?)
+    }
+
+    /// Another record of its session.
+    pub fn numbered(&self, number: u64) -> Self {
+        Self { session: self.session.clone(), number }
     }
 
     /// Its key: a few of them have all records.
@@ -125,6 +130,8 @@ struct Trail {
     seen: BTreeMap<i64, Seen>,
     /// Acknowledged, by a producer that does not say at which offset; with the era.
     delivered: BTreeMap<RecordId, u32>,
+    /// Tombstones that were sent outside of transactions, where the topic is compacted.
+    tombstones: BTreeSet<RecordId>,
 }
 
 /// Everything that was noted.
@@ -142,8 +149,8 @@ pub struct Ledger {
     /// Who has a partition of a group at present.
     claims: BTreeMap<(&'static str, Partition), String>,
     readings: Vec<Reading>,
-    /// Sessions that gave some of their records up, so that their numbers have gaps.
-    gave_up: BTreeMap<String, u64>,
+    /// How many records sessions gave up: no more of their numbers may be missing in a partition.
+    gave_up: BTreeMap<(Partition, String), u64>,
     /// The compacted topics; whether tombstones stay in them.
     compacted: BTreeMap<&'static str, bool>,
     retention: BTreeMap<&'static str, Retention>,
@@ -169,6 +176,16 @@ pub struct Counts {
     pub read: u64,
     /// Records that consumers of the client handed out.
     pub handed: u64,
+    /// Transactions whose commit was acknowledged to machines of the client.
+    pub client_committed: u64,
+    /// Offsets whose commit was acknowledged to consumers of the client.
+    pub client_offsets: u64,
+    /// Readings of the client's consumers that were held against what is there.
+    pub judged: u64,
+    /// Records that were copied exactly once.
+    pub copied: u64,
+    /// Records that were there and have given way to later ones.
+    pub compacted_away: u64,
     /// Generations that a member was in.
     pub generations: u64,
     /// Power losses.
@@ -228,7 +245,7 @@ impl Ledger {
     ) {
         self.counts.acked += count;
         for step in 0..count {
-            let id = RecordId { session: id.session.clone(), number: id.number + step };
+            let id = id.numbered(id.number + step);
             let at = offset + step as i64;
             let trail = self.trails.entry(partition).or_default();
             let before = trail.acked.insert(at, Acked { id: id.clone(), era });
@@ -252,8 +269,8 @@ impl Ledger {
     }
 
     /// A session gives up some of its records, which may be there or not.
-    pub fn gives_up(&mut self, session: &str, count: u64) {
-        *self.gave_up.entry(session.to_owned()).or_default() += count;
+    pub fn gives_up(&mut self, partition: Partition, session: &str, count: u64) {
+        *self.gave_up.entry((partition, session.to_owned())).or_default() += count;
     }
 
     /// What is known of a partition now: to be asked when a request is sent, and held against the

@@ -10,8 +10,8 @@ use crate::world::HostId;
 /// Something that goes wrong.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// The process dies in the `nth` change of its disk from now on, after so many bytes of it. With
-    /// a loss the machine goes down, too.
+    /// The process dies in the `nth` change of its disk from now on, after so many bytes of it.
+    /// With a loss the machine goes down, too.
     DieAt {
         /// Where.
         host: HostId,

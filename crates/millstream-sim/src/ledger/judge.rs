@@ -59,12 +59,14 @@ impl Ledger {
             self.judge_seen(*partition, found, &mut problems);
         }
         self.judge_transactions(audit, &mut problems);
-        self.judge_readings(audit, &mut problems);
-        self.judge_copies(audit, &mut problems);
+        self.counts.judged = self.judge_readings(audit, &mut problems);
+        self.counts.copied = self.judge_copies(audit, &mut problems);
+        self.counts.compacted_away = self.count_compacted_away(audit);
         self.problems.append(&mut problems);
     }
 
-    /// Each record once, each session's in order and, if nothing could be lost, without a gap.
+    /// Each record once, each session's in order and, if nothing could be lost, without a gap: only
+    /// what was given up may be missing, or what belongs to a transaction that was not committed.
     fn judge_partition(
         &self,
         partition: Partition,
@@ -72,14 +74,19 @@ impl Ledger {
         problems: &mut Vec<String>,
     ) {
         let mut last: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut missing: BTreeMap<&str, u64> = BTreeMap::new();
+        let excused = self.not_committed(partition);
         for (offset, id) in &found.records {
             let before = last.insert(&id.session, id.number);
             let in_order = before.is_none_or(|before| before < id.number);
             let first = if found.start > 0 { id.number } else { 0 };
-            let without_gap = id.number == before.map_or(first, |before| before + 1);
-            let may_skip = self.may_be_lost(0)
-                || self.is_compacted(partition)
-                || self.gave_up.contains_key(&id.session);
+            let skipped = before.map_or(first, |before| before + 1)..id.number;
+            let missing = missing.entry(&id.session).or_default();
+            *missing +=
+                skipped.filter(|number| !excused.contains(&id.numbered(*number))).count() as u64;
+            let given_up = self.gave_up.get(&(partition, id.session.clone()));
+            let without_gap = *missing <= given_up.copied().unwrap_or(0);
+            let may_skip = self.may_be_lost(0) || self.is_compacted(partition);
             if !in_order || (!without_gap && !may_skip) {
                 problems.push(format!(
                     "{partition:?} has at {offset} number {} of {} behind number {before:?}",
@@ -145,7 +152,7 @@ impl Ledger {
         let Some(trail) = self.trails.get(&partition) else { return };
         let there: BTreeSet<&RecordId> = found.records.values().collect();
         for (id, era) in &trail.delivered {
-            if there.contains(id) || self.may_be_lost(*era) || self.gave_way(partition, id) {
+            if there.contains(id) || self.may_be_lost(*era) || self.gave_way(partition, found, id) {
                 continue;
             }
             let first = RecordId { session: id.session.clone(), number: 0 };
@@ -157,9 +164,11 @@ impl Ledger {
     }
 
     /// What is copied exactly once, and in order: as far as the group of the copiers has come.
-    fn judge_copies(&self, audit: &Audit, problems: &mut Vec<String>) {
+    /// Returns how many records that are.
+    fn judge_copies(&self, audit: &Audit, problems: &mut Vec<String>) -> u64 {
+        let mut copied = 0;
         if self.may_be_lost(0) {
-            return;
+            return copied;
         }
         for (partition, (copy, upto)) in &audit.copied {
             let (Some(original), Some(copy)) =
@@ -170,10 +179,12 @@ impl Ledger {
             let wanted = original.committed.range(..*upto).map(|offset| &original.records[offset]);
             let copies = copy.committed.iter().map(|offset| copy.sources.get(offset));
             let (wanted, copies): (Vec<_>, Vec<_>) = (wanted.map(Some).collect(), copies.collect());
+            copied += copies.len() as u64;
             if wanted != copies {
                 let at = wanted.iter().zip(&copies).take_while(|(one, other)| one == other).count();
                 problems.push(format!(
-                    "of {partition:?} {} records were copied up to {upto}, and there are {} copies;                      the first that differs is {:?}, copied as {:?}",
+                    "of {partition:?} {} records were copied up to {upto}, and there are {} copies; \
+                     the first that differs is {:?}, copied as {:?}",
                     wanted.len(),
                     copies.len(),
                     wanted.get(at),
@@ -181,6 +192,7 @@ impl Ledger {
                 ));
             }
         }
+        copied
     }
 
     /// What was read is still there, and what was shown as committed is shown so still.
@@ -229,6 +241,10 @@ impl Ledger {
             let gone = trail.acked.range(..start);
             deleted.extend(gone.map(|(_, acked)| (*partition, &acked.id)));
         }
+        let gave_way = |partition, id: &RecordId| {
+            let found = audit.partitions.get(&partition);
+            found.is_some_and(|found| self.gave_way(partition, found, id))
+        };
         // The greatest number of each transactional id whose offset must be there, and those that
         // may be.
         let mut must: BTreeMap<&str, i64> = BTreeMap::new();
@@ -242,7 +258,7 @@ impl Ledger {
                     Some(true) => Place::Shown,
                     Some(false) => Place::Hidden,
                     None if deleted.contains(&(*partition, &id)) => Place::Deleted,
-                    None if self.gave_way(*partition, &id) => Place::Deleted,
+                    None if gave_way(*partition, &id) => Place::Deleted,
                     // Where a machine's records were, it does not tell.
                     None if self.may_be_deleted(audit, *partition, &id) => Place::Deleted,
                     None => Place::Absent,

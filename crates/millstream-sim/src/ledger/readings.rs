@@ -12,7 +12,7 @@ pub type ReadingId = usize;
 #[derive(Clone, Copy, Debug)]
 enum Start {
     Known(i64),
-    /// Where the group's committed offset is; it is looked up with the first record.
+    /// Where the group's committed offset is; it is looked up with what is told first.
     Committed(&'static str),
 }
 
@@ -69,19 +69,22 @@ impl Ledger {
         !self.strict && self.era > 0
     }
 
-    /// A record was handed out. `is_certain`: it was fetched in this era.
-    pub fn handed(&mut self, reading: ReadingId, offset: i64, is_certain: bool) {
-        self.counts.handed += 1;
+    /// A reading that tells something: where it begins is known from now on. `None`: it is broken.
+    fn resolve(&mut self, reading: ReadingId, is_certain: bool) -> Option<&mut Reading> {
         let is_cut = self.is_cut();
         let found = &mut self.readings[reading];
         found.is_broken |= is_cut || !is_certain;
-        if found.is_broken {
-            return;
-        }
         if let Start::Committed(group) = found.start {
-            let key = (group, found.partition);
-            found.start = Start::Known(self.asked.get(&key).copied().unwrap_or(0));
+            let asked = self.asked.get(&(group, found.partition));
+            found.start = Start::Known(asked.copied().unwrap_or(0));
         }
+        (!found.is_broken).then_some(found)
+    }
+
+    /// A record was handed out. `is_certain`: it was fetched in this era.
+    pub fn handed(&mut self, reading: ReadingId, offset: i64, is_certain: bool) {
+        self.counts.handed += 1;
+        let Some(found) = self.resolve(reading, is_certain) else { return };
         let Reading { reader, partition, floor, behind, .. } = &*found;
         let problem = if offset < *floor {
             Some(format!("{reader} reads {partition:?} from {floor} on and is handed {offset}"))
@@ -97,12 +100,7 @@ impl Ledger {
 
     /// Everything before `offset` was handed out.
     pub fn handed_all(&mut self, reading: ReadingId, offset: i64) {
-        let is_cut = self.is_cut();
-        let found = &mut self.readings[reading];
-        found.is_broken |= is_cut;
-        if found.is_broken {
-            return;
-        }
+        let Some(found) = self.resolve(reading, true) else { return };
         let Reading { reader, partition, behind, .. } = &*found;
         let problem = (offset < *behind).then(|| {
             format!("{reader} is told that {partition:?} ends at {offset}, behind {behind}")
@@ -117,11 +115,13 @@ impl Ledger {
         *highest = (*highest).max(offset);
     }
 
-    /// Nothing was left out: what is shown still was shown then.
-    pub(super) fn judge_readings(&self, audit: &Audit, problems: &mut Vec<String>) {
+    /// Nothing was left out: what is shown still was shown then. Returns how many readings that is
+    /// known of.
+    pub(super) fn judge_readings(&self, audit: &Audit, problems: &mut Vec<String>) -> u64 {
+        let mut judged = 0;
         if self.is_cut() {
             // Transactions of before may be torn, or be shown though they were aborted.
-            return;
+            return judged;
         }
         for reading in self.readings.iter().filter(|reading| !reading.is_broken) {
             let Reading { reader, partition, committed, offsets, behind, .. } = reading;
@@ -134,6 +134,7 @@ impl Ledger {
             if start >= *behind || (self.era > 0 && self.is_retained(*partition)) {
                 continue;
             }
+            judged += 1;
             let shown: Vec<i64> = match committed {
                 true => found.committed.range(start..*behind).copied().collect(),
                 false => found.records.range(start..*behind).map(|(offset, _)| *offset).collect(),
@@ -146,5 +147,6 @@ impl Ledger {
                 ));
             }
         }
+        judged
     }
 }

@@ -181,13 +181,20 @@ fn what_was_acknowledged_without_an_offset_is_there() {
         ledger.judge(&audit(&records));
         assert_eq!(ledger.problems().is_empty(), fine, "{records:?}: {:?}", ledger.problems());
     }
-    // One that gives records up may leave a gap, and doubles nothing.
+    // One that gives records up may leave a gap that is no longer, and doubles nothing; so may one
+    // whose transaction was aborted.
     for (records, fine) in [
         (vec![(0, "p", 0), (1, "p", 2)], true),
         (vec![(0, "p", 0), (1, "p", 2), (2, "p", 2)], false),
+        (vec![(0, "p", 0), (1, "p", 3)], false),
+        (vec![(0, "p", 0), (1, "p", 2), (2, "p", 4)], false),
+        (vec![(0, "t", 0), (1, "t", 2)], true),
+        (vec![(0, "t", 0), (1, "t", 3)], false),
     ] {
         let mut ledger = Ledger::new(true);
-        ledger.gives_up("p", 1);
+        ledger.gives_up(PARTITION, "p", 1);
+        let number = ledger.begin("tx", "t");
+        ledger.writes("tx", number, PARTITION, 1);
         ledger.judge(&audit(&records));
         assert_eq!(ledger.problems().is_empty(), fine, "{records:?}: {:?}", ledger.problems());
     }
@@ -227,6 +234,17 @@ fn a_consumer_leaves_nothing_out_and_does_not_go_back() {
         let reading = ledger.begin_reading("G", PARTITION, true, -1);
         ledger.starts_where_committed(reading, "g");
         ledger.handed(reading, 1, true);
+        ledger.judge(&whole);
+        assert_eq!(ledger.problems().is_empty(), fine, "{:?}", ledger.problems());
+    }
+    // It is told of the end only, and what it commits then is no excuse.
+    for (asked, fine) in [(3, true), (0, false)] {
+        let mut ledger = Ledger::new(true);
+        ledger.commit_asked("g", PARTITION, asked);
+        let reading = ledger.begin_reading("G", PARTITION, true, -1);
+        ledger.starts_where_committed(reading, "g");
+        ledger.handed_all(reading, 3);
+        ledger.commit_asked("g", PARTITION, 3);
         ledger.judge(&whole);
         assert_eq!(ledger.problems().is_empty(), fine, "{:?}", ledger.problems());
     }
@@ -270,6 +288,49 @@ fn compaction_keeps_the_last_of_each_key() {
             None => assert_eq!(ledger.problems(), [""; 0], "{records:?}"),
         }
     }
+}
+
+/// Of a record whose place was never told it is known that it was behind record 4 of its session.
+#[test]
+fn a_record_is_gone_only_if_a_later_one_of_its_key_is_there() {
+    for (stay, others, fine) in [
+        // Key k3 have 3, 10 (a tombstone), and 17.
+        (true, vec![(0, "q", 3)], false),
+        (true, vec![(9, "q", 3)], true),
+        (true, vec![(9, "q", 4)], false),
+        (true, vec![], false),
+        // A tombstone that may have been there, and may have gone.
+        (false, vec![(0, "q", 3)], false),
+        (false, vec![], false),
+        (false, vec![(-1, "q", 10)], true),
+        (true, vec![(-1, "q", 10)], false),
+    ] {
+        let mut ledger = Ledger::new(true);
+        ledger.set_compacted([(PARTITION.0, stay)]);
+        ledger.delivered(PARTITION, &id("p", 17), 0);
+        for (_, session, number) in others.iter().filter(|(at, ..)| *at < 0) {
+            ledger.sends(PARTITION, &id(session, *number));
+        }
+        let there = others.into_iter().filter(|(at, ..)| *at >= 0);
+        let found: Vec<_> = there.chain([(5, "p", 4)]).collect();
+        ledger.judge(&audit(&found));
+        assert_eq!(ledger.problems().is_empty(), fine, "{found:?}: {:?}", ledger.problems());
+    }
+    // One that was aborted is no excuse, and no tombstone that was before.
+    let mut ledger = Ledger::new(true);
+    ledger.set_compacted([(PARTITION.0, false)]);
+    ledger.delivered(PARTITION, &id("p", 17), 0);
+    ledger.sends(PARTITION, &id("q", 10));
+    ledger.acked(PARTITION, &id("q", 10), 1, 3, 0);
+    ledger.judge(&audit(&[(5, "p", 4)]));
+    assert_found(&ledger, "and is not there");
+    let mut ledger = Ledger::new(true);
+    ledger.set_compacted([(PARTITION.0, true)]);
+    ledger.delivered(PARTITION, &id("p", 17), 0);
+    let mut found = audit(&[(9, "q", 3)]);
+    hide(&mut found, 9);
+    ledger.judge(&found);
+    assert_found(&ledger, "and is not there");
 }
 
 #[test]

@@ -31,12 +31,7 @@ pub(crate) async fn run(me: Me, shared: Shared) {
     if !admin::ready(&me, &shared).await {
         return;
     }
-    let mut sessions = 0;
-    while !shared.is_closing() {
-        let name = format!("{}.{}.{sessions}", me.host().name(), me.host().life());
-        sessions += 1;
-        session(&me, &shared, name).await;
-    }
+    shared.sessions(&me, async |name| session(&me, &shared, name).await).await;
 }
 
 /// One producer id, as long as it serves.
@@ -101,6 +96,9 @@ fn next_batch(
     let builder = RecordBatchBuilder::new(compression);
     let builder = builder.producer(producer_id, 0, first.number as i32);
     let compacted = shared.is_compacted(partition);
+    for step in 0..count {
+        shared.ledger.borrow_mut().sends(partition, &first.numbered(first.number + step));
+    }
     let records = fill(me, builder, compacted, &first, count);
     Unacked { partition, request: produce(partition, records), first, count }
 }
@@ -144,8 +142,8 @@ pub(crate) fn produce(partition: Partition, records: Bytes) -> ProduceRequest {
     ProduceRequest::default().with_acks(-1).with_timeout_ms(10_000).with_topic_data(vec![topic])
 }
 
-/// Sends all batches and takes the answers; what has none stays in `unacked`, in order. `false`: the
-/// session is over, because a power loss took what it had written.
+/// Sends all batches and takes the answers; what has none stays in `unacked`, in order. `false`:
+/// the session is over, because a power loss took what it had written.
 async fn send_all(
     me: &Me,
     shared: &Shared,

@@ -61,10 +61,7 @@ pub(crate) async fn run(me: Me, shared: Shared, nature: Nature) {
     if !admin::ready(&me, &shared).await {
         return;
     }
-    let mut sessions = 0;
-    while !shared.is_closing() {
-        let name = format!("{}.{}.{sessions}", me.host().name(), me.host().life());
-        sessions += 1;
+    let session = async |name| {
         let era = shared.era();
         let mut session = match Session::begin(&me, &shared, nature, name).await {
             Ok(session) => session,
@@ -88,7 +85,8 @@ pub(crate) async fn run(me: Me, shared: Shared, nature: Nature) {
         if nature.has_rival {
             me.sleep_ms(200, 5_000).await;
         }
-    }
+    };
+    shared.sessions(&me, session).await;
 }
 
 impl Session {

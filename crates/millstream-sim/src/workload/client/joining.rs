@@ -128,8 +128,8 @@ impl Member {
                 }
                 ConsumerEvent::CommitDone { id, partitions } => self.commit_done(id, partitions),
                 ConsumerEvent::Closed => return true,
-                // The group does not know yet that the one before is gone, and takes nobody else by its
-                // name.
+                // The group does not know yet that the one before is gone, and takes nobody else by
+                // its name.
                 ConsumerEvent::Error { error, fatal: true }
                     if error.code == UNRELEASED_INSTANCE_ID && self.shared.mood != Mood::Calm =>
                 {
@@ -229,7 +229,12 @@ impl Member {
                 && self.committed.get(&key) != Some(&position)
             {
                 self.committed.insert(key, position);
-                self.shared.ledger.borrow_mut().commit_asked(self.group, key, position);
+                let mut ledger = self.shared.ledger.borrow_mut();
+                // It vouches for all that is before.
+                if let Some(reading) = self.reader.readings.get(&key) {
+                    ledger.handed_all(*reading, position);
+                }
+                ledger.commit_asked(self.group, key, position);
                 ahead.push((partition, position));
             }
         }
@@ -256,6 +261,7 @@ impl Member {
                 Ok(()) => {
                     let mut ledger = self.shared.ledger.borrow_mut();
                     ledger.offset_committed(self.group, partition, offset, era);
+                    ledger.counts.client_offsets += 1;
                 }
                 Err(error) => {
                     self.me.host().trace(format_args!("{offset} of {partition:?}: {error}"));

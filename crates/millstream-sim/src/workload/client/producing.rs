@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use millstream_client::producer::{FlushId, ProducerEvent};
+use millstream_client::producer::{DeliveryFailure, FlushId, ProducerEvent};
 use millstream_client::settings::ProducerSettings;
 use millstream_protocol::Compression;
+use millstream_types::TopicPartition;
 
 use super::writer::{Given, Writer};
 use crate::actor::Me;
@@ -19,14 +20,11 @@ pub(crate) async fn run(me: Me, shared: Shared, impatient: bool) {
     if !admin::ready(&me, &shared).await {
         return;
     }
-    let mut sessions = 0;
-    while !shared.is_closing() {
-        let name = format!("{}.{}.{sessions}", me.host().name(), me.host().life());
-        sessions += 1;
-        let settings = settings(&me, impatient);
-        session(&me, &shared, &settings, name).await;
+    let session = async |name| {
+        session(&me, &shared, &settings(&me, impatient), name).await;
         me.sleep_ms(10, 500).await;
-    }
+    };
+    shared.sessions(&me, session).await;
 }
 
 fn settings(me: &Me, impatient: bool) -> ProducerSettings {
@@ -74,7 +72,9 @@ async fn session(me: &Me, shared: &Shared, settings: &ProducerSettings, name: St
         let mut events = Vec::new();
         let flushing = !flushes.is_empty();
         let news = || {
+            let from = events.len();
             writer.producer.poll(&mut events);
+            note_given_up(shared, &writer.session, &events[from..]);
             (flushing && !events.is_empty()).then_some(())
         };
         me.look(until, news).await;
@@ -87,8 +87,6 @@ async fn session(me: &Me, shared: &Shared, settings: &ProducerSettings, name: St
                 }
                 ProducerEvent::DeliveryFailed(failure) => {
                     me.host().trace(format_args!("{}: {failure}", writer.session));
-                    // What is given up may be there all the same.
-                    shared.ledger.borrow_mut().gives_up(&writer.session, failure.count);
                     let expected = settings.delivery_timeout.is_some()
                         || shared.ledger.borrow().may_be_lost(writer.era);
                     if !expected {
@@ -101,6 +99,19 @@ async fn session(me: &Me, shared: &Shared, settings: &ProducerSettings, name: St
                 }
                 event => me.host().trace(format_args!("{}: {event:?}", writer.session)),
             }
+        }
+    }
+}
+
+/// Notes what is given up at once: the process may die before it looks at it.
+fn note_given_up(shared: &Shared, session: &str, events: &[ProducerEvent]) {
+    for event in events {
+        if let ProducerEvent::DeliveryFailed(DeliveryFailure { topic, partition, count, .. }) =
+            event
+            && let Some(number) = partition
+            && let Some(partition) = shared.find(&TopicPartition::new(topic.clone(), *number))
+        {
+            shared.ledger.borrow_mut().gives_up(partition, session, *count);
         }
     }
 }

@@ -11,7 +11,10 @@ use millstream_types::TopicPartition;
 use super::writer::Writer;
 use crate::actor::Me;
 use crate::ledger::{Partition, RecordId};
-use crate::nemesis::Mood;
+use crate::workload::code::{
+    ILLEGAL_GENERATION, INVALID_PRODUCER_EPOCH, INVALID_TXN_STATE, PRODUCER_FENCED,
+    REBALANCE_IN_PROGRESS, UNKNOWN_MEMBER_ID,
+};
 use crate::workload::transactional::group_of;
 use crate::workload::{Shared, admin};
 
@@ -43,12 +46,9 @@ pub(crate) async fn run(me: Me, shared: Shared, id: &'static str, has_rival: boo
     if !admin::ready(&me, &shared).await {
         return;
     }
-    let mut sessions = 0;
-    while !shared.is_closing() {
-        let name = format!("{}.{}.{sessions}", me.host().name(), me.host().life());
-        sessions += 1;
+    let session = async |name| {
         let Some(mut session) = Session::begin(&me, &shared, id, has_rival, name).await else {
-            continue;
+            return;
         };
         while !shared.is_closing() {
             if let Err(Over::Fatal) = session.transaction().await {
@@ -59,7 +59,8 @@ pub(crate) async fn run(me: Me, shared: Shared, id: &'static str, has_rival: boo
         if has_rival {
             me.sleep_ms(200, 5_000).await;
         }
-    }
+    };
+    shared.sessions(&me, session).await;
 }
 
 impl Session {
@@ -124,7 +125,9 @@ impl Session {
         match &done {
             Ok(()) if committed => {
                 self.me.host().trace(format_args!("{name} has committed transaction {number}"));
-                self.shared.ledger.borrow_mut().committed(self.id, number);
+                let mut ledger = self.shared.ledger.borrow_mut();
+                ledger.committed(self.id, number);
+                ledger.counts.client_committed += 1;
                 return Ok(());
             }
             Ok(()) => {}
@@ -140,8 +143,6 @@ impl Session {
             Ok(request) => self.writer.answer(&self.me, request).await,
             Err(error) => Err(fatal(&error)),
         };
-        // What was not sent by then never will be.
-        self.shared.ledger.borrow_mut().gives_up(&name, 0);
         match aborted {
             Ok(()) => {
                 self.me.host().trace(format_args!("{name} has aborted transaction {number}"));
@@ -222,17 +223,21 @@ impl Session {
         self.writer.answer(&self.me, request).await
     }
 
-    /// A transaction does not fail without a reason: someone else has its id, it took too long, a
-    /// message of an earlier attempt may still be under way, or a power loss took some of it.
+    /// A transaction does not fail without a reason, and each reason has its errors: whom someone
+    /// else puts out, or the coordinator because it took too long, is fenced; a member whom a
+    /// rebalance put out commits no offsets; a power loss may take what was known of the producer.
+    /// A message of an earlier attempt that comes late is none: its epoch is an older one.
     fn check_excuse(&self, error: &TransactionError, began: Duration) {
-        let late = self.me.now() - began >= TIMEOUT / 2;
-        let confusing = matches!(self.shared.mood, Mood::Network | Mood::Time | Mood::All);
-        let excused = self.has_rival
-            || (self.is_member && error.remedy == Remedy::Abort)
-            || late
-            || confusing
-            || self.me.host().life() > 1
-            || self.shared.ledger.borrow().may_be_lost(self.era);
+        let told = error.error.code;
+        let is = |codes: &[i16]| codes.iter().any(|code| i32::from(*code) == told);
+        let fenced = is(&[PRODUCER_FENCED, INVALID_PRODUCER_EPOCH, INVALID_TXN_STATE]);
+        let put_out = is(&[ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID, REBALANCE_IN_PROGRESS]);
+        let failed_before = told == code::STATE;
+        let late = self.me.now() - began >= TIMEOUT;
+        let excused = self.shared.ledger.borrow().may_be_lost(self.era)
+            || (self.has_rival || late) && (fenced || failed_before || told == code::FATAL)
+            || self.is_member && (put_out || failed_before)
+            || late && told == code::MESSAGE_TIMED_OUT;
         if !excused {
             let name = &self.writer.session;
             self.me.host().violation(format!("{name} fails without a reason: {error}"));

@@ -29,6 +29,7 @@ pub(super) struct Writer {
     pub(super) session: String,
     /// When it was opened.
     pub(super) era: u32,
+    is_transactional: bool,
     numbers: BTreeMap<Partition, u64>,
     topics: BTreeMap<&'static str, TopicHandle>,
     _driven: Driven,
@@ -52,7 +53,8 @@ impl Writer {
         let _driven = me.drive(producer.machine());
         me.host().trace(format_args!("{session} opens"));
         let (era, numbers) = (shared.era(), BTreeMap::new());
-        Self { producer, session, era, numbers, topics, _driven }
+        let is_transactional = settings.transactional_id.is_some();
+        Self { producer, session, era, is_transactional, numbers, topics, _driven }
     }
 
     /// Gives it a record for any partition that is not only for copies.
@@ -84,6 +86,9 @@ impl Writer {
             headers: HeadersView::new(&headers, usize::from(written.header.is_some())),
             timestamp: None,
         };
+        if !self.is_transactional {
+            shared.ledger.borrow_mut().sends(partition, &id);
+        }
         // Nothing here is so large that a queue would be full.
         self.producer.produce(&record)?;
         *next += 1;
