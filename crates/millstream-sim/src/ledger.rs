@@ -65,9 +65,13 @@ impl RecordId {
         Self { session: self.session.clone(), number }
     }
 
-    /// Its key: a few of them have all records.
-    pub fn key(&self) -> String {
-        format!("k{}", self.number % 7)
+    /// Its key: a few of them have most records. Where its topic is compacted, one in five has one
+    /// that only records of its number have, so that not everything is soon replaced.
+    pub fn key(&self, compacted: bool) -> String {
+        match self.number % 5 {
+            1 if compacted => format!("s{}", self.number),
+            _ => format!("k{}", self.number % 7),
+        }
     }
 
     /// Whether it is a tombstone where its topic is compacted.

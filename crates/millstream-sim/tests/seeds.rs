@@ -142,4 +142,7 @@ found! {
     a_pause_that_ends_early_keeps_the_order: 2677;
     /// In the simulator: a pause of a busy host turned two requests of a connection around.
     a_pause_keeps_the_order: 4068;
+    /// In the client: a compacted batch with nothing from behind the wanted offset ended the chunk,
+    /// and what came behind it was skipped.
+    what_is_behind_an_emptied_batch_is_read: 3679;
 }

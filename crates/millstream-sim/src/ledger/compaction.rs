@@ -31,9 +31,9 @@ impl Ledger {
         id: &RecordId,
     ) -> bool {
         let Some(tombstones_stay) = self.compacted.get(partition.0) else { return false };
-        let key = id.key();
+        let key = id.key(true);
         let may_be_later = |other: &RecordId| {
-            other.key() == key && (other.session != id.session || other.number > id.number)
+            other.key(true) == key && (other.session != id.session || other.number > id.number)
         };
         // Where it was is not always told: behind all that its session wrote before it.
         let known = || self.known(partition).chain(found.records.iter().map(|(at, id)| (*at, id)));
@@ -123,7 +123,7 @@ impl Ledger {
         }
         let mut last: BTreeMap<String, (i64, &RecordId)> = BTreeMap::new();
         for (offset, id) in known {
-            last.insert(id.key(), (offset, id));
+            last.insert(id.key(true), (offset, id));
         }
         for (key, (offset, id)) in last {
             if found.committed.contains(&offset) {
@@ -141,7 +141,7 @@ impl Ledger {
             let earlier = found
                 .records
                 .range(..offset)
-                .find(|(at, other)| other.key() == key && found.committed.contains(at));
+                .find(|(at, other)| other.key(true) == key && found.committed.contains(at));
             if let Some((at, other)) = earlier {
                 problems.push(format!(
                     "{other:?} at {at} of {partition:?} is there, and the tombstone of its key at \

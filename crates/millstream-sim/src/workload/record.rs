@@ -21,7 +21,7 @@ impl Written {
         compacted: bool,
         filler: usize,
     ) -> Self {
-        let key = id.key();
+        let key = id.key(compacted);
         if compacted && id.is_tombstone() {
             return Self { key, value: None, header: Some(id.to_value(0)) };
         }
