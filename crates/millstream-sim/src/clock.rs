@@ -34,9 +34,9 @@ impl HostClock {
         self.world_ns.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
     }
 
-    /// Someone sets the wall clock: so far is it off from now on.
-    pub fn set_wall_offset(&self, ms: i64) {
-        self.wall_offset_ms.store(ms, Ordering::Relaxed);
+    /// Someone sets the wall clock: so far is it off from now on. Returns how far it was before.
+    pub fn set_wall_offset(&self, ms: i64) -> i64 {
+        self.wall_offset_ms.swap(ms, Ordering::Relaxed)
     }
 
     /// The machine boots: its monotonic time begins anew, with `since_boot` passed.

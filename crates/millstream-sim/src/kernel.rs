@@ -383,7 +383,10 @@ impl Kernel {
                 *held = (*held).max(now + time);
             }
             Fault::WallClock { host, offset_ms } => {
-                self.world.borrow().hosts[host].clock.set_wall_offset(offset_ms);
+                let host = &mut self.world.borrow_mut().hosts[host];
+                let before = host.clock.set_wall_offset(offset_ms);
+                let by = u64::try_from(offset_ms - before).unwrap_or(0);
+                host.set_forward += Duration::from_millis(by);
             }
             Fault::Block { from, to, time } => {
                 self.world.borrow_mut().network.block(from, to, now + time);

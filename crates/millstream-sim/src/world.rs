@@ -73,6 +73,8 @@ pub(crate) struct HostState {
     timer: Option<Duration>,
     /// How often the machine has lost its power.
     pub(crate) power_losses: u32,
+    /// How far its wall clock was set forward, all in all.
+    pub(crate) set_forward: Duration,
 }
 
 impl HostState {
@@ -87,6 +89,7 @@ impl HostState {
             held_until: Duration::ZERO,
             timer: None,
             power_losses: 0,
+            set_forward: Duration::ZERO,
         }
     }
 }
@@ -213,6 +216,11 @@ impl Host {
     /// Its clocks, to hand in.
     pub fn clock(&self) -> Arc<HostClock> {
         self.clock.clone()
+    }
+
+    /// How far the wall clock of a host was set forward so far, all in all.
+    pub fn set_forward(&self, of: HostId) -> Duration {
+        self.world.borrow().hosts[of].set_forward
     }
 
     /// How often a host's machine has lost its power so far.

@@ -46,7 +46,7 @@ pub(crate) async fn run(me: Me, shared: Shared, id: &'static str, assignor: Opti
             if let Some(open) = &mut session
                 && !records.is_empty()
             {
-                match copy(&me, &shared, &mut member, open, &records).await {
+                match copy(&shared, &mut member, open, &records).await {
                     Ok(()) => {}
                     Err(over) => {
                         go_back(&mut member, &shared, &records);
@@ -76,14 +76,13 @@ fn taken(event: &ConsumerEvent) -> &[millstream_types::TopicPartition] {
 
 /// Copies records in one transaction, with the positions behind them.
 async fn copy(
-    me: &Me,
     shared: &Shared,
     member: &mut Member,
     session: &mut Session,
     records: &[(Partition, RecordId)],
 ) -> Result<(), Over> {
     let number = session.open();
-    let began = me.now();
+    let began = session.now_there();
     let mut positions: BTreeMap<Partition, i64> = BTreeMap::new();
     for (partition, _) in records {
         if let Some(position) = member.reader.consumer.position(&named(*partition)) {

@@ -84,7 +84,7 @@ impl Session {
         let (me, shared, era) = (me.clone(), shared.clone(), shared.era());
         let writer = Writer::open(&me, &shared, &settings, name);
         let mut session = Self { me, shared, id, has_rival, is_member: false, era, writer };
-        let began = session.me.now();
+        let began = session.now_there();
         let answer = match session.writer.producer.init_transactions() {
             Ok(request) => session.writer.answer(&session.me, request).await,
             Err(error) => Err(fatal(&error)),
@@ -101,7 +101,7 @@ impl Session {
     async fn transaction(&mut self) -> Result<(), Over> {
         let commit = self.me.chance(700_000);
         let number = self.open();
-        let began = self.me.now();
+        let began = self.now_there();
         let done = self.fill(number, commit).await;
         self.conclude(number, began, commit, done).await
     }
@@ -223,6 +223,11 @@ impl Session {
         self.writer.answer(&self.me, request).await
     }
 
+    /// Time as the coordinator may count it: over a restart of its own by its wall clock.
+    pub(super) fn now_there(&self) -> Duration {
+        self.me.now() + self.me.host().set_forward(self.shared.broker)
+    }
+
     /// A transaction does not fail without a reason, and each reason has its errors: whom someone
     /// else puts out, or the coordinator because it took too long, is fenced; a member whom a
     /// rebalance put out commits no offsets; a power loss may take what was known of the producer.
@@ -233,7 +238,7 @@ impl Session {
         let fenced = is(&[PRODUCER_FENCED, INVALID_PRODUCER_EPOCH, INVALID_TXN_STATE]);
         let put_out = is(&[ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID, REBALANCE_IN_PROGRESS]);
         let failed_before = told == code::STATE;
-        let late = self.me.now() - began >= TIMEOUT;
+        let late = self.now_there() - began >= TIMEOUT;
         let excused = self.shared.ledger.borrow().may_be_lost(self.era)
             || (self.has_rival || late) && (fenced || failed_before || told == code::FATAL)
             || self.is_member && (put_out || failed_before)
