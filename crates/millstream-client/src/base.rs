@@ -13,7 +13,7 @@ use crate::metadata::Metadata;
 use crate::network::{Action, Completion, Failure, Health, Input, Line, Network, NodeId};
 use crate::random::Random;
 use crate::settings::ConnectionSettings;
-use crate::statistics::{Schedule, with_schedule};
+use crate::statistics::Schedule;
 use crate::tag::Tag;
 use crate::time::{Now, earlier};
 
@@ -187,6 +187,7 @@ impl Base {
 
     pub(crate) fn next_deadline(&self, now: Now) -> Option<Duration> {
         let base = earlier(self.net.next_deadline(now), self.metadata.next_deadline(now));
-        with_schedule(earlier(base, self.coordinators.next_deadline(now)), &self.schedule)
+        let base = earlier(base, self.coordinators.next_deadline(now));
+        earlier(base, self.schedule.next_deadline())
     }
 }

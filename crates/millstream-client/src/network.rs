@@ -370,6 +370,7 @@ impl Network {
             self.client_id.clone(),
             self.authenticator.is_some(),
             self.settings.connection_setup_timeout,
+            self.settings.statistics_interval.is_some(),
             now,
         );
         self.connections.insert(connection, state);
@@ -488,7 +489,9 @@ impl Network {
             (u64::try_from(throttle_time_ms), self.connection_mut(node))
         {
             let until = now.after(Duration::from_millis(ms));
-            connection.traffic.throttle.add(ms);
+            if let Some(traffic) = &mut connection.traffic {
+                traffic.throttle.add(ms);
+            }
             connection.throttled_until = connection.throttled_until.max(until);
         }
     }
@@ -693,11 +696,13 @@ impl Network {
     fn end(&mut self, id: ConnectionId, failure: Option<Failure>, now: Now) {
         let Some(mut connection) = self.connections.remove(&id) else { return };
         let node_id = connection.node;
-        connection.traffic.disconnects += u64::from(failure.is_some());
-        if failure == Some(Failure::TimedOut) {
-            connection.traffic.timeouts += connection.in_flight() as u64;
+        if let Some(mut traffic) = connection.traffic.take() {
+            traffic.disconnects += u64::from(failure.is_some());
+            if failure == Some(Failure::TimedOut) {
+                traffic.timeouts += connection.in_flight() as u64;
+            }
+            self.traffic_of(node_id).add(*traffic);
         }
-        self.traffic_of(node_id).add(std::mem::take(&mut connection.traffic));
         self.failed |= failure.is_some();
         if failure.is_none() {
             self.actions.push_back(Action::Close { connection: id });
@@ -724,22 +729,24 @@ impl Network {
 
     /// A batch for `node` has waited for so long until it was sent.
     pub(crate) fn waited(&mut self, node: NodeId, micros: u64) {
-        if let Some(connection) = self.connection_mut(node) {
-            connection.traffic.waited.add(micros);
+        let traffic = self.connection_mut(node).and_then(|connection| connection.traffic.as_mut());
+        if let Some(traffic) = traffic {
+            traffic.waited.add(micros);
         }
     }
 
     /// What went to and from each broker; its windows begin anew.
     pub(crate) fn statistics(&mut self, now: Now) -> Brokers {
         for connection in self.connections.values_mut() {
-            let traffic = std::mem::take(&mut connection.traffic);
-            self.traffic.entry(Self::broker_of(connection.node)).or_default().add(traffic);
+            if let Some(traffic) = &mut connection.traffic {
+                let sum = self.traffic.entry(Self::broker_of(connection.node)).or_default();
+                sum.add(std::mem::take(traffic));
+            }
         }
         let first_lines = self.nodes.iter().filter(|(id, _)| **id < LINES);
         let states = first_lines.map(|(id, node)| {
             let connection = node.connection.and_then(|id| self.connections.get(&id));
-            let lines = [*id, Line::Coordinator.of(*id), Line::Aside.of(*id)];
-            let of_broker = |other: &&Connection| lines.contains(&other.node);
+            let of_broker = |other: &&Connection| Self::broker_of(other.node) == *id;
             BrokerState {
                 id: *id,
                 host: &node.host,

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 pub(crate) use window::Window;
 
 use crate::base::Base;
-use crate::time::{Now, earlier};
+use crate::time::Now;
 
 /// librdkafka's number for an offset that is not known.
 pub(crate) const INVALID_OFFSET: i64 = -1001;
@@ -250,11 +250,6 @@ pub(crate) fn add_partition(
 
 pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// [`earlier`], for the deadline of a client's parts.
-pub(crate) fn with_schedule(deadline: Option<Duration>, schedule: &Schedule) -> Option<Duration> {
-    earlier(deadline, schedule.next_deadline())
 }
 
 #[cfg(test)]

@@ -245,7 +245,9 @@ impl Classic {
             true => Assignments::new(),
             false => assignors::assign(*assignor, members, &counts, &racks),
         };
-        self.snapshot = Some(seen(counts.keys(), shared, &base.metadata));
+        // As `seen` has it: racks are watched by members that have one.
+        let watched = if shared.rack.is_empty() { PartitionRacks::new() } else { racks };
+        self.snapshot = Some((counts, watched));
         self.state = State::Syncing { shares, out: false };
         self.send_sync(shared, base, now);
     }

@@ -99,7 +99,8 @@ pub(super) struct Connection {
     renew_at: Option<Duration>,
     pub(super) throttled_until: Duration,
     pub(super) last_used: Duration,
-    pub(super) traffic: Traffic,
+    /// Counted if someone wants statistics.
+    pub(super) traffic: Option<Box<Traffic>>,
     timeout: Duration,
     /// Frames to send, in order.
     pub(super) out: Vec<Bytes>,
@@ -111,6 +112,7 @@ impl Connection {
         client_id: StrBytes,
         sasl: bool,
         setup_timeout: Duration,
+        counts: bool,
         now: Now,
     ) -> Self {
         Self {
@@ -125,7 +127,7 @@ impl Connection {
             renew_at: None,
             throttled_until: Duration::ZERO,
             last_used: now.mono,
-            traffic: Traffic::default(),
+            traffic: counts.then(Box::default),
             timeout: setup_timeout,
             out: Vec::new(),
         }
@@ -231,7 +233,9 @@ impl Connection {
         let correlation = self.correlation;
         self.correlation = self.correlation.wrapping_add(1);
         let frame = wire::encode(request, version, correlation, &self.client_id)?;
-        self.traffic.sent(R::KEY, frame.len(), now);
+        if let Some(traffic) = &mut self.traffic {
+            traffic.sent(R::KEY, frame.len(), now);
+        }
         self.out.push(frame);
         self.last_used = now.mono;
         if let Some(of) = of {
@@ -259,8 +263,10 @@ impl Connection {
                 "a response to a request that is not out (correlation id {correlation}); is this a Kafka listener?"
             ))));
         };
-        let after = now.mono.saturating_sub(request.sent);
-        self.traffic.received(frame.len() + FRAME_LENGTH, after, now);
+        if let Some(traffic) = &mut self.traffic {
+            let after = now.mono.saturating_sub(request.sent);
+            traffic.received(frame.len() + FRAME_LENGTH, after, now);
+        }
         let body = Body::new(request.version, frame);
         match request.of {
             Of::Owner(tag) => Ok(Arrived::Response(tag, body)),

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use super::batch::Batch;
-use super::machine::{InFlight, ProducerCore};
+use super::machine::{InFlight, ProducerCore, TopicLanes};
+use super::queue::Queue;
 use super::transaction::Phase;
 use crate::network::NodeId;
 use crate::statistics::{add_partition, fields, micros};
@@ -20,9 +21,39 @@ fn amount<'a>(batches: impl Iterator<Item = &'a Batch>) -> Amount {
     })
 }
 
+/// What the front end's queue says. Copied out of it, for `produce` waits while it is locked.
+struct Front {
+    /// Records and bytes of the open batch, by topic and partition.
+    open: Vec<Vec<(usize, usize)>>,
+    /// Records of a topic whose partitions are not known.
+    unassigned: Vec<usize>,
+    amounts: (u64, usize, usize),
+    transaction: &'static str,
+    may_produce: bool,
+}
+
+impl Front {
+    fn of(queue: &Queue, topics: &[TopicLanes]) -> Self {
+        let numbered = || (0u32..).zip(topics);
+        let open_of = |(index, topic): (u32, &TopicLanes)| {
+            (0..topic.lanes.len()).map(|lane| queue.open_in(index, lane as u32)).collect()
+        };
+        Self {
+            open: numbered().map(open_of).collect(),
+            unassigned: numbered().map(|(index, _)| queue.waiting_in(index)).collect(),
+            amounts: queue.amounts(),
+            transaction: state_name(&queue.phase),
+            may_produce: queue.refusal.is_none(),
+        }
+    }
+}
+
 impl ProducerCore {
     /// A batch goes out, of so many bytes.
     pub(super) fn count_sent(&mut self, node: NodeId, sent: &InFlight, bytes: usize, now: Now) {
+        if self.base.settings.statistics_interval.is_none() {
+            return;
+        }
         let InFlight { topic, partition, batch, .. } = sent;
         let records = u64::from(batch.records);
         let lanes = &mut self.topics[*topic as usize];
@@ -42,15 +73,14 @@ impl ProducerCore {
         for sent in self.requests.values().flat_map(|request| &request.batches) {
             *out.entry((sent.topic, sent.partition)).or_default() += u64::from(sent.batch.records);
         }
-        let shared = self.shared.clone();
-        let queue = shared.lock();
+        let front = Front::of(&self.shared.lock(), &self.topics);
         let mut total = (0, 0);
         for (index, topic) in self.topics.iter_mut().enumerate() {
             let index = index as u32;
             for (partition, lane) in topic.lanes.iter().enumerate() {
                 let number = partition as u32;
                 let (waiting, sent) = (amount(lane.pending.iter()), lane.sent);
-                let (open, open_bytes) = queue.open_in(index, number);
+                let (open, open_bytes) = front.open[index as usize][partition];
                 let leader = lane.leader.map(|(node, _)| node);
                 total = (total.0 + sent.0, total.1 + sent.1);
                 let told = json!({
@@ -70,7 +100,7 @@ impl ProducerCore {
                 add_partition(&mut all, &topic.name, partition as i32, leader, told);
             }
             // Records of a topic whose partitions are not known are librdkafka's partition -1.
-            let unassigned = queue.waiting_in(index);
+            let unassigned = front.unassigned[index as usize];
             if unassigned > 0 {
                 let told = json!({ "partition": -1, "unknown": true, "msgq_cnt": unassigned });
                 add_partition(&mut all, &topic.name, -1, None, told);
@@ -82,7 +112,7 @@ impl ProducerCore {
                 told["batchcnt"] = topic.batches.1.take();
             }
         }
-        let (records, bytes, replies) = queue.amounts();
+        let (records, bytes, replies) = front.amounts;
         all.append(&mut fields(json!({
             "replyq": replies,
             "msg_cnt": records,
@@ -98,8 +128,8 @@ impl ProducerCore {
                 "eos".into(),
                 json!({
                     "idemp_state": if id.is_some() { "Assigned" } else { "Init" },
-                    "txn_state": state_name(&queue.phase),
-                    "txn_may_enq": queue.refusal.is_none(),
+                    "txn_state": front.transaction,
+                    "txn_may_enq": front.may_produce,
                     "producer_id": id.map_or(-1, |id| id.id),
                     "producer_epoch": id.map_or(-1, |id| id.epoch),
                 }),
