@@ -35,6 +35,8 @@ pub(crate) struct Driven<M> {
     machine: Arc<Mutex<M>>,
     clock: Arc<dyn Clock>,
     thread: Option<(Arc<sockets::Control>, JoinHandle<()>)>,
+    /// Whether the end of the thread was reported.
+    death_told: bool,
 }
 
 impl<M: Machine + 'static> Driven<M> {
@@ -48,12 +50,12 @@ impl<M: Machine + 'static> Driven<M> {
         let machine = Arc::new(Mutex::new(machine));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let thread = sockets::spawn(machine.clone(), clock.clone(), settings, name)?;
-        Ok(Self { machine, clock, thread: Some(thread) })
+        Ok(Self { machine, clock, thread: Some(thread), death_told: false })
     }
 
     /// Leaves it to the caller to drive the machine: the simulator's way.
     pub(crate) fn by_hand(machine: M, clock: Arc<dyn Clock>) -> Self {
-        Self { machine: Arc::new(Mutex::new(machine)), clock, thread: None }
+        Self { machine: Arc::new(Mutex::new(machine)), clock, thread: None, death_told: false }
     }
 }
 
@@ -81,6 +83,13 @@ impl<M> Driven<M> {
     /// Nothing will ever happen to the machine again.
     pub(crate) fn is_dead(&self) -> bool {
         self.thread.as_ref().is_some_and(|(_, thread)| thread.is_finished())
+    }
+
+    /// What to tell the user if the thread [has ended](Self::is_dead); once.
+    pub(crate) fn take_death(&mut self) -> Option<KafkaError> {
+        let is_news = !self.death_told && self.is_dead();
+        self.death_told |= is_news;
+        is_news.then(death)
     }
 
     /// What time it is for this client.

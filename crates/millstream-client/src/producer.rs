@@ -18,6 +18,7 @@
 
 mod answers;
 mod batch;
+mod codes;
 
 mod front;
 mod ids;
@@ -61,6 +62,16 @@ pub enum Partition {
     /// As the setting `partitioner` says: by the key's hash; without a key one that sticks for a
     /// batch or for `sticky.partitioning.linger.ms` (KIP-480, KIP-794).
     ByKey,
+}
+
+impl Partition {
+    /// The one that was named.
+    pub fn named(self) -> Option<i32> {
+        match self {
+            Partition::At(partition) => Some(partition),
+            Partition::ByKey => None,
+        }
+    }
 }
 
 /// A record to produce, borrowed.

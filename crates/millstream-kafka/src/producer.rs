@@ -10,6 +10,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+// It is the same for every client (C-11).
+pub use millstream_client::producer::Partition;
+
 use millstream_types::{HeadersView, Offset, Timestamp};
 
 use crate::{Error, KafkaError, OAuthToken, Wake};
@@ -18,16 +21,6 @@ use crate::{Error, KafkaError, OAuthToken, Wake};
 /// the producer that gave it out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TopicHandle(pub(crate) u32);
-
-/// Which partition a record goes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Partition {
-    /// This one.
-    At(i32),
-    /// As the partitioner says: by the key's hash; without a key a random one that sticks for a
-    /// while (parity row C-11).
-    ByKey,
-}
 
 /// A record to produce, borrowed.
 #[derive(Clone, Copy, Debug)]

@@ -26,7 +26,7 @@ pub(super) fn recovery_needed(disk: &dyn Disk, dir: &Path, boot_id: &str) -> io:
     if !last_boot.is_empty() {
         file.read_at(&mut last_boot, 0)?;
     }
-    let same_boot = !boot_id.is_empty() && last_boot == format!("{boot_id}{PROMISES}").as_bytes();
+    let same_boot = !boot_id.is_empty() && last_boot == note(boot_id).as_bytes();
     Ok(match (clean, same_boot) {
         (true, true) => Recovery::Clean,
         (true, false) => Recovery::Reboot,
@@ -55,5 +55,9 @@ pub(super) fn make_durable(disk: &dyn Disk, dir: &Path, recovery: Recovery) {
 pub(super) fn note_boot(disk: &dyn Disk, dir: &Path, boot_id: &str) -> io::Result<()> {
     let file = disk.file(&dir.join(BOOT_ID));
     file.truncate(0)?;
-    file.write_at(format!("{boot_id}{PROMISES}").as_bytes(), 0)
+    file.write_at(note(boot_id).as_bytes(), 0)
+}
+
+fn note(boot_id: &str) -> String {
+    format!("{boot_id}{PROMISES}")
 }

@@ -60,8 +60,6 @@ pub struct Consumer {
     taken: Vec<(TopicPartition, Delivery)>,
     used_up: Vec<(TopicPartition, u64, usize)>,
     auto_commit: Option<AutoCommit>,
-    /// Whether the end of the driver's thread was reported.
-    death_told: bool,
 }
 
 /// `enable.auto.commit`.
@@ -160,7 +158,6 @@ impl Consumer {
             taken: Vec::new(),
             used_up: Vec::new(),
             auto_commit,
-            death_told: false,
         }
     }
 
@@ -197,9 +194,10 @@ impl Consumer {
             self.awaits.wait(left);
             self.collect(events);
         }
-        if events.len() == before && !self.death_told && self.driven.is_dead() {
-            self.death_told = true;
-            events.push(ConsumerEvent::Error { error: driver::death(), fatal: true });
+        if events.len() == before
+            && let Some(error) = self.driven.take_death()
+        {
+            events.push(ConsumerEvent::Error { error, fatal: true });
         }
     }
 

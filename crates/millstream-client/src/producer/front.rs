@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use millstream_types::{Clock, Offset, SystemClock};
 
+use super::codes::INVALID_TOPIC;
 use super::machine::ProducerCore;
 use super::queue::{NotTaken, Shared};
 use super::tracked::DeliveryReport;
 use super::transaction::{Command, GroupMetadata, Phase, TransactionOffset};
-use super::{
-    FlushId, Partition, ProduceError, ProduceRecord, ProducerEvent, TopicHandle, TransactionRequest,
-};
+use super::{FlushId, ProduceError, ProduceRecord, ProducerEvent, TopicHandle, TransactionRequest};
 use crate::auth::{self, OAuthToken};
 use crate::base::Machine;
 use crate::driver::{self, Driven, SystemRandom, Wake};
@@ -22,7 +21,6 @@ use crate::settings::{ConnectionSettings, ProducerSettings};
 
 /// Longest name that a topic can have.
 const TOPIC_NAME_MAX: usize = 249;
-const INVALID_TOPIC: i32 = 17;
 
 /// Writes records. Used from one thread. Dropping it ends its thread; what is not delivered by
 /// then is lost, so [`flush`](Self::flush) first.
@@ -33,8 +31,6 @@ pub struct Producer {
     by_name: HashMap<Arc<str>, TopicHandle>,
     names: Vec<Arc<str>>,
     next_request: u64,
-    /// Whether the end of the driver's thread was reported.
-    death_told: bool,
 }
 
 impl Producer {
@@ -86,7 +82,7 @@ impl Producer {
 
     fn new(driven: Driven<ProducerCore>, shared: Arc<Shared>, clock: Arc<dyn Clock>) -> Self {
         let (by_name, names) = (HashMap::new(), Vec::new());
-        Self { driven, shared, clock, by_name, names, next_request: 1, death_told: false }
+        Self { driven, shared, clock, by_name, names, next_request: 1 }
     }
 
     /// The machine, for whoever drives it.
@@ -203,10 +199,7 @@ impl Producer {
             NotTaken::Full => ProduceError::QueueFull,
             NotTaken::Refused(error) => ProduceError::Refused {
                 topic: self.names[record.topic.0 as usize].clone(),
-                partition: match record.partition {
-                    Partition::At(partition) => Some(partition),
-                    Partition::ByKey => None,
-                },
+                partition: record.partition.named(),
                 error,
             },
         }
@@ -215,10 +208,7 @@ impl Producer {
     /// Appends what happened to `events`. Never waits.
     pub fn poll(&mut self, events: &mut Vec<ProducerEvent>) {
         self.shared.lock().take_events(events);
-        if !self.death_told && self.driven.is_dead() {
-            self.death_told = true;
-            events.push(ProducerEvent::Fatal(driver::death()));
-        }
+        events.extend(self.driven.take_death().map(ProducerEvent::Fatal));
     }
 
     /// Appends what became of records with a token to `reports`, waiting up to `wait` for the

@@ -10,6 +10,7 @@ use millstream_types::Clock;
 use uuid::Uuid;
 
 use super::batch::Batch;
+use super::codes::{INVALID_TOPIC, UNKNOWN_TOPIC_OR_PARTITION};
 use super::ids::Ids;
 use super::lane::Lane;
 use super::queue::{Closed, Shared};
@@ -27,10 +28,6 @@ use crate::statistics::Window;
 use crate::tag::Tag;
 use crate::time::{Now, earlier};
 
-/// A topic that is not there, or not yet.
-const UNKNOWN_TOPIC_OR_PARTITION: i32 = 3;
-/// Errors of a topic that no waiting mends.
-const INVALID_TOPIC: i32 = 17;
 const TOPIC_AUTHORIZATION_FAILED: i32 = 29;
 
 /// Whose response it is.

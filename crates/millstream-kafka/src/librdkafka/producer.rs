@@ -186,10 +186,7 @@ impl RdProducer {
         }
         ProduceError::Refused {
             topic: Arc::clone(&self.topics[record.topic.0 as usize].name),
-            partition: match record.partition {
-                Partition::At(partition) => Some(partition),
-                Partition::ByKey => None,
-            },
+            partition: record.partition.named(),
             error: self.error(code),
         }
     }

@@ -69,10 +69,7 @@ impl ReportingProducer for RdReportingProducer {
     fn produce(&mut self, record: &ReportedRecord<'_>) -> Result<(), ProduceError> {
         let refused = |code: c_int| ProduceError::Refused {
             topic: record.topic.into(),
-            partition: match record.partition {
-                Partition::At(partition) => Some(partition),
-                Partition::ByKey => None,
-            },
+            partition: record.partition.named(),
             error: kafka_error(code, None),
         };
         let topic = c_string(record.topic, "topic name")

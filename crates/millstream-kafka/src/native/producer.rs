@@ -10,8 +10,8 @@ use super::errors::{error, kafka_error};
 use super::settings;
 use super::wake::Wakes;
 use crate::{
-    ClientConfig, DeliveryFailure, Error, FlushId, OAuthToken, Partition, ProduceError,
-    ProduceRecord, Producer, ProducerEvent, TokenSource, TopicHandle, Wake,
+    ClientConfig, DeliveryFailure, Error, FlushId, OAuthToken, ProduceError, ProduceRecord,
+    Producer, ProducerEvent, TokenSource, TopicHandle, Wake,
 };
 
 pub(super) struct NativeProducer {
@@ -78,13 +78,6 @@ impl NativeProducer {
     }
 }
 
-pub(super) fn own_partition(partition: Partition) -> own::Partition {
-    match partition {
-        Partition::At(partition) => own::Partition::At(partition),
-        Partition::ByKey => own::Partition::ByKey,
-    }
-}
-
 pub(super) fn produce_error(refused: own::ProduceError) -> ProduceError {
     match refused {
         own::ProduceError::QueueFull => ProduceError::QueueFull,
@@ -107,7 +100,7 @@ impl Producer for NativeProducer {
     fn produce(&mut self, record: &ProduceRecord<'_>) -> Result<(), ProduceError> {
         let record = own::ProduceRecord {
             topic: self.topics[record.topic.0 as usize],
-            partition: own_partition(record.partition),
+            partition: record.partition,
             key: record.key,
             value: record.value,
             headers: record.headers,

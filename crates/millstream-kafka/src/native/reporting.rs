@@ -5,10 +5,10 @@ use std::time::Duration;
 use millstream_client::producer as own;
 
 use super::errors::kafka_error;
-use super::producer::{NativeProducer, own_partition, produce_error};
+use super::producer::{NativeProducer, produce_error};
 use crate::{
-    ClientConfig, DeliveryReport, Error, KafkaError, Partition, ProduceError, Producer,
-    ProducerEvent, ReportedRecord, ReportingProducer,
+    ClientConfig, DeliveryReport, Error, KafkaError, ProduceError, Producer, ProducerEvent,
+    ReportedRecord, ReportingProducer,
 };
 
 pub(super) struct NativeReportingProducer {
@@ -48,15 +48,12 @@ impl ReportingProducer for NativeReportingProducer {
                     ..KafkaError::of_code(crate::code::INVALID_TOPIC)
                 },
             };
-            let partition = match record.partition {
-                Partition::At(partition) => Some(partition),
-                Partition::ByKey => None,
-            };
+            let partition = record.partition.named();
             ProduceError::Refused { topic: record.topic.into(), partition, error }
         })?;
         let own_record = own::ProduceRecord {
             topic,
-            partition: own_partition(record.partition),
+            partition: record.partition,
             key: record.key,
             value: record.value,
             headers: record.headers,

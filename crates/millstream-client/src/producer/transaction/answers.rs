@@ -11,6 +11,7 @@ use super::{Phase, Stage, Step, Verdict};
 use crate::coordinators::CoordinatorKey;
 use crate::error::{KafkaError, Remedy, code};
 use crate::network::Completion;
+use crate::producer::codes::UNKNOWN_TOPIC_OR_PARTITION;
 use crate::producer::ids::id_of;
 use crate::producer::machine::ProducerCore;
 use crate::time::Now;
@@ -18,7 +19,6 @@ use crate::time::Now;
 /// How long the end of the transaction before may take; asked again after this.
 const CONCURRENT_WAIT: Duration = Duration::from_millis(20);
 
-const UNKNOWN_TOPIC_OR_PARTITION: i32 = 3;
 const OPERATION_NOT_ATTEMPTED: i32 = 55;
 
 /// What an error means in a step of a transaction, as Kafka's `TransactionManager` has it.
