@@ -1,11 +1,10 @@
 """The embedded broker beside Apache Kafka, by what their processes cost under the same client."""
 
-import re
 import sys
-import time
 
 import brokers
 import engines
+import process
 import rounds
 
 WORKLOADS = ("produce", "fetch")
@@ -46,12 +45,12 @@ class Brokers:
     def work(self, kind, workload, topic, records, *arguments):
         """Cost of the broker while the client works."""
         broker = self.brokers[kind]
-        before = cpu_s(broker.pid)
+        before = process.cpu_s(broker.pid)
         cost, said = self.raw.measure(CLIENT, workload, broker.address, topic, records, *arguments)
-        used = cpu_s(broker.pid) - before
+        used = process.cpu_s(broker.pid) - before
         if said["checksum"] != self.checksums.setdefault(records, said["checksum"]):
             sys.exit(f"bench: other records came out of {topic} ({broker.description}) than were written: {said}")
-        return engines.Cost(used, cost.wall_s, peak_mb(broker.pid))
+        return engines.Cost(used, cost.wall_s, process.peak_mb(broker.pid))
 
     def once(self, workload, kind, records):
         if workload == "fetch":
@@ -67,15 +66,3 @@ class Brokers:
     def latency(self, kind):
         topic = self.topics[kind].create("latency")
         return self.raw.latency(CLIENT, self.brokers[kind].address, topic, topic, self.options)
-
-
-def cpu_s(pid):
-    """CPU seconds of a process so far, all its threads, by the kernel's account."""
-    # The clock of another process, as clock_getcpuclockid(3) makes its number on Linux.
-    return time.clock_gettime((~pid << 3) | 2)
-
-
-def peak_mb(pid):
-    """Its greatest resident size so far."""
-    with open(f"/proc/{pid}/status") as status:
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read())[1]) / 1024

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -93,10 +94,7 @@ class Raw:
     def measure(self, client, workload, address, topic, *arguments):
         """Cost of a run, and what it said."""
         cost, said = measure(self.command(client, workload, address, topic, *arguments))
-        found = json.loads(said.splitlines()[-1])
-        # The kernel's own figure is at least what this process had when it started that one.
-        cost.peak_mb = found["peak_mb"]
-        return cost, found
+        return cost, json.loads(said.splitlines()[-1])
 
     def latency(self, client, address, source, sink, options, program=None):
         """From just before a record is written to `source` until it comes out of `sink`, while `program` runs."""
@@ -141,7 +139,11 @@ def fail(command, status, *logs):
 
 
 def measure(command):
-    """Runs a process to its end. The cost is the kernel's own account, of all its threads."""
+    """Runs a process to its end: its cost, and the end of what it said.
+
+    The time is the kernel's own account, of all its threads. The peak of memory it must say itself, as
+    `{"peak_mb": 12.3}`: the kernel's is at least what this process had when it started that one.
+    """
     with tempfile.TemporaryFile() as log:
         started = time.monotonic()
         process = start(command, log)
@@ -155,7 +157,11 @@ def measure(command):
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             fail(command, process.returncode, log)
-        return Cost(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss / 1024), end_of(log)
+        said = end_of(log)
+        peaks = re.findall(r'"peak_mb": ([\d.]+)', said)
+        if not peaks:
+            fail(command, "no word of its peak of memory", log)
+        return Cost(usage.ru_utime + usage.ru_stime, wall, float(peaks[-1])), said
 
 
 @contextlib.contextmanager
