@@ -18,13 +18,7 @@ PIPELINE = ROOT / "bench" / "pipeline.py"
 # As bench/raw/src/records.rs makes the records: keys, filter, distance in time.
 KEYS, BELOW_FILTER_OF_100, WINDOW_MS = 100, 1, 1000
 
-WORKLOADS = {
-    "consume": "read every record, look at none",
-    "copy": "read and write every record",
-    "expressions": "filter + column expression + to_topic",
-    "lambdas": "the same with Python functions",
-    "window": "tumbling sum, final, with changelog",
-}
+WORKLOADS = ("consume", "copy", "expressions", "lambdas", "window")
 RAW = ("consume", "copy")
 
 

@@ -1,5 +1,6 @@
 """Pipelines: Millstream beside Quix Streams, Kafka Streams and librdkafka alone, on JSON records of 151 bytes."""
 
+import contextlib
 import pathlib
 import sys
 import tempfile
@@ -69,19 +70,21 @@ class Pipelines:
 
     def once(self, workload, engine, records):
         sink = self.topics.create(workload)
-        with tempfile.TemporaryDirectory() as directory:
+        with tempfile.TemporaryDirectory() as directory, self.first_record(workload, engine, sink, records) as came_at:
             command = self.command(workload, engine, self.inputs[records], sink, directory, records)
-            if records == rounds.SMALL and engines.outputs(workload, records):
-                with engines.first_record(self.raw.command("librdkafka", "first", self.address, sink)) as came_at:
-                    started = time.time()
-                    cost, said = engines.measure(command)
-                    self.check(workload, engine, sink, records, said)
-                    cost.first_s = came_at() - started
-            else:
-                cost, said = engines.measure(command)
-                self.check(workload, engine, sink, records, said)
+            started = time.time()
+            cost, said = engines.measure(command)
+            self.check(workload, engine, sink, records, said)
+            if came_at:
+                cost.first_s = came_at() - started
         self.topics.delete(sink)
         return cost
+
+    def first_record(self, workload, engine, sink, records):
+        """When the output of a small run begins; yields None if it has none, or is only there to be compared."""
+        if records == rounds.SMALL == self.sizes(engine)[0] and engines.outputs(workload, records):
+            return engines.first_record(self.raw.command("librdkafka", "first", self.address, sink))
+        return contextlib.nullcontext()
 
     def check(self, workload, engine, sink, records, said):
         """As many outputs as there must be; and in the small run, once for each engine, with what must be in them."""
