@@ -10,7 +10,7 @@ CLIENTS = ("millstream", "librdkafka")
 WORKLOADS = {"consume": "none", "consume lz4": "lz4", "produce": "none", "produce lz4": "lz4", "copy": "none"}
 
 
-class Clients:
+class Clients(rounds.Part):
     """The same work by either client, each run a process. Both must have seen the same bytes."""
 
     name = "clients"
@@ -20,15 +20,9 @@ class Clients:
         self.records = options.client_records
         self.inputs, self.checksums, self.read_back = {}, {}, set()
 
-    def sizes(self, _):
-        return rounds.SMALL, self.records
-
     def run(self):
         self.fill()
-        runs, pairs = self.options.runs, [(workload, client) for workload in WORKLOADS for client in CLIENTS]
-        found = {"records": self.records, "lines": rounds.costs(self.name, runs, pairs, self.sizes, self.once)}
-        if not self.options.no_latency:
-            found["latencies"] = rounds.latencies(self.name, runs, CLIENTS, self.latency)
+        found = self.found([(workload, client) for workload in WORKLOADS for client in CLIENTS], CLIENTS)
         return found | {"partitions": self.options.partitions, "peaks": self.memory()}
 
     def fill(self):

@@ -11,7 +11,7 @@ WORKLOADS = ("produce", "fetch")
 CLIENT = "millstream"
 
 
-class Brokers:
+class Brokers(rounds.Part):
     """Both brokers do the same work in turn; the cost is that of their processes, not of the client's."""
 
     name = "brokers"
@@ -23,9 +23,6 @@ class Brokers:
         self.topics = {broker.kind: brokers.Topics(broker.address) for broker in measured}
         self.inputs, self.checksums = {}, {}
 
-    def sizes(self, _):
-        return rounds.SMALL, self.records
-
     def run(self):
         try:
             for kind in self.brokers:
@@ -33,11 +30,7 @@ class Brokers:
                     self.inputs[kind, records] = self.topics[kind].create("input")
                     print(f"bench: {records:,} records of 100 bytes into {self.inputs[kind, records]}, {kind}", flush=True)
                     self.work(kind, "produce", self.inputs[kind, records], records, 1, "none")
-            runs, pairs = self.options.runs, [(workload, kind) for workload in WORKLOADS for kind in self.brokers]
-            found = {"records": self.records, "lines": rounds.costs(self.name, runs, pairs, self.sizes, self.once)}
-            if not self.options.no_latency:
-                found["latencies"] = rounds.latencies(self.name, runs, self.brokers, self.latency)
-            return found
+            return self.found([(workload, kind) for workload in WORKLOADS for kind in self.brokers], self.brokers)
         finally:
             for topics in self.topics.values():
                 topics.delete_all()
