@@ -80,7 +80,7 @@ class Raw:
     """The program bench-raw: one client and nothing else."""
 
     def __init__(self, program):
-        self.program = program
+        self.program, self.checksums = program, {}
 
     def command(self, client, workload, address, topic, *arguments):
         return [self.program, "--client", client, workload, address, topic, *map(str, arguments)]
@@ -89,6 +89,16 @@ class Raw:
         """Cost of a run, and what it said."""
         cost, said = measure(self.command(client, workload, address, topic, *arguments))
         return cost, json.loads(said.splitlines()[-1])
+
+    def checked(self, client, workload, address, topic, records, *arguments):
+        """The same over records of 100 bytes, all of which it must have seen, as all other runs over as many have."""
+        cost, said = self.measure(client, workload, address, topic, records, *arguments)
+        expected = (records, self.checksums.setdefault(records, said["checksum"]))
+        if (said["records"], said["checksum"]) != expected:
+            sys.exit(
+                f"bench: {client} saw other records than were written: {workload} of {topic} at {address} said {said}, not {expected}"
+            )
+        return cost, said
 
     def latency(self, client, address, source, sink, options, program=None):
         """From just before a record is written to `source` until it comes out of `sink`, while `program` runs."""

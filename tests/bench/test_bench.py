@@ -250,6 +250,17 @@ def test_what_another_process_takes_is_told_as_it_tells_it_itself():
     assert process.peak_mb(os.getpid()) > 1
 
 
+def test_clients_that_saw_other_records_are_told(monkeypatch):
+    said = iter([(2000, 7), (2000, 7), (2000, 8), (1999, 7)])
+    raw = engines.Raw("bench-raw")
+    monkeypatch.setattr(raw, "measure", lambda *_: (cost(1.0), dict(zip(("records", "checksum"), next(said), strict=True))))
+    for _ in range(2):
+        raw.checked("millstream", "consume", "broker:9092", "topic", 2000)
+    for _ in range(2):
+        with pytest.raises(SystemExit, match=r"librdkafka saw other records .* broker:9092"):
+            raw.checked("librdkafka", "consume", "broker:9092", "topic", 2000)
+
+
 def test_the_peak_of_a_process_is_not_that_of_its_parent(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "bench"))
     ballast = b"x" * (128 << 20)
