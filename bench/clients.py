@@ -10,7 +10,7 @@ CLIENTS = ("millstream", "librdkafka")
 WORKLOADS = {"consume": "none", "consume lz4": "lz4", "produce": "none", "produce lz4": "lz4", "copy": "none"}
 
 
-class Clients:
+class Clients(rounds.Part):
     """The same work by either client, each run a process. Both must have seen the same bytes."""
 
     name = "clients"
@@ -18,17 +18,11 @@ class Clients:
     def __init__(self, options, broker, topics, raw):
         self.options, self.address, self.topics, self.raw = options, broker.address, topics, raw
         self.records = options.client_records
-        self.inputs, self.checksums, self.read_back = {}, {}, set()
-
-    def sizes(self, _):
-        return rounds.SMALL, self.records
+        self.inputs, self.read_back = {}, set()
 
     def run(self):
         self.fill()
-        runs, pairs = self.options.runs, [(workload, client) for workload in WORKLOADS for client in CLIENTS]
-        found = {"records": self.records, "lines": rounds.costs(self.name, runs, pairs, self.sizes, self.once)}
-        if not self.options.no_latency:
-            found["latencies"] = rounds.latencies(self.name, runs, CLIENTS, self.latency)
+        found = self.found([(workload, client) for workload in WORKLOADS for client in CLIENTS], CLIENTS)
         return found | {"partitions": self.options.partitions, "peaks": self.memory()}
 
     def fill(self):
@@ -40,12 +34,8 @@ class Clients:
                 self.work("librdkafka", "produce", topic, records, 1, codec)
 
     def work(self, client, workload, topic, records, *arguments):
-        """Cost of one run of bench-raw, and what it said, which is that of all others over as many records."""
-        cost, said = self.raw.measure(client, workload, self.address, topic, records, *arguments)
-        expected = (records, self.checksums.setdefault(records, said["checksum"]))
-        if (said["records"], said["checksum"]) != expected:
-            sys.exit(f"bench: {client} saw other records than were written: {workload} of {topic} said {said}, not {expected}")
-        return cost, said
+        """Cost of one run of bench-raw, and what it said."""
+        return self.raw.checked(client, workload, self.address, topic, records, *arguments)
 
     def once(self, workload, client, records):
         work, codec = workload.split()[0], WORKLOADS[workload]

@@ -1,18 +1,17 @@
 """The embedded broker beside Apache Kafka, by what their processes cost under the same client."""
 
-import re
 import sys
-import time
 
 import brokers
 import engines
+import process
 import rounds
 
 WORKLOADS = ("produce", "fetch")
 CLIENT = "millstream"
 
 
-class Brokers:
+class Brokers(rounds.Part):
     """Both brokers do the same work in turn; the cost is that of their processes, not of the client's."""
 
     name = "brokers"
@@ -22,10 +21,7 @@ class Brokers:
         self.options, self.raw, self.records = options, raw, options.client_records
         self.brokers = {broker.kind: broker for broker in measured}
         self.topics = {broker.kind: brokers.Topics(broker.address) for broker in measured}
-        self.inputs, self.checksums = {}, {}
-
-    def sizes(self, _):
-        return rounds.SMALL, self.records
+        self.inputs = {}
 
     def run(self):
         try:
@@ -34,11 +30,7 @@ class Brokers:
                     self.inputs[kind, records] = self.topics[kind].create("input")
                     print(f"bench: {records:,} records of 100 bytes into {self.inputs[kind, records]}, {kind}", flush=True)
                     self.work(kind, "produce", self.inputs[kind, records], records, 1, "none")
-            runs, pairs = self.options.runs, [(workload, kind) for workload in WORKLOADS for kind in self.brokers]
-            found = {"records": self.records, "lines": rounds.costs(self.name, runs, pairs, self.sizes, self.once)}
-            if not self.options.no_latency:
-                found["latencies"] = rounds.latencies(self.name, runs, self.brokers, self.latency)
-            return found
+            return self.found([(workload, kind) for workload in WORKLOADS for kind in self.brokers], self.brokers)
         finally:
             for topics in self.topics.values():
                 topics.delete_all()
@@ -46,12 +38,10 @@ class Brokers:
     def work(self, kind, workload, topic, records, *arguments):
         """Cost of the broker while the client works."""
         broker = self.brokers[kind]
-        before = cpu_s(broker.pid)
-        cost, said = self.raw.measure(CLIENT, workload, broker.address, topic, records, *arguments)
-        used = cpu_s(broker.pid) - before
-        if said["checksum"] != self.checksums.setdefault(records, said["checksum"]):
-            sys.exit(f"bench: other records came out of {topic} ({broker.description}) than were written: {said}")
-        return engines.Cost(used, cost.wall_s, peak_mb(broker.pid))
+        before = process.cpu_s(broker.pid)
+        cost, _ = self.raw.checked(CLIENT, workload, broker.address, topic, records, *arguments)
+        used = process.cpu_s(broker.pid) - before
+        return engines.Cost(used, cost.wall_s, process.peak_mb(broker.pid))
 
     def once(self, workload, kind, records):
         if workload == "fetch":
@@ -67,15 +57,3 @@ class Brokers:
     def latency(self, kind):
         topic = self.topics[kind].create("latency")
         return self.raw.latency(CLIENT, self.brokers[kind].address, topic, topic, self.options)
-
-
-def cpu_s(pid):
-    """CPU seconds of a process so far, all its threads, by the kernel's account."""
-    # The clock of another process, as clock_getcpuclockid(3) makes its number on Linux.
-    return time.clock_gettime((~pid << 3) | 2)
-
-
-def peak_mb(pid):
-    """Its greatest resident size so far."""
-    with open(f"/proc/{pid}/status") as status:
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read())[1]) / 1024

@@ -3,13 +3,16 @@
 python pipeline.py ENGINE WORKLOAD --broker ADDRESS --input TOPIC --output TOPIC --directory DIR [--count OUTPUTS]
 
 ENGINE is the package to import, `millstream` or `quixstreams`. Ends after OUTPUTS records were written, or, without that
-number, when it is told to.
+number, when it is told to. Says its peak of memory at the end.
 """
 
 import argparse
 import importlib
+import json
 import pathlib
 import uuid
+
+import process
 
 
 def expressions(sdf, windows):
@@ -62,6 +65,7 @@ def main():
     # count gives its outputs back unless told otherwise (A-55); a service does not, and half a million dicts in a list
     # would be most of what either engine is measured for.
     app.run(count=options.count, timeout=30 if options.count else 0, collect=False)
+    print(json.dumps({"peak_mb": process.peak_mb()}))
 
 
 if __name__ == "__main__":

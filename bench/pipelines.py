@@ -1,5 +1,6 @@
 """Pipelines: Millstream beside Quix Streams, Kafka Streams and librdkafka alone, on JSON records of 151 bytes."""
 
+import contextlib
 import pathlib
 import sys
 import tempfile
@@ -10,7 +11,7 @@ import kafka_streams
 import rounds
 
 
-class Pipelines:
+class Pipelines(rounds.Part):
     """Every engine runs every workload that it has, each run a process of its own."""
 
     name = "pipelines"
@@ -19,28 +20,20 @@ class Pipelines:
         """`quix`: the Python with Quix Streams; `streams`: the classes for Kafka Streams; either may be None."""
         self.options, self.address, self.topics, self.raw, self.streams = options, broker.address, topics, raw, streams
         self.pythons = {"millstream": pathlib.Path(sys.executable)} | ({"quixstreams": quix} if quix else {})
-        self.inputs, self.read, self.compared = {}, [], set()
+        self.records, self.inputs, self.read, self.compared = options.records, {}, [], set()
 
     def run(self):
         self.fill()
-        options = self.options
         for workload, engine in self.pairs():
             if rounds.SMALL not in self.sizes(engine):
                 # What it writes is compared all the same.
                 self.once(workload, engine, rounds.SMALL)
-        lines = rounds.costs(self.name, options.runs, self.pairs(), self.sizes, self.once)
-        found = {"records": options.records, "lines": lines}
-        if not options.no_latency:
-            measured = ("librdkafka", *self.pythons)
-            found["latencies"] = rounds.latencies(self.name, options.runs, measured, self.latency)
-        return found
+        return self.found(self.pairs(), ("librdkafka", *self.pythons))
 
     def sizes(self, engine):
-        """Records of a small and of a full run."""
-        records = self.options.records
         # A JVM compiles what runs hot, which takes seconds of CPU time once and for all. A service has long had that behind
         # it, so what is taken off is a run that has it in it.
-        return (records, 2 * records) if engine == "kafka-streams" else (rounds.SMALL, records)
+        return (self.records, 2 * self.records) if engine == "kafka-streams" else super().sizes(engine)
 
     def pairs(self):
         """Workload and engine, in the order they run in."""
@@ -69,19 +62,21 @@ class Pipelines:
 
     def once(self, workload, engine, records):
         sink = self.topics.create(workload)
-        with tempfile.TemporaryDirectory() as directory:
+        with tempfile.TemporaryDirectory() as directory, self.first_record(workload, engine, sink, records) as came_at:
             command = self.command(workload, engine, self.inputs[records], sink, directory, records)
-            if records == rounds.SMALL and engines.outputs(workload, records):
-                with engines.first_record(self.raw.command("librdkafka", "first", self.address, sink)) as came_at:
-                    started = time.time()
-                    cost, said = engines.measure(command)
-                    self.check(workload, engine, sink, records, said)
-                    cost.first_s = came_at() - started
-            else:
-                cost, said = engines.measure(command)
-                self.check(workload, engine, sink, records, said)
+            started = time.time()
+            cost, said = engines.measure(command)
+            self.check(workload, engine, sink, records, said)
+            if came_at:
+                cost.first_s = came_at() - started
         self.topics.delete(sink)
         return cost
+
+    def first_record(self, workload, engine, sink, records):
+        """When the output of a small run begins; yields None if it has none, or is only there to be compared."""
+        if records == rounds.SMALL == self.sizes(engine)[0] and engines.outputs(workload, records):
+            return engines.first_record(self.raw.command("librdkafka", "first", self.address, sink))
+        return contextlib.nullcontext()
 
     def check(self, workload, engine, sink, records, said):
         """As many outputs as there must be; and in the small run, once for each engine, with what must be in them."""

@@ -108,11 +108,16 @@ def latency_table(latencies):
     return "\n".join(rows)
 
 
+def peak(found):
+    """The median over the runs of one engine, in MB."""
+    return statistics.median(found["peak_mb"])
+
+
 def peaks_table(peaks):
     rows = [f"{'engine':<13} {'peak MB':>8}   of each run"]
     for found in peaks:
-        each = " ".join(f"{peak:.1f}" for peak in found["peak_mb"])
-        rows.append(f"{found['engine']:<13} {statistics.median(found['peak_mb']):>8.1f}   {each}")
+        each = " ".join(f"{one:.1f}" for one in found["peak_mb"])
+        rows.append(f"{found['engine']:<13} {peak(found):>8.1f}   {each}")
     return "\n".join(rows)
 
 

@@ -1,7 +1,8 @@
 """What is to be reached, and whether it was."""
 
 import dataclasses
-import statistics
+
+import report
 
 # In each part, the engine that is ours.
 OURS = {"clients": "millstream", "pipelines": "millstream", "brokers": "embedded"}
@@ -54,7 +55,7 @@ def measured(part, measure, engine):
     """What an engine took, in any unit, and whether it can be told; None if it was not measured."""
     if measure == "peak_mb":
         found = next((found for found in part.get("peaks", []) if found["engine"] == engine), None)
-        return found and (statistics.median(found["peak_mb"]), True)
+        return found and (report.peak(found), True)
     if measure in ("p50_ms", "p99_ms"):
         found = next((found for found in part.get("latencies", []) if found["engine"] == engine), None)
         return found and (found[measure], True)

@@ -5,6 +5,8 @@ import com.fasterxml.jackson.databind.ObjectReader;
 import com.fasterxml.jackson.databind.ObjectWriter;
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Properties;
 import java.util.UUID;
@@ -31,7 +33,8 @@ import org.apache.kafka.streams.kstream.TimeWindows;
  * types of their own, which costs it less than trees do.
  *
  * <p>Arguments: workload, bootstrap address, source topic, target topic, state folder, number of
- * records. Ends when it has read that many and all that comes of them is written.
+ * records. Ends when it has read that many and all that comes of them is written, and says its
+ * peak of memory.
  */
 public class Pipeline {
     record Purchase(
@@ -138,5 +141,11 @@ public class Pipeline {
         read.await();
         // Commits, which writes out what is cached: the last windows that have closed.
         streams.close(Duration.ofSeconds(60));
+        for (String line : Files.readAllLines(Path.of("/proc/self/status"))) {
+            if (line.startsWith("VmHWM:")) {
+                double kilobytes = Double.parseDouble(line.replaceAll("\\D", ""));
+                System.out.println("{\"peak_mb\": " + kilobytes / 1024 + "}");
+            }
+        }
     }
 }

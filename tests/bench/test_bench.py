@@ -18,6 +18,7 @@ import clients  # noqa: E402
 import embedded  # noqa: E402
 import engines  # noqa: E402
 import kafka_streams  # noqa: E402
+import process  # noqa: E402
 import quix  # noqa: E402
 import report  # noqa: E402
 import rounds  # noqa: E402
@@ -244,9 +245,33 @@ def test_what_a_pipeline_must_write_is_told_from_what_it_read():
 
 def test_what_another_process_takes_is_told_as_it_tells_it_itself():
     before = time.process_time()
-    told = embedded.cpu_s(os.getpid())
+    told = process.cpu_s(os.getpid())
     assert before <= told <= time.process_time()
-    assert embedded.peak_mb(os.getpid()) > 1
+    assert process.peak_mb(os.getpid()) > 1
+
+
+def test_clients_that_saw_other_records_are_told(monkeypatch):
+    said = iter([(2000, 7), (2000, 7), (2000, 8), (1999, 7)])
+    raw = engines.Raw("bench-raw")
+    monkeypatch.setattr(raw, "measure", lambda *_: (cost(1.0), dict(zip(("records", "checksum"), next(said), strict=True))))
+    for _ in range(2):
+        raw.checked("millstream", "consume", "broker:9092", "topic", 2000)
+    for _ in range(2):
+        with pytest.raises(SystemExit, match=r"librdkafka saw other records .* broker:9092"):
+            raw.checked("librdkafka", "consume", "broker:9092", "topic", 2000)
+
+
+def test_the_peak_of_a_process_is_not_that_of_its_parent(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "bench"))
+    ballast = b"x" * (128 << 20)
+    say = "import json, process; print(json.dumps({'peak_mb': process.peak_mb()}))"
+    cost, _ = engines.measure([sys.executable, "-c", say])
+    assert 1 < cost.peak_mb < len(ballast) >> 20 < process.peak_mb()
+
+
+def test_a_process_that_does_not_tell_its_peak_is_not_measured():
+    with pytest.raises(SystemExit, match=r"(?s)ended with no word of its peak.*done"):
+        engines.measure([sys.executable, "-c", "print('done')"])
 
 
 PRINT_AND_FAIL = [sys.executable, "-c", "import sys; print('what went wrong'); sys.exit(3)"]
