@@ -104,6 +104,8 @@ struct Shared {
     offsets: Offsets,
     link: Link,
     events: VecDeque<GroupEvent>,
+    /// Generation and member id of the membership that was lost last.
+    lost_place: (i32, String),
     /// Metadata answers that had come when patterns were subscribed to.
     pattern_rounds: Option<u64>,
     /// The last error that was reported, until all is well again.
@@ -115,8 +117,12 @@ impl Shared {
         self.subscription.is_some() && !self.closing
     }
 
-    /// What is ours may be someone else's: its commits do not count any more.
-    fn lose(&mut self) {
+    /// What is ours may be someone else's: its commits do not count any more. `place`: generation
+    /// and member id, unless they were lost before.
+    fn lose(&mut self, (generation, member_id): (i32, &str)) {
+        if generation >= 0 {
+            self.lost_place = (generation, member_id.to_owned());
+        }
         self.offsets.lost(&self.talk.owned_set());
         self.talk.lose();
     }
@@ -170,6 +176,8 @@ trait Membership: Send {
     fn is_eager(&self, shared: &Shared) -> bool;
     /// Generation and member id.
     fn identity(&self) -> (i32, &str);
+    /// The generation in which we were given what is ours; negative without one.
+    fn owned_generation(&self) -> i32;
     fn next_deadline(&self, now: Now) -> Option<Duration>;
 }
 
@@ -200,6 +208,7 @@ impl Group {
                 closing: false,
                 talk: Conversation::default(),
                 events: VecDeque::new(),
+                lost_place: (-1, String::new()),
                 pattern_rounds: None,
                 reported: None,
                 settings,
@@ -417,9 +426,21 @@ impl Group {
         self.shared.talk.owned()
     }
 
-    /// What a producer sends with the offsets of a transaction (KIP-447).
+    /// The generation in which it was given what it has.
+    pub(crate) fn owned_generation(&self) -> Option<i32> {
+        Some(self.membership.owned_generation()).filter(|generation| *generation >= 0)
+    }
+
+    /// What a producer sends with the offsets of a transaction (KIP-447). An owner that does not
+    /// know yet what it has lost gets the place that it had: the coordinator refuses it. Of someone
+    /// without a place it would take them once the others have left.
     pub(crate) fn metadata_for_transactions(&self) -> GroupMetadata {
-        let (generation, member_id) = self.membership.identity();
+        let (generation, member_id) = match self.membership.identity() {
+            (-1, _) if !self.shared.talk.owned().is_empty() => {
+                (self.shared.lost_place.0, self.shared.lost_place.1.as_str())
+            }
+            place => place,
+        };
         GroupMetadata {
             group_id: self.shared.settings.group_id.clone(),
             generation_id: generation,

@@ -181,6 +181,11 @@ impl Driven {
     pub(crate) fn oldest_era(&self) -> Option<u32> {
         self.me.mail.borrow().drivers.get(&self.id).and_then(Driver::oldest_era)
     }
+
+    /// How many connections its machine has closed so far.
+    pub(crate) fn hung_up(&self) -> u64 {
+        self.me.mail.borrow().drivers.get(&self.id).map_or(0, Driver::hung_up)
+    }
 }
 
 impl Drop for Driven {

@@ -148,6 +148,8 @@ pub struct Ledger {
     transactions: BTreeMap<(&'static str, u64), Transaction>,
     owners: BTreeMap<(&'static str, u32, i32, Partition), String>,
     commits: BTreeMap<(&'static str, Partition), i64>,
+    /// The lowest offset that may still be committed though higher ones are.
+    late_commits: BTreeMap<(&'static str, Partition), i64>,
     /// The highest offset whose commit was asked for.
     asked: BTreeMap<(&'static str, Partition), i64>,
     /// Who has a partition of a group at present.
@@ -289,11 +291,15 @@ impl Ledger {
         if now.start > now.stable || now.stable > now.high {
             self.problem(format!("{partition:?} tells {now:?}, which is no order"));
         }
-        let went_back = now.high < before.high || now.stable < before.stable;
-        // A power loss may bring deleted segments back: nobody waits for their names to go.
-        let start_back = now.start < before.start && self.era == 0;
+        // A power loss may bring deleted segments back: nobody waits for their names to go. With
+        // them comes a transaction that was open in them.
+        let start_back = now.start < before.start;
+        let may_be_back = start_back && self.era > 0;
+        let stable_back =
+            now.stable < before.stable && !(may_be_back && before.stable == before.start);
+        let went_back = now.high < before.high || stable_back || (start_back && !may_be_back);
         let comparable = self.strict || era == self.era;
-        if (went_back || start_back) && comparable {
+        if went_back && comparable {
             self.problem(format!("{partition:?} went back from {before:?} to {now:?}"));
         }
         if comparable {
@@ -439,7 +445,15 @@ impl Ledger {
 
     /// The highest offset whose commit was acknowledged: to be asked when a request is sent.
     pub fn commit_floor(&self, group: &'static str, partition: Partition) -> i64 {
-        self.commits.get(&(group, partition)).copied().unwrap_or(-1)
+        let key = (group, partition);
+        let highest = self.commits.get(&key).copied().unwrap_or(-1);
+        self.late_commits.get(&key).map_or(highest, |late| highest.min(*late))
+    }
+
+    /// A commit whose connection was given up may be carried out whenever its bytes arrive.
+    pub fn commit_may_come_late(&mut self, group: &'static str, partition: Partition, offset: i64) {
+        let lowest = self.late_commits.entry((group, partition)).or_insert(offset);
+        *lowest = (*lowest).min(offset);
     }
 
     /// A commit was acknowledged.

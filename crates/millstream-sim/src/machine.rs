@@ -56,12 +56,14 @@ pub(crate) struct Driver {
     ids: BTreeMap<ConnectionId, ConnId>,
     lines: BTreeMap<ConnId, Line>,
     inputs: Vec<Input>,
+    /// How many connections it has closed that the other end had not.
+    hung_up: u64,
 }
 
 impl Driver {
     pub(crate) fn new(machine: Arc<Mutex<dyn Machine>>) -> Self {
         let (ids, lines, inputs) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        Self { machine, ids, lines, inputs }
+        Self { machine, ids, lines, inputs, hung_up: 0 }
     }
 
     fn machine(&self) -> MutexGuard<'_, dyn Machine + 'static> {
@@ -71,6 +73,12 @@ impl Driver {
     /// The earliest era of its connections.
     pub(crate) fn oldest_era(&self) -> Option<u32> {
         self.lines.values().map(|line| line.era).min()
+    }
+
+    /// How many connections the machine has closed so far. What it had sent may arrive later,
+    /// also after what it sends on the next one.
+    pub(crate) fn hung_up(&self) -> u64 {
+        self.hung_up
     }
 
     fn act(&mut self, action: Action, host: &Host) {
@@ -96,6 +104,7 @@ impl Driver {
             Action::Close { connection } => {
                 if let Some(id) = self.ids.remove(&connection) {
                     self.lines.remove(&id);
+                    self.hung_up += 1;
                     host.close(id);
                 }
             }

@@ -339,6 +339,7 @@ impl Group {
         }
         self.protocol = self.choose_protocol();
         self.become_state(GroupState::CompletingRebalance);
+        self.outputs.push(Output::Store);
         self.sync_deadline = Some(now + self.longest_rebalance_timeout());
         for at in 0..self.members.len() {
             self.members[at].assignment = Opaque::new();

@@ -1,8 +1,12 @@
 //! A group's form on disk, so that a restart of the broker does not disturb its members.
 //!
-//! Version 1: protocol type, generation, time since when it is empty, strategy, leader; then per
-//! member id, instance, client id and host, session and rebalance time-outs in milliseconds,
-//! strategies with metadata, assignment. A group is stored when it has become stable or empty.
+//! Version 2: whether a rebalance was under way, protocol type, generation, time since when it is
+//! empty, strategy, leader; then per member id, instance, client id and host, session and rebalance
+//! time-outs in milliseconds, strategies with metadata, assignment. Version 1 has not the first.
+//!
+//! A group is stored when it has become stable or empty, and (unlike Kafka's) when its members are
+//! told of a new generation: a static member that has come back has a new id from then on, and
+//! would be told after a restart that another one has its place.
 
 use std::time::Duration;
 
@@ -11,12 +15,13 @@ use bytes::Bytes;
 use super::{Group, GroupState, Member};
 use crate::journal::{Fields, put_bytes, put_option};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 impl Group {
     /// Encodes what survives a restart.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = vec![VERSION];
+        let rebalances = [GroupState::PreparingRebalance, GroupState::CompletingRebalance];
+        let mut out = vec![VERSION, u8::from(rebalances.contains(&self.state))];
         put_option(&mut out, self.protocol_type.as_deref());
         out.extend_from_slice(&self.generation.to_be_bytes());
         out.extend_from_slice(&self.empty_since_ms.to_be_bytes());
@@ -45,9 +50,11 @@ impl Group {
     /// bytes are not that.
     pub(crate) fn decode(bytes: &[u8], now: Duration) -> Option<Self> {
         let mut fields = Fields(bytes);
-        if fields.fixed()? != [VERSION] {
-            return None;
-        }
+        let rebalances = match fields.fixed()? {
+            [1] => false,
+            [VERSION] => fields.fixed()? == [1],
+            _ => return None,
+        };
         let mut group = Self::new(0);
         group.protocol_type = fields.option()?;
         group.generation = fields.i32()?;
@@ -83,6 +90,10 @@ impl Group {
         }
         if !group.members.is_empty() {
             group.state = GroupState::Stable;
+            if rebalances {
+                // Whoever was about to be given something joins again.
+                group.prepare_rebalance(now, Duration::ZERO);
+            }
         }
         Some(group)
     }

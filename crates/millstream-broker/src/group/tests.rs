@@ -398,6 +398,30 @@ fn a_group_survives_a_restart_of_the_broker() {
     }
 }
 
+/// A static member that has come back knows its new id from the answer to its JoinGroup on. (Found
+/// by the simulator, seed 30065: a broker that had only the old one fenced it for good.)
+#[test]
+fn an_id_and_a_generation_that_were_told_survive_a_restart_of_the_broker() {
+    let mut play = Play::new();
+    for (id, metadata) in [("one-1", "m"), ("one-2", "n")] {
+        let mut request = Play::request("", Some("one"), metadata);
+        request.new_id = id.into();
+        play.join_with(request);
+    }
+    // Both were first of their generation; nobody has brought assignments.
+    assert_eq!(play.group.state(), GroupState::CompletingRebalance);
+    assert!(play.group.take_outputs().contains(&Output::Store));
+    let mut back = Group::decode(&play.group.encode(), secs(5)).unwrap();
+    assert_eq!(back.state(), GroupState::PreparingRebalance);
+    let key = MemberKey { id: "one-2", instance: Some("one") };
+    let refused = back.heartbeat(&key, play.group.generation, secs(6));
+    assert_eq!(refused, Err(ResponseError::RebalanceInProgress));
+    let settings = play.settings;
+    back.join(Play::request("one-2", Some("one"), "m"), 9, &settings, secs(6), 0);
+    assert_eq!(back.state(), GroupState::CompletingRebalance);
+    assert!(back.generation > play.group.generation);
+}
+
 #[test]
 fn legal_changes_of_state() {
     use GroupState::*;

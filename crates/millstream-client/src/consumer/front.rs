@@ -670,6 +670,14 @@ impl Consumer {
         core.group.as_ref().and_then(|group| group.member_id().map(str::to_owned))
     }
 
+    /// The generation (of the broker's protocol: the member's epoch) in which the group gave this
+    /// member what it has. While a rebalance is under way that of
+    /// [`group_metadata`](Self::group_metadata) may be the next, of which the coordinator keeps
+    /// nothing until it is shared out.
+    pub fn owned_generation(&self) -> Option<i32> {
+        self.driven.lock().group.as_ref().and_then(crate::group::Group::owned_generation)
+    }
+
     /// The place in the group, for a producer that commits offsets with its transaction (KIP-447).
     ///
     /// # Errors

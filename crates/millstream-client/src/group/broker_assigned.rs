@@ -101,13 +101,13 @@ impl BrokerAssigned {
     }
 
     fn drop_membership(&mut self, shared: &mut Shared) {
+        shared.lose(self.identity());
         self.epoch = JOIN;
         self.told = None;
         self.telling = None;
         self.target = None;
         self.reported = false;
         self.out = None;
-        shared.lose();
     }
 
     fn fail(&mut self, shared: &mut Shared, error: KafkaError) {
@@ -490,6 +490,11 @@ impl Membership for BrokerAssigned {
 
     fn identity(&self) -> (i32, &str) {
         (if self.epoch > 0 { self.epoch } else { -1 }, &self.member_id)
+    }
+
+    fn owned_generation(&self) -> i32 {
+        // An epoch comes with what is ours in it.
+        self.identity().0
     }
 
     fn next_deadline(&self, now: Now) -> Option<Duration> {

@@ -137,6 +137,7 @@ impl Classic {
 
     /// The membership has ended without our doing: what is ours may be someone else's.
     fn drop_membership(&mut self, shared: &mut Shared, forget_id: bool) {
+        shared.lose(self.identity());
         if forget_id {
             self.member_id.clear();
         }
@@ -145,7 +146,6 @@ impl Classic {
         self.added = None;
         self.snapshot = None;
         self.heartbeat_sent = None;
-        shared.lose();
     }
 
     fn fail(&mut self, shared: &mut Shared, error: KafkaError) {
@@ -442,6 +442,10 @@ impl Membership for Classic {
 
     fn identity(&self) -> (i32, &str) {
         (self.generation, &self.member_id)
+    }
+
+    fn owned_generation(&self) -> i32 {
+        self.owned_generation
     }
 
     fn next_deadline(&self, now: Now) -> Option<Duration> {

@@ -281,7 +281,8 @@ impl Ledger {
                 problems.push(format!("{what} is torn: {shown} records shown, {not_shown} not"));
             }
             let offset = *number as i64 + 1;
-            if transaction.carries_offset && outcome != Outcome::NotCommitted {
+            // An offset is no safer from a decision that is carried out again than records are.
+            if transaction.carries_offset && (outcome != Outcome::NotCommitted || !whole) {
                 may.insert((*transactional_id, offset));
                 if whole && (outcome == Outcome::Committed || shown > 0) {
                     must.insert(*transactional_id, offset);

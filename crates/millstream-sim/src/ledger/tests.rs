@@ -144,6 +144,12 @@ fn ends_do_not_go_back() {
     let mut ledger = Ledger::new(false);
     ledger.told(PARTITION, marks(5, 5, 0), marks(6, 5, 1), 0);
     ledger.power_lost();
+    // Segments that were deleted are back, and an open transaction in them.
+    let mut strict = Ledger::new(true);
+    strict.told(PARTITION, marks(6, 6, 6), marks(6, 6, 6), 0);
+    strict.power_lost();
+    strict.told(PARTITION, marks(6, 6, 6), marks(6, 3, 2), 1);
+    assert_eq!(strict.problems(), [""; 0]);
     // An answer from before the loss that comes late, and one from after it.
     ledger.told(PARTITION, marks(6, 5, 1), marks(5, 5, 1), 0);
     ledger.told(PARTITION, ledger.marks(PARTITION), marks(2, 2, 0), 1);
@@ -158,12 +164,17 @@ fn a_partition_has_one_owner_and_its_offset_does_not_go_back() {
     ledger.owns("g", 2, "b", &[PARTITION], 0);
     ledger.offset_committed("g", PARTITION, 9, 0);
     ledger.offset_read("g", PARTITION, ledger.commit_floor("g", PARTITION), 9, 0);
+    ledger.offset_committed("h", PARTITION, 9, 0);
+    ledger.commit_may_come_late("h", PARTITION, 7);
+    ledger.offset_read("h", PARTITION, ledger.commit_floor("h", PARTITION), 7, 0);
     assert_eq!(ledger.problems(), [""; 0]);
     ledger.power_lost();
     ledger.owns("g", 2, "a", &[PARTITION], 1);
     assert_found(&ledger, "is a's and b's in generation 2");
     ledger.offset_read("g", PARTITION, ledger.commit_floor("g", PARTITION), 8, 1);
     assert_found(&ledger, "went back from 9 to 8");
+    ledger.offset_read("h", PARTITION, ledger.commit_floor("h", PARTITION), 6, 1);
+    assert_found(&ledger, "went back from 7 to 6");
 }
 
 #[test]

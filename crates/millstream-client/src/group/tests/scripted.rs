@@ -118,10 +118,14 @@ fn who_does_not_poll_loses_its_partitions_and_comes_back() {
         let second = world.start(settings, &["a"]);
         world.run(seconds(10));
         world.check_settled(&["a"]);
+        let place = world.program(first).group.metadata_for_transactions();
         world.program(first).stalled_until = world.now + seconds(20);
         world.run(seconds(15));
         // It does not know yet, and everything is someone else's.
         assert_eq!(world.shares()[&second].len(), 4);
+        // What it sends with a transaction must not pass as someone's without a group.
+        assert_eq!(world.program(first).group.metadata_for_transactions(), place);
+        assert!(place.generation_id > 0 && !place.member_id.is_empty());
         assert!(!lost(&mut world, first));
         world.run(seconds(15));
         assert!(lost(&mut world, first));

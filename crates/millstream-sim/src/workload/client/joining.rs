@@ -49,7 +49,9 @@ pub(super) struct Member {
     /// The generation whose ownership was noted last.
     noted: i32,
     /// Commits that wait for their answer, each with its era.
-    commits: BTreeMap<u64, u32>,
+    commits: BTreeMap<u64, (u32, Vec<(Partition, Offset)>)>,
+    /// How many connections the consumer had closed when that was looked at last.
+    hung_up: u64,
     committed: BTreeMap<Partition, Offset>,
 }
 
@@ -80,6 +82,7 @@ impl Member {
             reader,
             noted: -1,
             commits: BTreeMap::new(),
+            hung_up: 0,
             committed: BTreeMap::new(),
         }
     }
@@ -109,6 +112,7 @@ impl Member {
 
     /// Takes what was reported, and answers. Whether the group has been left.
     pub(super) async fn take(&mut self, events: Vec<ConsumerEvent>) -> bool {
+        self.look_for_late_commits();
         for event in events {
             match event {
                 ConsumerEvent::Assigned(given) => self.assigned(&given).await,
@@ -204,25 +208,38 @@ impl Member {
 
     /// Notes what it owns in a generation, once nothing of an earlier one is open.
     fn note_owned(&mut self, anew: bool) {
-        let place = self.reader.consumer.group_metadata().expect("it has a group");
-        if place.generation_id < 0 || (place.generation_id == self.noted && !anew) {
+        let consumer = &self.reader.consumer;
+        let Some(generation) = consumer.owned_generation() else { return };
+        if generation == self.noted && !anew {
             return;
         }
-        self.noted = place.generation_id;
+        self.noted = generation;
         let is_strict = self.shared.ledger.borrow().is_strict();
         if !is_strict && !self.reader.is_of_this_era(&self.shared) {
             return;
         }
-        let owner = self.owner.clone().unwrap_or(place.member_id);
-        let owned = self.reader.consumer.assignment();
+        let owner = self.owner.clone().or_else(|| consumer.member_id()).unwrap_or_default();
+        let owned = consumer.assignment();
         let owned: Vec<_> = owned.iter().filter_map(|owned| self.shared.find(owned)).collect();
-        let (generation, group, era) = (place.generation_id, self.group, self.shared.era());
+        let (group, era) = (self.group, self.shared.era());
         self.me.host().trace(format_args!("owns {owned:?} in generation {generation}"));
         self.shared.ledger.borrow_mut().owns(group, generation, &owner, &owned, era);
     }
 
+    /// A commit is sent again on another connection if its own was given up, and may then be
+    /// carried out twice: the second time when a later one is through already.
+    fn look_for_late_commits(&mut self) {
+        let hung_up = self.reader.hung_up();
+        if std::mem::replace(&mut self.hung_up, hung_up) != hung_up {
+            let mut ledger = self.shared.ledger.borrow_mut();
+            for (partition, offset) in self.commits.values().flat_map(|(_, offsets)| offsets) {
+                ledger.commit_may_come_late(self.group, *partition, *offset);
+            }
+        }
+    }
+
     fn commit(&mut self) {
-        let mut ahead = Vec::new();
+        let (mut ahead, mut noted) = (Vec::new(), Vec::new());
         for partition in self.reader.consumer.assignment() {
             if let (Some(position), Some(key)) =
                 (self.reader.consumer.position(&partition), self.shared.find(&partition))
@@ -235,6 +252,7 @@ impl Member {
                     ledger.handed_all(*reading, position);
                 }
                 ledger.commit_asked(self.group, key, position);
+                noted.push((key, position));
                 ahead.push((partition, position));
             }
         }
@@ -243,7 +261,7 @@ impl Member {
         }
         ahead.sort_unstable();
         let id = self.reader.consumer.commit(&ahead).expect("it has a group");
-        self.commits.insert(id, self.shared.era());
+        self.commits.insert(id, (self.shared.era(), noted));
     }
 
     fn commit_done(
@@ -251,7 +269,7 @@ impl Member {
         id: u64,
         partitions: Vec<(TopicPartition, Offset, Result<(), millstream_client::KafkaError>)>,
     ) {
-        let Some(era) = self.commits.remove(&id) else {
+        let Some((era, _)) = self.commits.remove(&id) else {
             self.me.host().violation(format!("commit {id} is answered and was not asked for"));
             return;
         };

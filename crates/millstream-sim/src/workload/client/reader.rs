@@ -24,8 +24,8 @@ pub(super) struct Reader {
     driven: Driven,
     /// All that it may have fetched is of this era or later.
     fetched_in: u32,
-    /// Partitions that are paused hold what they have.
-    pub(super) is_paused: bool,
+    /// These hold what they have.
+    paused: Vec<TopicPartition>,
 }
 
 impl Reader {
@@ -45,7 +45,7 @@ impl Reader {
             committed,
             driven: me.drive(machine),
             fetched_in: shared.era(),
-            is_paused: false,
+            paused: Vec::new(),
         }
     }
 
@@ -86,10 +86,25 @@ impl Reader {
             }
         }
         // Nothing is left of what was fetched before, unless it is still under way.
-        if !self.is_paused && self.is_of_this_era(shared) {
+        if self.paused.is_empty() && self.is_of_this_era(shared) {
             self.fetched_in = shared.era();
         }
         others
+    }
+
+    /// Asks for no more of these; what was fetched of them stays with the consumer.
+    pub(super) fn pause(&mut self, partitions: Vec<TopicPartition>) {
+        self.consumer.pause(&partitions).expect("they are assigned");
+        self.paused = partitions;
+    }
+
+    pub(super) fn resume(&mut self) {
+        self.consumer.resume(&self.paused).expect("they are assigned");
+        self.paused.clear();
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        !self.paused.is_empty()
     }
 
     /// Waits for something to report, up to a while.
@@ -111,6 +126,11 @@ impl Reader {
     /// Whether all of its connections are of this era.
     pub(super) fn is_of_this_era(&self, shared: &Shared) -> bool {
         self.driven.oldest_era().is_none_or(|era| era >= shared.era())
+    }
+
+    /// How many connections it has closed so far.
+    pub(super) fn hung_up(&self) -> u64 {
+        self.driven.hung_up()
     }
 
     fn reading(&self, shared: &Shared, partition: &TopicPartition) -> Option<ReadingId> {

@@ -27,7 +27,6 @@ pub(crate) async fn run(me: Me, shared: Shared, committed: bool) {
         begin(&mut reader, &me, &shared, *partition, 0);
     }
     let mut at_end: BTreeSet<Partition> = BTreeSet::new();
-    let mut paused = Vec::new();
     loop {
         let closing = shared.is_closing();
         if closing && at_end.len() == shared.partitions.len() {
@@ -48,10 +47,8 @@ pub(crate) async fn run(me: Me, shared: Shared, committed: bool) {
                 event => me.host().trace(format_args!("{event:?}")),
             }
         }
-        if !paused.is_empty() && (closing || me.chance(100_000)) {
-            reader.consumer.resume(&paused).expect("they are assigned");
-            paused.clear();
-            reader.is_paused = false;
+        if reader.is_paused() && (closing || me.chance(100_000)) {
+            reader.resume();
         }
         if closing {
             continue;
@@ -66,11 +63,9 @@ pub(crate) async fn run(me: Me, shared: Shared, committed: bool) {
             begin(&mut reader, &me, &shared, partition, to);
             at_end.remove(&partition);
         }
-        if paused.is_empty() && me.chance(60_000) {
+        if !reader.is_paused() && me.chance(60_000) {
             let some = shared.partitions.iter().filter(|_| me.chance(500_000));
-            paused.extend(some.map(|partition| named(*partition)));
-            reader.consumer.pause(&paused).expect("they are assigned");
-            reader.is_paused = true;
+            reader.pause(some.map(|partition| named(*partition)).collect());
         }
     }
 }
