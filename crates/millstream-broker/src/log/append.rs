@@ -242,6 +242,11 @@ impl PartitionLog {
         self.flush(self.last_flush_ms)?;
         self.last().sync_index()?;
         self.write_producer_snapshot()?;
+        // What the older segments tell of producers goes with them, and this is what remains.
+        let snapshot = self.disk.file(&super::snapshot_path(&self.dir, self.end_offset));
+        if snapshot.size()? > 0 {
+            snapshot.sync()?;
+        }
         // It belongs to the segment that begins here.
         self.loose_snapshot = None;
         self.since_snapshot = 0;
