@@ -222,11 +222,18 @@ impl ConsumerCore {
         Ok(added)
     }
 
-    pub(super) fn ack_revoked(&mut self) -> Result<(), Error> {
+    /// Whether that was the answer to what is open. To a revocation whose place a loss has taken it
+    /// is not, as long as the owner does not know of the loss: until then it acts as a member.
+    pub(super) fn ack_revoked(&mut self) -> Result<bool, Error> {
+        let is_lost = |event: &ConsumerEvent| matches!(event, ConsumerEvent::Lost(_));
+        if self.revocation_lost && self.events.iter().any(is_lost) {
+            self.revocation_lost = false;
+            return Ok(false);
+        }
         let Some(partitions) = self.revoked.take() else {
             // The answer to the revocation was taken for one to the loss that took its place.
             if std::mem::take(&mut self.revocation_lost) {
-                return Ok(());
+                return Ok(false);
             }
             return Err(Error::Misuse("ack_revoked without an open Revoked or Lost"));
         };
@@ -236,7 +243,7 @@ impl ConsumerCore {
         if let Some(group) = &mut self.group {
             group.ack_revoked();
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Whether a rebalance waits for [`ack_assigned`](Self::ack_assigned).

@@ -411,7 +411,9 @@ impl Consumer {
     pub fn ack_revoked(&mut self) -> Result<(), Error> {
         let assigned = {
             let mut core = self.driven.lock();
-            core.ack_revoked()?;
+            if !core.ack_revoked()? {
+                return Ok(());
+            }
             core.slots.iter().map(|slot| slot.partition.clone()).collect::<HashSet<_>>()
         };
         self.revoked.clear();
