@@ -86,8 +86,12 @@ impl Ledger {
                 skipped.filter(|number| !excused.contains(&id.numbered(*number))).count() as u64;
             let given_up = self.gave_up.get(&(partition, id.session.clone()));
             let without_gap = *missing <= given_up.copied().unwrap_or(0);
-            let may_skip = self.may_be_lost(0) || self.is_compacted(partition);
-            if !in_order || (!without_gap && !may_skip) {
+            let (lost, compacted) = (self.may_be_lost(0), self.is_compacted(partition));
+            // What a power loss has taken of the producers' state is read from the log again, where
+            // compaction has left of a session its last batch only: an earlier one that is sent
+            // again is not known for one, as with Kafka.
+            let may_repeat = lost && compacted;
+            if (!in_order && !may_repeat) || (!without_gap && !lost && !compacted) {
                 problems.push(format!(
                     "{partition:?} has at {offset} number {} of {} behind number {before:?}",
                     id.number, id.session

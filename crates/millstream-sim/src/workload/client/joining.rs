@@ -214,8 +214,9 @@ impl Member {
             return;
         }
         self.noted = generation;
-        let is_strict = self.shared.ledger.borrow().is_strict();
-        if !is_strict && !self.reader.is_of_this_era(&self.shared) {
+        // After a power loss numbers of generations may be given anew, and of what it has nobody
+        // knows whether it was given before that.
+        if !self.shared.ledger.borrow().is_strict() && self.shared.era() > 0 {
             return;
         }
         let owner = self.owner.clone().or_else(|| consumer.member_id()).unwrap_or_default();
