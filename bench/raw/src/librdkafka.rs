@@ -70,6 +70,8 @@ impl client::Reader for Reader {
                 ("enable.auto.offset.store", "false"),
                 // As Millstream's consumer has it: librdkafka's own second is a pause at full speed.
                 ("fetch.queue.backoff.ms", "100"),
+                // Ours and the Java client verify what they read unless told otherwise.
+                ("check.crcs", "true"),
             ],
         );
         let name = c_string(topic);

@@ -353,7 +353,7 @@ pub struct ConsumerSettings {
     /// `fetch.min.bytes`. Default 1.
     pub fetch_min_bytes: i32,
     /// `fetch.max.bytes`. Default 50 MiB; by names at most `queued_max_bytes` and at least
-    /// `message.max.bytes`, unless it is given. A fetch asks for an eighth of `queued_max_bytes` at
+    /// `message.max.bytes`, unless it is given. A fetch asks for a sixteenth of `queued_max_bytes` at
     /// most, or for `partition_fetch_bytes` or `fetch_min_bytes` if that is more.
     pub fetch_max_bytes: i32,
     /// `max.partition.fetch.bytes`. Default 1 MiB.

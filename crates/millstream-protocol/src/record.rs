@@ -141,7 +141,11 @@ impl<'a> RecordIter<'a> {
         let bad_length = || BatchError::RecordLength { index };
         let key = read_bytes(&mut body).ok_or_else(bad_length)?;
         let value = read_bytes(&mut body).ok_or_else(bad_length)?;
-        let headers = read_headers(body, index)?;
+        // Most records have none.
+        let headers = match body {
+            [0] => Headers { bytes: &[], count: 0 },
+            _ => read_headers(body, index)?,
+        };
         let timestamp = if self.header.attributes.is_log_append_time() {
             self.header.max_timestamp
         } else {

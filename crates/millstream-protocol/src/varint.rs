@@ -10,22 +10,45 @@ pub fn read_u32(bytes: &mut &[u8]) -> Option<u32> {
 /// Reads a zigzag-coded number of at most 32 bits.
 #[inline]
 pub fn read_i32(bytes: &mut &[u8]) -> Option<i32> {
-    // Lengths and deltas of small records fit one byte; that path decides the speed of a walk.
-    if let [first, rest @ ..] = *bytes
-        && *first < 0x80
-    {
-        *bytes = rest;
-        return Some(i32::from(*first >> 1) ^ -i32::from(*first & 1));
-    }
-    let raw = read_u32(bytes)?;
+    let raw = match short(bytes) {
+        Some(raw) => raw,
+        None => long(bytes, 5).and_then(|value| u32::try_from(value).ok())?,
+    };
     Some((raw >> 1) as i32 ^ -((raw & 1) as i32))
 }
 
 /// Reads a zigzag-coded number of at most 64 bits.
 #[inline]
 pub fn read_i64(bytes: &mut &[u8]) -> Option<i64> {
-    let raw = read_u64_of(bytes, 10)?;
+    let raw = match short(bytes) {
+        Some(raw) => u64::from(raw),
+        None => long(bytes, 10)?,
+    };
     Some((raw >> 1) as i64 ^ -((raw & 1) as i64))
+}
+
+/// A number of one or two bytes, if it is one: deltas fit one, lengths of small records two, and
+/// how fast a batch is walked depends on them.
+#[inline]
+fn short(bytes: &mut &[u8]) -> Option<u32> {
+    match **bytes {
+        [first, ref rest @ ..] if first < 0x80 => {
+            *bytes = rest;
+            Some(u32::from(first))
+        }
+        [first, second, ref rest @ ..] if second < 0x80 => {
+            *bytes = rest;
+            Some(u32::from(first & 0x7f) | u32::from(second) << 7)
+        }
+        _ => None,
+    }
+}
+
+/// Out of the way, so that the short ones are read where they are wanted.
+#[cold]
+#[inline(never)]
+fn long(bytes: &mut &[u8], longest: usize) -> Option<u64> {
+    read_u64_of(bytes, longest)
 }
 
 #[inline]
@@ -107,6 +130,23 @@ mod tests {
         assert_eq!(read_i64(&mut &[0xff; 9][..]), None);
         assert_eq!(read_i64(&mut &[0xff; 11][..]), None);
         assert_eq!(read_i32(&mut &[][..]), None);
+    }
+
+    #[test]
+    fn short_numbers() {
+        for value in -20_000..20_000 {
+            let mut out = Vec::new();
+            write_i64(&mut out, value);
+            for end in 0..out.len() {
+                assert_eq!(read_i64(&mut &out[..end]), None, "{value} cut at {end}");
+                assert_eq!(read_i32(&mut &out[..end]), None, "{value} cut at {end}");
+            }
+            out.push(0xff);
+            for read in [|rest: &mut &[u8]| read_i32(rest).map(i64::from), read_i64] {
+                let mut rest = &out[..];
+                assert_eq!((read(&mut rest), rest), (Some(value), &[0xff][..]));
+            }
+        }
     }
 
     proptest! {

@@ -39,7 +39,7 @@ const LEADER_ONLY: Duration = Duration::from_secs(10);
 /// starve each other.
 const PARTITION_MIN: usize = 64 << 10;
 /// How many full fetches `queued.max.messages.kbytes` holds.
-const FETCHES_AHEAD: usize = 8;
+const FETCHES_AHEAD: usize = 16;
 
 /// What is out to a node.
 #[derive(Default)]

@@ -111,6 +111,7 @@ async fn read_all(
         let mut found = PartitionAudit::default();
         let mut open: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
         let mut started = false;
+        let mut grown = false;
         for committed in [false, true] {
             let mut position = found.start;
             loop {
@@ -147,6 +148,7 @@ async fn read_all(
                 }
                 position = fetched.next;
                 if committed {
+                    grown = position > found.end;
                     found.committed.extend(fetched.shown);
                     continue;
                 }
@@ -175,9 +177,10 @@ async fn read_all(
                 found.end = position;
             }
         }
-        // Between the two looks records may have been compacted away.
+        // Between the two looks records may have been compacted away, or have come by a connection
+        // that their producer has given up.
         let moved = found.committed != found.committed_by_markers;
-        if moved && shared.is_compacted(partition) && me.now() < until {
+        if moved && (grown || shared.is_compacted(partition)) && me.now() < until {
             me.sleep_ms(50, 200).await;
             continue;
         }

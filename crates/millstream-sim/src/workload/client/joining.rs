@@ -14,6 +14,7 @@ use crate::ledger::Partition;
 use crate::nemesis::Mood;
 use crate::workload::{COPIERS, Shared, admin};
 
+const FENCED_INSTANCE_ID: i32 = 82;
 const UNRELEASED_INSTANCE_ID: i32 = 111;
 /// `max.poll.interval.ms`.
 const POLL_INTERVAL: Duration = Duration::from_secs(6);
@@ -132,11 +133,7 @@ impl Member {
                 }
                 ConsumerEvent::CommitDone { id, partitions } => self.commit_done(id, partitions),
                 ConsumerEvent::Closed => return true,
-                // The group does not know yet that the one before is gone, and takes nobody else by
-                // its name.
-                ConsumerEvent::Error { error, fatal: true }
-                    if error.code == UNRELEASED_INSTANCE_ID && self.shared.mood != Mood::Calm =>
-                {
+                ConsumerEvent::Error { error, fatal: true } if self.is_excused(error.code) => {
                     self.me.host().trace(format_args!("{error}"));
                     return true;
                 }
@@ -151,6 +148,15 @@ impl Member {
         }
         self.note_owned(false);
         false
+    }
+
+    /// Whether a static member may be refused for good: the group does not know yet that the one
+    /// before is gone, and takes nobody else by its name; or a power loss has taken from the group
+    /// that this one came after.
+    fn is_excused(&self, code: i32) -> bool {
+        let lost = || self.shared.ledger.borrow().may_be_lost(0);
+        (code == UNRELEASED_INSTANCE_ID && self.shared.mood != Mood::Calm)
+            || (code == FENCED_INSTANCE_ID && lost())
     }
 
     async fn assigned(&mut self, given: &[TopicPartition]) {
