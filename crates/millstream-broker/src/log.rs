@@ -152,6 +152,11 @@ impl PartitionLog {
         }
         let offset = self.end_offset;
         let file = self.disk.file(&snapshot_path(&self.dir, offset));
+        if self.last().base == offset && file.size()? > 0 {
+            // Written and synced when the segment was begun, and nothing has come since. It may be
+            // all that remembers the producers: it must not be in pieces for a moment.
+            return Ok(());
+        }
         file.truncate(0)?;
         file.write_at(&self.producers.encode(), 0)?;
         // One at the beginning of a segment stays with it.

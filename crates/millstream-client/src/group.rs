@@ -431,12 +431,12 @@ impl Group {
         Some(self.membership.owned_generation()).filter(|generation| *generation >= 0)
     }
 
-    /// What a producer sends with the offsets of a transaction (KIP-447). An owner that does not
-    /// know yet what it has lost gets the place that it had: the coordinator refuses it. Of someone
-    /// without a place it would take them once the others have left.
+    /// What a producer sends with the offsets of a transaction (KIP-447). Who has lost its
+    /// place gets that one until there is a new one: the coordinator refuses it. Of someone without
+    /// a place it would take offsets of records that are someone else's by now.
     pub(crate) fn metadata_for_transactions(&self) -> GroupMetadata {
         let (generation, member_id) = match self.membership.identity() {
-            (-1, _) if !self.shared.talk.owned().is_empty() => {
+            (-1, _) if self.shared.subscription.is_some() && self.shared.lost_place.0 >= 0 => {
                 (self.shared.lost_place.0, self.shared.lost_place.1.as_str())
             }
             place => place,

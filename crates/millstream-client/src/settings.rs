@@ -352,9 +352,10 @@ pub struct ConsumerSettings {
     pub fetch_wait: Duration,
     /// `fetch.min.bytes`. Default 1.
     pub fetch_min_bytes: i32,
-    /// `fetch.max.bytes`. Default 50 MiB; by names at most `queued_max_bytes` and at least
-    /// `message.max.bytes`, unless it is given. A fetch asks for a sixteenth of `queued_max_bytes` at
-    /// most, or for `partition_fetch_bytes` or `fetch_min_bytes` if that is more.
+    /// `fetch.max.bytes`: most bytes that one fetch asks for. Default 4 MiB. By names it is, unless
+    /// it is given, a sixteenth of `queued_max_bytes`, but at least `max.partition.fetch.bytes`,
+    /// `fetch.min.bytes` and `message.max.bytes`: a response is in memory as a whole until the last
+    /// of its partitions is read.
     pub fetch_max_bytes: i32,
     /// `max.partition.fetch.bytes`. Default 1 MiB.
     pub partition_fetch_bytes: i32,
@@ -375,7 +376,7 @@ impl Default for ConsumerSettings {
             read_committed: true,
             fetch_wait: Duration::from_millis(500),
             fetch_min_bytes: 1,
-            fetch_max_bytes: 52_428_800,
+            fetch_max_bytes: 4 << 20,
             partition_fetch_bytes: 1_048_576,
             queued_max_bytes: 65_536 * 1024,
             check_crcs: true,

@@ -396,6 +396,9 @@ fn a_group_survives_a_restart_of_the_broker() {
     for end in 0..bytes.len() {
         assert!(Group::decode(&bytes[..end], secs(5)).is_none(), "cut at {end}");
     }
+    // Version 1 does not tell whether a rebalance was under way.
+    let old = [&[1], &bytes[2..]].concat();
+    assert_eq!(Group::decode(&old, secs(5)).unwrap().encode(), bytes);
 }
 
 /// A static member that has come back knows its new id from the answer to its JoinGroup on. (Found

@@ -244,6 +244,7 @@ impl PartitionLog {
         self.write_producer_snapshot()?;
         // What the older segments tell of producers goes with them, and this is what remains.
         let snapshot = self.disk.file(&super::snapshot_path(&self.dir, self.end_offset));
+        // None is written of a log in which nothing is known.
         if snapshot.size()? > 0 {
             snapshot.sync()?;
         }

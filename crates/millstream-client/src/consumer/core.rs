@@ -538,7 +538,7 @@ impl ConsumerCore {
             GroupEvent::Lost(partitions) => {
                 // The group is beyond waiting for the answer to an assignment that is lost.
                 self.assignment_lost = self.assigned.take().is_some();
-                self.revocation_lost = self.revoked.is_some();
+                self.revocation_lost |= self.revoked.is_some();
                 self.revoking(&partitions);
                 self.report(ConsumerEvent::Lost(partitions));
             }

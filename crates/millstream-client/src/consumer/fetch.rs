@@ -38,8 +38,6 @@ const LEADER_ONLY: Duration = Duration::from_secs(10);
 /// Below this a partition is fetched from whatever waits of it, so that many partitions do not
 /// starve each other.
 const PARTITION_MIN: usize = 64 << 10;
-/// How many full fetches `queued.max.messages.kbytes` holds.
-const FETCHES_AHEAD: usize = 16;
 
 /// What is out to a node.
 #[derive(Default)]
@@ -71,15 +69,6 @@ impl ConsumerCore {
         // Twice what one fetch brings, so that the next one is under way while this is handed out.
         fair.clamp(PARTITION_MIN, usize::MAX)
             .min(2 * self.settings.partition_fetch_bytes.max(1) as usize)
-    }
-
-    /// Bytes that one fetch asks for at most. A response is in memory as a whole until the last of
-    /// its partitions is read: one that takes all the room, and the next beside it, would be most of
-    /// what a consumer takes that keeps up and has nothing ahead but that.
-    fn fetch_share(&self) -> usize {
-        // A broker waits for `fetch.min.bytes` also where it may not send as many.
-        let least = self.settings.partition_fetch_bytes.max(self.settings.fetch_min_bytes).max(1);
-        (self.settings.queued_max_bytes / FETCHES_AHEAD).max(least as usize)
     }
 
     /// Sends a fetch to each node that has something to fetch and none out.
@@ -231,8 +220,7 @@ impl ConsumerCore {
             true => short.min(self.settings.fetch_wait),
             false => self.settings.fetch_wait,
         };
-        let max_bytes =
-            room.min(self.fetch_share()).min(self.settings.fetch_max_bytes.max(1) as usize) as i32;
+        let max_bytes = room.min(self.settings.fetch_max_bytes.max(1) as usize) as i32;
         let mut fetch_request = FetchRequest::default()
             .with_replica_id((-1).into())
             .with_max_wait_ms(wait.as_millis() as i32)

@@ -404,7 +404,8 @@ impl Consumer {
         Ok(())
     }
 
-    /// Answers `Revoked` or `Lost`: the partitions are let go.
+    /// Answers `Revoked` or `Lost`: the partitions are let go. Those of a `Revoked` that a loss has
+    /// overtaken are with the answer to `Lost`.
     ///
     /// # Errors
     /// [`Error::Misuse`] without an open event.
@@ -673,8 +674,8 @@ impl Consumer {
     }
 
     /// The generation (of the broker's protocol: the member's epoch) in which the group gave this
-    /// member what it has. While a rebalance is under way that of
-    /// [`group_metadata`](Self::group_metadata) may be the next, of which the coordinator keeps
+    /// member what it has; `None` without a place in one. While a rebalance is under way that of
+    /// [`group_metadata`](Self::group_metadata) may be the next, of which Kafka's coordinator keeps
     /// nothing until it is shared out.
     pub fn owned_generation(&self) -> Option<i32> {
         self.driven.lock().group.as_ref().and_then(crate::group::Group::owned_generation)

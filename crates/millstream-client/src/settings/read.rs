@@ -69,6 +69,9 @@ pub fn admin<K: AsRef<str>, V: AsRef<str>>(
     Ok(Read { connection, own: (), warnings: values.warnings })
 }
 
+/// How many full fetches may be fetched ahead, unless `fetch.max.bytes` says otherwise.
+const FETCHES_AHEAD: usize = 16;
+
 fn consumer_settings(
     values: &mut Values,
     connection: &mut ConnectionSettings,
@@ -81,7 +84,9 @@ fn consumer_settings(
     let message_max = values.size("message.max.bytes");
     let mut fetch_max = values.size("fetch.max.bytes");
     if !values.has("fetch.max.bytes") {
-        fetch_max = fetch_max.min(queued_max_bytes).max(message_max);
+        let least = values.size("fetch.message.max.bytes").max(values.size("fetch.min.bytes"));
+        let share = (queued_max_bytes / FETCHES_AHEAD).max(least).min(queued_max_bytes);
+        fetch_max = fetch_max.min(share).max(message_max);
     } else if fetch_max < message_max {
         return Err(values.error("fetch.max.bytes", "must not be below message.max.bytes"));
     }

@@ -246,8 +246,11 @@ fn producer_values_arrive() {
 
 #[test]
 fn fetch_sizes_are_adjusted_or_refused() {
+    assert_eq!(of_consumer(&[]).fetch_max_bytes, 4 << 20);
+    assert_eq!(of_consumer(&[("fetch.max.bytes", "20000000")]).fetch_max_bytes, 20_000_000);
+    assert_eq!(of_consumer(&[("fetch.min.bytes", "9000000")]).fetch_max_bytes, 9_000_000);
     let own = of_consumer(&[("queued.max.messages.kbytes", "2000")]);
-    assert_eq!(own.fetch_max_bytes, 2_048_000);
+    assert_eq!(own.fetch_max_bytes, 1 << 20);
     let own = of_consumer(&[("queued.max.messages.kbytes", "1")]);
     assert_eq!(own.fetch_max_bytes, 1_000_000);
     assert!(consumer_error(&[("fetch.max.bytes", "999")]).contains("message.max.bytes"));

@@ -49,7 +49,7 @@ pub(super) struct Member {
     pub(super) reader: Reader,
     /// The generation whose ownership was noted last.
     noted: i32,
-    /// Commits that wait for their answer, each with its era.
+    /// Commits that wait for their answer, each with its era and its offsets.
     commits: BTreeMap<u64, (u32, Vec<(Partition, Offset)>)>,
     /// How many connections the consumer had closed when that was looked at last.
     hung_up: u64,
@@ -151,8 +151,8 @@ impl Member {
     }
 
     /// Whether a static member may be refused for good: the group does not know yet that the one
-    /// before is gone, and takes nobody else by its name; or a power loss has taken from the group
-    /// that this one came after.
+    /// before is gone, and takes nobody else by its name; or a power loss has taken from it
+    /// that this one has come in its place.
     fn is_excused(&self, code: i32) -> bool {
         let lost = || self.shared.ledger.borrow().may_be_lost(0);
         (code == UNRELEASED_INSTANCE_ID && self.shared.mood != Mood::Calm)
