@@ -7,9 +7,9 @@
 //! *Power losses.* Without `flush.messages=1` an acknowledgement survives the death of the process,
 //! not that of the machine (the broker's NOT_IMPLEMENTED.md, "What an acknowledgement means"). So
 //! everything is noted with an *era*, the number of power losses before it. With the strict policy
-//! eras make no difference, but for deleted segments, which may come back. Without it, what was acknowledged in an earlier era may be gone, but
-//! only as the end of a log: nothing that is behind something lost may still be there. Transactions
-//! of an earlier era may be torn, for each file has lost a part of its own; they may even be shown
+//! eras make no difference, but for deleted segments, which may come back. Without it, what was
+//! acknowledged in an earlier era may be gone, but only as the end of a log: nothing that is behind
+//! something lost may still be there. Transactions of an earlier era may be torn, for each file has lost a part of its own; they may even be shown
 //! though they were aborted, when a decision from before them is carried out again. Of a compacted
 //! log a producer's earlier batches are not known any more, and may come twice.
 
@@ -444,7 +444,8 @@ impl Ledger {
         }
     }
 
-    /// The highest offset whose commit was acknowledged: to be asked when a request is sent.
+    /// The highest offset whose commit was acknowledged, or the lowest that may come late behind it:
+    /// to be asked when a request is sent.
     pub fn commit_floor(&self, group: &'static str, partition: Partition) -> i64 {
         let key = (group, partition);
         let highest = self.commits.get(&key).copied().unwrap_or(-1);

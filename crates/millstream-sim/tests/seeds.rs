@@ -148,9 +148,9 @@ found! {
     /// A static member had got its new id, the broker died before the group's next generation was
     /// shared out, and knew only the old one afterwards: the member was fenced for good.
     an_id_that_was_told_outlives_the_broker: 30065;
-    /// In the client: who had lost its place in a group and did not know yet sent offsets with a
-    /// transaction as someone without a group.
-    a_lost_place_is_told_until_its_owner_knows: 36050;
+    /// In the client: who had lost its place in a group sent offsets with a transaction as someone
+    /// without a group.
+    a_lost_place_counts_until_there_is_a_new_one: 36050;
     /// Retention had taken a producer's last batch, a power loss the unsynced note of it; all that
     /// was left was the marker behind it, which told nothing of sequence numbers.
     a_producer_outlives_its_last_batch: 38146;

@@ -15,6 +15,9 @@ use super::{
     ProducerSettings,
 };
 
+/// How many full fetches may be fetched ahead, unless `fetch.max.bytes` says otherwise.
+const FETCHES_AHEAD: usize = 16;
+
 /// What was read.
 #[derive(Clone, Debug)]
 pub struct Read<T> {
@@ -68,9 +71,6 @@ pub fn admin<K: AsRef<str>, V: AsRef<str>>(
     let connection = connection(&mut values)?;
     Ok(Read { connection, own: (), warnings: values.warnings })
 }
-
-/// How many full fetches may be fetched ahead, unless `fetch.max.bytes` says otherwise.
-const FETCHES_AHEAD: usize = 16;
 
 fn consumer_settings(
     values: &mut Values,

@@ -479,6 +479,9 @@ fn page() -> String {
             (_, "enable.idempotence") => "`true`; false if `acks`, `retries` or \
                  `max.in.flight.requests.per.connection` is given so that it cannot be"
                 .to_owned(),
+            (_, "fetch.max.bytes") => "a sixteenth of `queued.max.messages.kbytes`, or \
+                 `max.partition.fetch.bytes`, `fetch.min.bytes` or `message.max.bytes` if that is more"
+                .to_owned(),
             ("", _) => String::new(),
             (default, _) => format!("`{default}`"),
         };

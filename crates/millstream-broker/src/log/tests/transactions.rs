@@ -248,6 +248,34 @@ fn an_open_transaction_outlives_its_producers_expiry() {
     assert_eq!(log.active_producers().count(), 0);
 }
 
+/// All that is left of a producer whose records were deleted is the snapshot with which the next
+/// segment was begun. A power loss does not take that, nor does a stop that dies half-way. (Found
+/// by the simulator, seed 38146.)
+#[test]
+fn a_producer_whose_records_are_deleted_is_known_after_a_power_loss() {
+    for dies_at in [None, Some(1), Some(2), Some(3)] {
+        let disk = MemoryDisk::default();
+        let config = LogConfig { flush_messages: 1, ..LogConfig::default() };
+        let mut log = open(&disk, &config, Recovery::Clean);
+        append(&mut log, &config, &transactional(1, 0, 0)).unwrap();
+        log.write_marker(&config, NOW, &marker(1, 0, false)).unwrap();
+        log.delete_below(2).unwrap();
+        match dies_at {
+            None => disk.power_loss(),
+            Some(change) => {
+                disk.fail_from(change, 0);
+                let _ = log.close();
+                disk.heal();
+            }
+        }
+        let mut log = open(&disk, &config, Recovery::MachineCrash);
+        assert_eq!(log.active_producers().count(), 1, "dies at {dies_at:?}");
+        let again = append(&mut log, &config, &transactional(1, 0, 0)).unwrap();
+        assert_eq!(again.bytes, 0, "it is known for a repetition");
+        append(&mut log, &config, &transactional(1, 0, 1)).unwrap();
+    }
+}
+
 #[test]
 fn a_snapshot_older_than_the_log_says_nothing() {
     let disk = MemoryDisk::default();

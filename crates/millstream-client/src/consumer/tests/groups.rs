@@ -18,6 +18,7 @@ use millstream_types::TopicPartition;
 
 use super::brokers::{World, from, settings, text, tp};
 use crate::consumer::{Bounds, ConsumerEvent, PartitionStart, StartOffset};
+use crate::producer::GroupMetadata;
 use crate::settings::{Assignor, ConnectionSettings, ConsumerSettings, GroupSettings, OffsetReset};
 use crate::testing::frames::Arrived;
 
@@ -297,16 +298,16 @@ fn assignments_by_hand_and_by_a_group_exclude_each_other() {
     world.consumer.ack_revoked().unwrap_err();
 }
 
-/// The group finds out that the member is a stranger to it while the member commits what a rebalance
-/// takes back: the loss comes in the place of the revocation, and the owner answers both, as it does
-/// not know of the second when it answers the first.
-#[test]
-fn a_revocation_that_is_lost_before_its_answer_is_answered_twice() {
+/// A member, with the place that it has, that was asked for all three partitions and has not
+/// answered; the commit that it makes meanwhile will be told that the group does not know it.
+fn about_to_lose_what_is_revoked() -> (World, GroupMetadata) {
     let mut world = World::new(group(None), 3);
     world.consumer.subscribe(&["t".into()]).unwrap();
     assert_eq!(joined(&mut world).len(), 3);
     world.consumer.ack_assigned(&[]).unwrap();
     world.run_ms(1000);
+    let place = world.consumer.group_metadata().unwrap();
+    assert!(place.generation_id > 0);
     world.state().coordinator.rebalances = true;
     world.run_ms(4000);
     let is_revoked = |event: &ConsumerEvent| matches!(event, ConsumerEvent::Revoked(_));
@@ -315,6 +316,15 @@ fn a_revocation_that_is_lost_before_its_answer_is_answered_twice() {
     // 25: UNKNOWN_MEMBER_ID.
     world.state().coordinator.refuses_commit = Some(25);
     world.consumer.commit(&[(tp(0), 1)]).unwrap();
+    (world, place)
+}
+
+/// The group finds out that the member is a stranger to it while the member commits what a rebalance
+/// takes back: the loss comes in the place of the revocation, and the owner answers both, as it does
+/// not know of the second when it answers the first.
+#[test]
+fn a_revocation_that_is_lost_before_its_answer_is_answered_twice() {
+    let (mut world, _) = about_to_lose_what_is_revoked();
     world.run_ms(1000);
     world.consumer.ack_revoked().unwrap();
     let lost =
@@ -334,19 +344,7 @@ fn a_revocation_that_is_lost_before_its_answer_is_answered_twice() {
 /// simulator, seed 39985: records were copied twice.)
 #[test]
 fn the_answer_to_a_revocation_is_none_to_a_loss_that_nobody_has_seen() {
-    let mut world = World::new(group(None), 3);
-    world.consumer.subscribe(&["t".into()]).unwrap();
-    assert_eq!(joined(&mut world).len(), 3);
-    world.consumer.ack_assigned(&[]).unwrap();
-    world.run_ms(1000);
-    let place = world.consumer.group_metadata().unwrap();
-    assert!(place.generation_id > 0);
-    world.state().coordinator.rebalances = true;
-    world.run_ms(4000);
-    assert!(world.events.iter().any(|event| matches!(event, ConsumerEvent::Revoked(_))));
-    world.events.clear();
-    world.state().coordinator.refuses_commit = Some(25);
-    world.consumer.commit(&[(tp(0), 1)]).unwrap();
+    let (mut world, place) = about_to_lose_what_is_revoked();
     world.wait(Duration::from_secs(1));
     world.consumer.ack_revoked().unwrap();
     world.wait(Duration::from_secs(1));

@@ -51,6 +51,8 @@ pub(super) struct Member {
     noted: i32,
     /// Commits that wait for their answer, each with its era and its offsets.
     commits: BTreeMap<u64, (u32, Vec<(Partition, Offset)>)>,
+    /// The era in which it began to join.
+    joined_in: u32,
     /// How many connections the consumer had closed when that was looked at last.
     hung_up: u64,
     committed: BTreeMap<Partition, Offset>,
@@ -83,6 +85,7 @@ impl Member {
             reader,
             noted: -1,
             commits: BTreeMap::new(),
+            joined_in: shared.era(),
             hung_up: 0,
             committed: BTreeMap::new(),
         }
@@ -154,7 +157,7 @@ impl Member {
     /// before is gone, and takes nobody else by its name; or a power loss has taken from it
     /// that this one has come in its place.
     fn is_excused(&self, code: i32) -> bool {
-        let lost = || self.shared.ledger.borrow().may_be_lost(0);
+        let lost = || self.shared.ledger.borrow().may_be_lost(self.joined_in);
         (code == UNRELEASED_INSTANCE_ID && self.shared.mood != Mood::Calm)
             || (code == FENCED_INSTANCE_ID && lost())
     }
@@ -222,7 +225,7 @@ impl Member {
         self.noted = generation;
         // After a power loss numbers of generations may be given anew, and of what it has nobody
         // knows whether it was given before that.
-        if !self.shared.ledger.borrow().is_strict() && self.shared.era() > 0 {
+        if self.shared.ledger.borrow().may_be_lost(self.joined_in) {
             return;
         }
         let owner = self.owner.clone().or_else(|| consumer.member_id()).unwrap_or_default();
