@@ -56,10 +56,14 @@ def peaks(part, runs, engines, once):
 
 
 def turns(part, runs, engines, once, told):
-    """What `once(engine)` returns for each engine, run by run; `told(engine, measured)` is what is said of a run."""
+    """What `once(engine)` returns for each engine, run by run; `told(engine, measured)` is what is said of a run.
+
+    Every second run goes backwards: a broker that warms up would favour whoever is always the last.
+    """
     found = {engine: [] for engine in engines}
     for number in range(1, runs + 1):
-        for engine, measured in found.items():
-            measured.append(once(engine))
-            print(f"bench: {part}, run {number} of {runs}: {told(engine, measured[-1])}", flush=True)
+        for engine in list(found) if number % 2 else list(reversed(found)):
+            measured = once(engine)
+            found[engine].append(measured)
+            print(f"bench: {part}, run {number} of {runs}: {told(engine, measured)}", flush=True)
     return found

@@ -8,6 +8,7 @@ use kafka_protocol::messages::ApiVersionsRequest;
 
 use crate::auth::Authenticator;
 use crate::coordinators::{CoordinatorKey, Coordinators};
+use crate::driver::Wake;
 use crate::error::{KafkaError, code};
 use crate::metadata::Metadata;
 use crate::network::{Action, Completion, Failure, Health, Input, Line, Network, NodeId};
@@ -18,8 +19,9 @@ use crate::tag::Tag;
 use crate::time::{Now, earlier};
 
 /// A client without sockets, as a driver sees it. One step: [`input`](Self::input) for all that
-/// arrived, then [`advance`](Self::advance), then carry out every [`action`](Self::action), and
-/// wait for something to arrive, for a wake-up, or for [`next_deadline`](Self::next_deadline).
+/// arrived, then [`advance`](Self::advance), then wake whom [`take_wake`](Self::take_wake) names,
+/// carry out every [`action`](Self::action), and wait for something to arrive, for a wake-up, or
+/// for [`next_deadline`](Self::next_deadline).
 pub trait Machine: Send {
     /// Something has happened on a connection.
     fn input(&mut self, input: Input, now: Now);
@@ -29,6 +31,10 @@ pub trait Machine: Send {
 
     /// The next thing for the driver to do.
     fn action(&mut self) -> Option<Action>;
+
+    /// Who has to be woken for what the step has brought. Wake it when the machine's lock is let go:
+    /// whoever wakes up wants that lock.
+    fn take_wake(&mut self) -> Option<Arc<dyn Wake>>;
 
     /// When [`advance`](Self::advance) must be called at the latest, on the clock of
     /// [`Now::mono`].

@@ -148,6 +148,10 @@ mod tests {
             None
         }
 
+        fn take_wake(&mut self) -> Option<Arc<dyn Wake>> {
+            None
+        }
+
         fn next_deadline(&self, _: Now) -> Option<std::time::Duration> {
             None
         }

@@ -308,7 +308,13 @@ impl World {
         while let Some(action) = machine.action() {
             cluster.act(action);
         }
-        (!cluster.inputs.is_empty(), machine.next_deadline(now))
+        let wake = machine.take_wake();
+        let step = (!cluster.inputs.is_empty(), machine.next_deadline(now));
+        drop((machine, cluster));
+        if let Some(wake) = wake {
+            wake.wake();
+        }
+        step
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use millstream_types::TopicPartition;
 
 use crate::base::{Base, Machine};
+use crate::driver::Wake;
 use crate::network::{Action, Health, Input};
 use crate::random::Random;
 use crate::settings::ConnectionSettings;
@@ -61,6 +62,10 @@ impl Machine for Watcher {
         // Whatever comes here was asked for by nobody.
         while self.base.completion(now).is_some() {}
         self.base.finish(now);
+    }
+
+    fn take_wake(&mut self) -> Option<Arc<dyn Wake>> {
+        None
     }
 
     fn action(&mut self) -> Option<Action> {

@@ -148,7 +148,7 @@ impl Driver {
         loop {
             let mut actions = Vec::new();
             let inputs = std::mem::take(&mut self.inputs);
-            {
+            let wake = {
                 let mut machine = self.machine();
                 for input in inputs {
                     machine.input(input, now);
@@ -157,6 +157,10 @@ impl Driver {
                 while let Some(action) = machine.action() {
                     actions.push(action);
                 }
+                machine.take_wake()
+            };
+            if let Some(wake) = wake {
+                wake.wake();
             }
             for action in actions {
                 self.act(action, host);

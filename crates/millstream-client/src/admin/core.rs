@@ -23,6 +23,8 @@ pub(crate) struct AdminCore {
     calls: BTreeMap<u64, Box<dyn Call>>,
     next_call: u64,
     waker: Arc<dyn Wake>,
+    /// The waker has to be called.
+    news: bool,
 }
 
 impl AdminCore {
@@ -40,6 +42,7 @@ impl AdminCore {
             calls: BTreeMap::new(),
             next_call: 0,
             waker,
+            news: false,
         }
     }
 
@@ -121,12 +124,14 @@ impl Machine for AdminCore {
         for id in &over {
             self.abandon(*id);
         }
-        if !over.is_empty() || self.base.net.is_token_needed() {
-            self.waker.wake();
-        }
+        self.news |= !over.is_empty() || self.base.net.is_token_needed();
         if !self.calls.is_empty() {
             self.base.finish(now);
         }
+    }
+
+    fn take_wake(&mut self) -> Option<Arc<dyn Wake>> {
+        std::mem::take(&mut self.news).then(|| self.waker.clone())
     }
 
     fn action(&mut self) -> Option<Action> {

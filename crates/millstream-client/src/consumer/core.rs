@@ -338,19 +338,30 @@ impl ConsumerCore {
         }
     }
 
-    /// A chunk of this reading is used up, or was dropped.
-    pub(super) fn used_up(&mut self, partition: &TopicPartition, reading: u64, bytes: usize) {
+    /// A chunk of this reading is used up, or was dropped. Returns whether that may let something
+    /// be fetched that could not be before.
+    pub(super) fn used_up(
+        &mut self,
+        partition: &TopicPartition,
+        reading: u64,
+        bytes: usize,
+    ) -> bool {
+        let limit = self.partition_limit();
+        let was_full = self.buffered >= self.settings.queued_max_bytes;
         let Some(slot) = self.slot_mut(partition).filter(|slot| slot.reading == reading) else {
-            return;
+            return false;
         };
+        let mut makes_room = was_full || slot.buffered >= limit;
         // What could not be read before has been read.
         if slot.unreadable.take().is_some() {
             slot.backoff.succeeded();
             slot.reported_error = None;
+            makes_room = true;
         }
         slot.buffered -= bytes;
         self.buffered -= bytes;
         self.drained += 1;
+        makes_room
     }
 
     /// What was fetched of a reading cannot be read: it is fetched again from `offset`, for the
@@ -812,9 +823,10 @@ impl Machine for ConsumerCore {
             self.statistics_due = true;
             self.news = true;
         }
-        if std::mem::take(&mut self.news) {
-            self.waker.wake();
-        }
+    }
+
+    fn take_wake(&mut self) -> Option<Arc<dyn Wake>> {
+        std::mem::take(&mut self.news).then(|| self.waker.clone())
     }
 
     fn action(&mut self) -> Option<Action> {

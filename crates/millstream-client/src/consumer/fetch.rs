@@ -64,7 +64,7 @@ pub(super) struct Nodes(BTreeMap<NodeId, NodeFetch>);
 
 impl ConsumerCore {
     /// Bytes of a partition that may wait to be handed out.
-    fn partition_limit(&self) -> usize {
+    pub(super) fn partition_limit(&self) -> usize {
         let fair = self.settings.queued_max_bytes / self.slots.len().max(1);
         // Twice what one fetch brings, so that the next one is under way while this is handed out.
         fair.clamp(PARTITION_MIN, usize::MAX)

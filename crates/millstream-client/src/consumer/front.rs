@@ -243,8 +243,7 @@ impl Consumer {
                 }
             }
             for (partition, reading, bytes) in self.used_up.drain(..) {
-                core.used_up(&partition, reading, bytes);
-                wake = true;
+                wake |= core.used_up(&partition, reading, bytes);
             }
             if std::mem::take(&mut core.statistics_due)
                 && let Some(received) = &self.received

@@ -32,6 +32,10 @@ impl Machine for Script {
 
     fn advance(&mut self, _now: Now) {}
 
+    fn take_wake(&mut self) -> Option<Arc<dyn Wake>> {
+        None
+    }
+
     fn action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }

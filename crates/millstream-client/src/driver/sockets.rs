@@ -137,7 +137,7 @@ impl Sockets {
             }
             // Also before: what was asked for until then is still carried out.
             let stopped = control.stopped.load(Ordering::Acquire);
-            let deadline = {
+            let (deadline, wake) = {
                 let mut machine = machine.lock().unwrap_or_else(PoisonError::into_inner);
                 let now = now(clock);
                 for input in self.inputs.drain(..) {
@@ -147,8 +147,11 @@ impl Sockets {
                 while let Some(action) = machine.action() {
                     actions.push(action);
                 }
-                machine.next_deadline(now)
+                (machine.next_deadline(now), machine.take_wake())
             };
+            if let Some(wake) = wake {
+                wake.wake();
+            }
             for action in actions.drain(..) {
                 self.act(action, clock.monotonic());
             }

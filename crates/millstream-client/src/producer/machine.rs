@@ -94,6 +94,8 @@ pub(crate) struct ProducerCore {
     pub(super) records: u64,
     metadata_seen: Option<u64>,
     linger_until: Option<Duration>,
+    /// Who has to be woken.
+    wake: Option<Arc<dyn Wake>>,
 }
 
 impl ProducerCore {
@@ -127,6 +129,7 @@ impl ProducerCore {
             records: 0,
             metadata_seen: None,
             linger_until: None,
+            wake: None,
         }
     }
 
@@ -349,9 +352,11 @@ impl Machine for ProducerCore {
             self.reports.event(ProducerEvent::Statistics(told));
             wake = self.report().or(wake);
         }
-        if let Some(wake) = wake {
-            wake.wake();
-        }
+        self.wake = wake.or(self.wake.take());
+    }
+
+    fn take_wake(&mut self) -> Option<Arc<dyn Wake>> {
+        self.wake.take()
     }
 
     fn action(&mut self) -> Option<Action> {

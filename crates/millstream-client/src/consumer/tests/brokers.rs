@@ -675,6 +675,9 @@ impl Brokers {
                 machine.input(input, now);
             }
             machine.advance(now);
+            if let Some(wake) = machine.take_wake() {
+                wake.wake();
+            }
             let mut acted = false;
             while let Some(action) = machine.action() {
                 state.act(action, &mut inputs);

@@ -276,6 +276,9 @@ impl Cluster {
                     machine.input(input, now);
                 }
                 machine.advance(now);
+                if let Some(wake) = machine.take_wake() {
+                    wake.wake();
+                }
                 std::iter::from_fn(|| machine.action()).collect::<Vec<_>>()
             };
             if actions.is_empty() {
