@@ -194,7 +194,7 @@ impl Context {
 
     /// The same, as a reply.
     pub(crate) fn reply<R: Encodable + HeaderVersion>(&self, response: &R) -> Reply {
-        Reply::Now(self.frame(response))
+        Reply::Now(self.frame(response).into())
     }
 }
 

@@ -36,7 +36,7 @@ use crate::security::{Secrets, Security, SecurityProtocol};
 use crate::settings::{Settings, Values};
 use crate::topics::Topics;
 use crate::transactions::{Now, Transactions};
-use crate::wire::{self, Malformed, RequestHeader};
+use crate::wire::{self, Frame, Malformed, RequestHeader};
 pub(crate) use access::VisibleTopics;
 pub(crate) use ending::OFFSETS_TOPIC;
 use last_run::{CLEAN_STOP, make_durable, note_boot, recovery_needed};
@@ -81,8 +81,8 @@ pub(crate) struct Context {
 /// What became of a request.
 #[derive(Debug)]
 pub enum Reply {
-    /// The answer, as a frame.
-    Now(Bytes),
+    /// The answer.
+    Now(Frame),
     /// The answer comes later, under this ticket.
     Later(Ticket),
     /// No answer is wanted.
@@ -128,7 +128,7 @@ pub struct Broker {
     producer_ids: std::ops::Range<i64>,
     /// Joins and syncs that wait.
     waiting: HashMap<Ticket, Context>,
-    answers: Vec<(Ticket, Bytes)>,
+    answers: Vec<(Ticket, Frame)>,
     next_ticket: Ticket,
     next_chores: Duration,
     /// Until when what has gathered in the sockets at the last delay is being read.
@@ -300,7 +300,7 @@ impl Broker {
     }
 
     /// Answers to requests that had to wait.
-    pub fn take_answers(&mut self) -> Vec<(Ticket, Bytes)> {
+    pub fn take_answers(&mut self) -> Vec<(Ticket, Frame)> {
         std::mem::take(&mut self.answers)
     }
 
@@ -432,7 +432,7 @@ impl Broker {
                 Output::Sync(_, answer) => api::sync_group::answer(&context, answer),
                 Output::Store => continue,
             };
-            self.answers.push((context.ticket, answer));
+            self.answers.push((context.ticket, answer.into()));
         }
         for (ticket, fetch) in self.fetches.take_ready() {
             let answer = api::fetch::answer(self, &fetch);

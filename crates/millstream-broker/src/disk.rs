@@ -6,12 +6,14 @@
 //! number of handles open, whatever the number of partitions.
 
 mod memory;
+mod piece;
 mod real;
 
 use std::io;
 use std::path::Path;
 
 pub use memory::MemoryDisk;
+pub use piece::Piece;
 pub use real::StdDisk;
 
 /// A place for files and folders.
@@ -70,12 +72,33 @@ pub trait DiskFile: Send + Sync {
     /// What the file system says.
     fn read_at(&self, out: &mut [u8], at: u64) -> io::Result<usize>;
 
+    /// `len` bytes from `at` on, to be sent: read, or where they lie, if whoever sends them can take
+    /// them from there.
+    ///
+    /// # Errors
+    /// What the file system says; `UnexpectedEof` if there are fewer.
+    fn piece(&self, at: u64, len: usize) -> io::Result<Piece> {
+        let mut bytes = vec![0; len];
+        if self.read_at(&mut bytes, at)? < len {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(Piece::Bytes(bytes.into()))
+    }
+
     /// Writes all of `bytes` at `at`, making the file if there is none. On an error some bytes
     /// may have been written.
     ///
     /// # Errors
     /// What the file system says.
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
+
+    /// Writes the one behind the other as [`write_at`](Self::write_at) writes one, in one go.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn write_both_at(&self, first: &[u8], second: &[u8], at: u64) -> io::Result<()> {
+        self.write_at(&[first, second].concat(), at)
+    }
 
     /// Sets the length, making the file if there is none.
     ///

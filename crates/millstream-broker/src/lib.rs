@@ -68,4 +68,4 @@ pub use group::Ticket;
 pub use handle::{BrokerHandle, BrokerStopper};
 pub use random::{Random, SystemRandom};
 pub use security::{Listener, SecurityConfig, SecurityProtocol, TlsFiles};
-pub use wire::Malformed;
+pub use wire::{Frame, Malformed};

@@ -46,7 +46,7 @@ pub(crate) use aborted::Aborted;
 pub(crate) use append::{AppendError, Appended};
 pub(crate) use config::{LogConfig, TimestampType};
 pub(crate) use marker::{Marker, MarkerError};
-pub(crate) use read::Position;
+pub(crate) use read::{Batches, Position};
 pub(crate) use recover::Recovery;
 
 use crate::disk::Disk;

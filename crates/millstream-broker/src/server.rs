@@ -23,7 +23,7 @@ use crate::broker::{Broker, Peer, Reply};
 use crate::group::Ticket;
 use crate::security::SecurityProtocol;
 use crate::security::tls::Tls;
-use crate::wire::Malformed;
+use crate::wire::{Frame, Malformed};
 
 /// How the outside steers and watches a running server; shared between threads.
 #[derive(Debug, Default)]
@@ -39,7 +39,7 @@ pub(crate) struct Shared {
     broker: RefCell<Broker>,
     clock: Arc<dyn Clock>,
     /// Connections that wait for an answer.
-    waiting: RefCell<HashMap<Ticket, oneshot::Sender<Bytes>>>,
+    waiting: RefCell<HashMap<Ticket, oneshot::Sender<Frame>>>,
     /// Wakes the timer when an earlier deadline has come up.
     rearm: Notify,
     armed_for: Cell<Duration>,
@@ -94,8 +94,8 @@ impl Shared {
 
 /// What a connection does next.
 enum Pending {
-    Answer(Bytes),
-    Wait(Ticket, oneshot::Receiver<Bytes>),
+    Answer(Frame),
+    Wait(Ticket, oneshot::Receiver<Frame>),
     Nothing,
     Close(String),
     Unauthenticated(Bytes, String),

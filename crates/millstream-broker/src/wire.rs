@@ -5,11 +5,14 @@
 //! request of twenty bytes could ask it for gigabytes. So each request is first walked against
 //! its [`shape`], which trusts no length and bounds the number of elements.
 
+mod frame;
 pub(crate) mod shape;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::{Encodable, HeaderVersion};
+
+pub use frame::Frame;
 
 /// Why a frame cannot be answered; the connection is closed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

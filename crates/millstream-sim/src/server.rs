@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
-use millstream_broker::{Broker, BrokerConfig, Reply, Ticket};
+use millstream_broker::{Broker, BrokerConfig, Frame, Reply, Ticket};
 
 use crate::disk::SimDisk;
 use crate::kernel::{Fate, Happening, Process};
@@ -115,11 +115,15 @@ impl Server {
         }
     }
 
-    fn answer(&mut self, id: ConnId, answer: Bytes, host: &Host) {
+    fn answer(&mut self, id: ConnId, answer: Frame, host: &Host) {
         if answer.is_empty() {
             host.violation(format!("c{id}: an answer could not be encoded"));
         }
-        host.send(id, answer);
+        // It is in memory: a simulated file has no handle.
+        match answer.into_bytes() {
+            Ok(bytes) => host.send(id, bytes),
+            Err(error) => host.violation(format!("c{id}: an answer cannot be read: {error}")),
+        }
     }
 
     /// Hands out answers that have become due, and goes on with the connections that they were for.

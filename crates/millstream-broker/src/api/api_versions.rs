@@ -56,7 +56,7 @@ pub(crate) fn unsupported(context: &Context) -> Reply {
     let response = ApiVersionsResponse::default()
         .with_error_code(ResponseError::UnsupportedVersion.code())
         .with_api_keys(own);
-    Reply::Now(wire::encode(&response, 0, context.correlation_id))
+    Reply::Now(wire::encode(&response, 0, context.correlation_id).into())
 }
 
 fn row(api: &Api) -> ApiVersion {

@@ -9,6 +9,8 @@
 //! up to the last stable offset, and with them the aborted transactions whose records they must
 //! skip. Versions 17 and 18 only add fields for brokers that replicate.
 
+mod encode;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,14 +19,15 @@ use kafka_protocol::messages::fetch_response::{
     AbortedTransaction, FetchableTopicResponse, PartitionData,
 };
 use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse, ProducerId};
-use millstream_protocol::BatchIter;
 use uuid::Uuid;
 
 use super::{check_leader_epoch, topic_name};
 use crate::acl::{AclOperation, Resource};
 use crate::broker::{Broker, Context, Reply};
+use crate::disk::Piece;
 use crate::fetches::{Fetch, Found, NO_SESSION, Slot, Source, TopicKey, Wanted};
-use crate::log::PartitionLog;
+use crate::log::{Batches, PartitionLog};
+use crate::wire::Frame;
 
 /// From here on topics have ids instead of names (KIP-516).
 const NAMES_BY_ID: i16 = 13;
@@ -60,7 +63,7 @@ pub(crate) fn handle(broker: &mut Broker, context: &Context, mut request: FetchR
 }
 
 /// The answer to a fetch that has waited, with what is there now.
-pub(crate) fn answer(broker: &mut Broker, fetch: &Fetch) -> Bytes {
+pub(crate) fn answer(broker: &mut Broker, fetch: &Fetch) -> Frame {
     let collected = collect(broker, fetch);
     finish(broker, fetch, collected)
 }
@@ -72,7 +75,10 @@ fn refusal(code: ResponseError, session: i32) -> FetchResponse {
 /// What a fetch has found.
 #[derive(Default)]
 struct Collected {
+    /// Without records.
     responses: Vec<FetchableTopicResponse>,
+    /// The records of the partitions in there, in order.
+    records: Vec<Piece>,
     bytes: usize,
     /// Waiting would not help: there is an error, or a partition has more than the limits let
     /// through.
@@ -88,7 +94,7 @@ struct Collected {
 }
 
 /// Makes the answer and notes in the session what it says.
-fn finish(broker: &mut Broker, fetch: &Fetch, collected: Collected) -> Bytes {
+fn finish(broker: &mut Broker, fetch: &Fetch, collected: Collected) -> Frame {
     let session = match fetch.source {
         Source::Request => NO_SESSION,
         Source::OpensSession => {
@@ -106,7 +112,7 @@ fn finish(broker: &mut Broker, fetch: &Fetch, collected: Collected) -> Bytes {
                     Some(_) => (ResponseError::InvalidFetchSessionEpoch, id),
                     None => (ResponseError::FetchSessionIdNotFound, NO_SESSION),
                 };
-                return fetch.context.frame(&refusal(code, id));
+                return fetch.context.frame(&refusal(code, id)).into();
             }
             for (slot, found) in &collected.told {
                 broker.fetches.told(id, *slot, found);
@@ -116,7 +122,7 @@ fn finish(broker: &mut Broker, fetch: &Fetch, collected: Collected) -> Bytes {
     };
     let response =
         FetchResponse::default().with_session_id(session).with_responses(collected.responses);
-    fetch.context.frame(&response)
+    encode::answer(&fetch.context, response, collected.records)
 }
 
 /// Bytes that an answer may hold, but for a single batch that is larger.
@@ -130,10 +136,11 @@ fn collect(broker: &mut Broker, fetch: &Fetch) -> Collected {
     let mut collected = Collected::default();
     if let Source::Session { id, .. } = fetch.source {
         for (slot, topic, wanted) in broker.fetches.to_look_at(id).unwrap_or_default() {
-            let (data, found) = look(broker, fetch, &mut collected, &topic, &wanted, max_bytes);
+            let (data, records, found) =
+                look(broker, fetch, &mut collected, &topic, &wanted, max_bytes);
             if broker.fetches.look(id, slot, wanted.partition, &found) {
                 collected.told.push((slot, found));
-                collected.add(&topic, data);
+                collected.add(&topic, data, records);
             }
         }
         return collected;
@@ -143,13 +150,14 @@ fn collect(broker: &mut Broker, fetch: &Fetch) -> Collected {
         let key = TopicKey::of(topic);
         for partition in &topic.partitions {
             let wanted = Wanted::of(partition);
-            let (data, found) = look(broker, fetch, &mut collected, &key, &wanted, max_bytes);
+            let (data, records, found) =
+                look(broker, fetch, &mut collected, &key, &wanted, max_bytes);
             collected.is_empty = false;
             collected.partitions.extend(found.topic.map(|topic| (topic, wanted.partition)));
             if fetch.source == Source::OpensSession {
                 collected.opened.push((key.clone(), wanted, found));
             }
-            collected.add(&key, data);
+            collected.add(&key, data, records);
         }
     }
     collected
@@ -158,7 +166,8 @@ fn collect(broker: &mut Broker, fetch: &Fetch) -> Collected {
 impl Collected {
     /// Adds a partition to the answer, where partitions of a topic that follow each other stand
     /// together.
-    fn add(&mut self, topic: &TopicKey, data: PartitionData) {
+    fn add(&mut self, topic: &TopicKey, data: PartitionData, records: Piece) {
+        self.records.push(records);
         let is_of_topic = |last: &FetchableTopicResponse| match topic {
             TopicKey::Id(id) => last.topic_id == *id,
             TopicKey::Name(name) => last.topic.as_str() == &**name,
@@ -185,7 +194,7 @@ fn look(
     topic: &TopicKey,
     wanted: &Wanted,
     max_bytes: usize,
-) -> (PartitionData, Found) {
+) -> (PartitionData, Piece, Found) {
     let left = max_bytes.saturating_sub(collected.bytes);
     let first = collected.bytes == 0;
     let name = match topic {
@@ -197,16 +206,21 @@ fn look(
         broker.allow(&fetch.context, AclOperation::Read, Resource::Topic(&name))?;
         read(broker, &name, wanted, left, first, committed_only)
     });
-    let (data, id, has_more) = match outcome {
-        Ok((id, data, has_more)) => (data, Some(id), has_more),
-        Err(code @ ResponseError::TopicAuthorizationFailed) => (no_records(code, -1), None, false),
-        Err(code) => (failure(broker, topic, wanted, code), None, false),
+    let (data, records, id, has_more) = match outcome {
+        Ok((id, data, records, has_more)) => (data, records, Some(id), has_more),
+        Err(code) => {
+            let data = match code {
+                ResponseError::TopicAuthorizationFailed => failed(code, -1),
+                _ => failure(broker, topic, wanted, code),
+            };
+            (data, Bytes::new().into(), None, false)
+        }
     };
     let data = data.with_partition_index(wanted.partition);
-    let found = Found::new(&data, id, has_more);
-    collected.bytes += data.records.as_ref().map_or(0, Bytes::len);
+    let found = Found::new(&data, !records.is_empty(), id, has_more);
+    collected.bytes += records.len();
     collected.answer_now |= found.failed || has_more;
-    (data, found)
+    (data, records, found)
 }
 
 fn read(
@@ -216,25 +230,23 @@ fn read(
     left: usize,
     first: bool,
     committed_only: bool,
-) -> Result<(Uuid, PartitionData, bool), ResponseError> {
+) -> Result<(Uuid, PartitionData, Piece, bool), ResponseError> {
     let topic = broker.topics.get_mut(name).ok_or(ResponseError::UnknownTopicOrPartition)?;
     let id = topic.id;
     let (log, _) = topic.log_mut(asked.partition).ok_or(ResponseError::UnknownTopicOrPartition)?;
     check_leader_epoch(asked.leader_epoch)?;
     let max_bytes = left.min(usize::try_from(asked.max_bytes).unwrap_or(0));
-    let failed = |error: std::io::Error| {
+    let unreadable = |error: std::io::Error| {
         tracing::error!(topic = name, partition = asked.partition, %error, "cannot read a log");
         ResponseError::KafkaStorageError
     };
     let end = if committed_only { log.last_stable_offset() } else { i64::MAX };
-    let records = log
-        .read(asked.offset, max_bytes, first, end)
-        .map_err(failed)?
+    let Batches { bytes: records, next } = log
+        .find(asked.offset, max_bytes, first, end)
+        .map_err(unreadable)?
         .map_err(|_| ResponseError::OffsetOutOfRange)?;
-    let last = BatchIter::new(&records).flatten().last();
-    let next = last.map_or(asked.offset, |batch| batch.header().next_offset());
     let aborted = match committed_only {
-        true => Some(aborted_in(log, asked.offset, next).map_err(failed)?),
+        true => Some(aborted_in(log, asked.offset, next).map_err(unreadable)?),
         false => None,
     };
     let readable = if committed_only { log.last_stable_offset() } else { log.end_offset() };
@@ -244,8 +256,8 @@ fn read(
         .with_log_start_offset(log.start_offset())
         .with_aborted_transactions(aborted)
         .with_preferred_read_replica(BrokerId(-1))
-        .with_records(Some(records));
-    Ok((id, data, next < readable))
+        .with_records(Some(Bytes::new()));
+    Ok((id, data, records, next < readable))
 }
 
 /// Aborted transactions with records in `from..to`.
@@ -275,10 +287,10 @@ fn failure(
     let start = name
         .and_then(|name| broker.topics.get(&name)?.log(asked.partition))
         .map_or(-1, |log| log.start_offset());
-    no_records(code, start)
+    failed(code, start)
 }
 
-fn no_records(code: ResponseError, log_start: i64) -> PartitionData {
+fn failed(code: ResponseError, log_start: i64) -> PartitionData {
     PartitionData::default()
         .with_error_code(code.code())
         .with_high_watermark(-1)

@@ -20,11 +20,11 @@ use crate::group::{JoinAnswer, JoinRequest};
 pub(crate) fn handle(broker: &mut Broker, context: &Context, request: JoinGroupRequest) -> Reply {
     let resource = Resource::Group(&request.group_id);
     if let Err(code) = broker.allow(context, AclOperation::Read, resource) {
-        return Reply::Now(answer(context, Err((code, request.member_id.to_string()))));
+        return Reply::Now(answer(context, Err((code, request.member_id.to_string()))).into());
     }
     if request.group_id.is_empty() {
         let refusal = Err((ResponseError::InvalidGroupId, request.member_id.to_string()));
-        return Reply::Now(answer(context, refusal));
+        return Reply::Now(answer(context, refusal).into());
     }
     let millis = |value: i32| Duration::from_millis(u64::try_from(value).unwrap_or(0));
     let session_timeout = millis(request.session_timeout_ms);

@@ -13,7 +13,7 @@ use crate::group::{SyncAnswer, SyncRequest};
 pub(crate) fn handle(broker: &mut Broker, context: &Context, request: SyncGroupRequest) -> Reply {
     let resource = Resource::Group(&request.group_id);
     if let Err(code) = broker.allow(context, AclOperation::Read, resource) {
-        return Reply::Now(answer(context, Err(code)));
+        return Reply::Now(answer(context, Err(code)).into());
     }
     let sync = SyncRequest {
         member_id: request.member_id.to_string(),

@@ -127,7 +127,7 @@ impl Bench {
     /// A request that is answered at once.
     fn ask<R: Request>(&mut self, version: i16, request: &R) -> R::Response {
         match self.send(version, request).unwrap() {
-            Reply::Now(frame) => Self::decode::<R>(version, frame),
+            Reply::Now(frame) => Self::decode::<R>(version, frame.into_bytes().unwrap()),
             Reply::Later(ticket) => {
                 let frame = self.answer(ticket).expect("answered at once");
                 Self::decode::<R>(version, frame)
@@ -138,7 +138,10 @@ impl Bench {
 
     fn answer(&mut self, ticket: Ticket) -> Option<Bytes> {
         let answers = self.broker.take_answers();
-        answers.into_iter().find(|(other, _)| *other == ticket).map(|(_, frame)| frame)
+        answers
+            .into_iter()
+            .find(|(other, _)| *other == ticket)
+            .map(|(_, frame)| frame.into_bytes().unwrap())
     }
 
     fn pass(&mut self, time: Duration) {
@@ -684,7 +687,7 @@ fn an_unknown_version_of_api_versions_is_answered_in_version_0() {
     let mut frame = BytesMut::new();
     frame.put_slice(&[0, 18, 0, 99, 0, 0, 0, 77, 0xff, 0xff, 0, 5, 5, 5]);
     let Reply::Now(answer) = bench.broker.handle(frame.freeze(), "x").unwrap() else { panic!() };
-    let response = Bench::decode::<ApiVersionsRequest>(0, answer);
+    let response = Bench::decode::<ApiVersionsRequest>(0, answer.into_bytes().unwrap());
     assert_eq!(response.error_code, ResponseError::UnsupportedVersion.code());
     assert_eq!((response.api_keys[0].api_key, response.api_keys[0].max_version), (18, 4));
     let mut unknown = Bytes::from_static(&[0, 99, 0, 0, 0, 0, 0, 1]);

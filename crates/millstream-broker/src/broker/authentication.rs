@@ -49,7 +49,7 @@ impl Broker {
         if session.expected() == Expected::BareToken {
             let reply = match self.token(session, frame, peer) {
                 Ok(Answer::Challenge(bytes) | Answer::Done { answer: bytes, .. }) => {
-                    Reply::Now(bare(&bytes))
+                    Reply::Now(bare(&bytes).into())
                 }
                 // There is no way to say it.
                 Err(refusal) => {

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, IoSlice};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, Piece};
 
 /// Handles kept open at most, and no more than half of what the process may have: sockets need
 /// some, too. Each partition that is read or written wants up to three.
@@ -160,7 +161,6 @@ impl DiskFile for StdFile {
     }
 
     fn read_at(&self, out: &mut [u8], at: u64) -> io::Result<usize> {
-        use std::os::unix::fs::FileExt;
         let file = self.handle(false)?;
         let mut filled = 0;
         while filled < out.len() {
@@ -174,9 +174,32 @@ impl DiskFile for StdFile {
         Ok(filled)
     }
 
+    fn piece(&self, at: u64, len: usize) -> io::Result<Piece> {
+        Ok(Piece::File { file: self.handle(false)?, at, len })
+    }
+
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
-        use std::os::unix::fs::FileExt;
         self.handle(true)?.write_all_at(bytes, at)
+    }
+
+    fn write_both_at(&self, first: &[u8], second: &[u8], at: u64) -> io::Result<()> {
+        let file = self.handle(true)?;
+        let mut at = at;
+        let mut parts = [IoSlice::new(first), IoSlice::new(second)];
+        let mut rest = &mut parts[..];
+        IoSlice::advance_slices(&mut rest, 0);
+        while !rest.is_empty() {
+            match rustix::io::pwritev(&*file, rest, at) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    IoSlice::advance_slices(&mut rest, written);
+                    at += written as u64;
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {
@@ -196,5 +219,27 @@ impl DiskFile for StdFile {
     fn set_modified_ms(&self, at_ms: i64) -> io::Result<()> {
         let since = std::time::Duration::from_millis(u64::try_from(at_ms).unwrap_or(0));
         self.handle(false)?.set_modified(std::time::UNIX_EPOCH + since)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_are_written_the_one_behind_the_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = StdDisk::default().file(&dir.path().join("file"));
+        for (first, second, at, expected) in [
+            (&b"head"[..], &b"body"[..], 0, &b"headbody"[..]),
+            (b"", b"tail", 8, b"headbodytail"),
+            (b"HE", b"", 0, b"HEadbodytail"),
+            (b"", b"", 3, b"HEadbodytail"),
+        ] {
+            file.write_both_at(first, second, at).unwrap();
+            let mut found = vec![0; 64];
+            let read = file.read_at(&mut found, 0).unwrap();
+            assert_eq!(&found[..read], expected);
+        }
     }
 }

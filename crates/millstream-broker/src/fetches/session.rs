@@ -74,12 +74,17 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    pub(crate) fn new(data: &PartitionData, topic: Option<Uuid>, has_more: bool) -> Self {
+    pub(crate) fn new(
+        data: &PartitionData,
+        has_records: bool,
+        topic: Option<Uuid>,
+        has_more: bool,
+    ) -> Self {
         Self {
             topic,
             high_watermark: data.high_watermark,
             log_start: data.log_start_offset,
-            has_records: data.records.as_ref().is_some_and(|records| !records.is_empty()),
+            has_records,
             has_more,
             failed: data.error_code != 0,
         }

@@ -3,7 +3,7 @@
 use std::io;
 
 use millstream_protocol::{
-    Batch, BatchError, BatchHeader, Compression, RecordBatchBuilder, header,
+    Batch, BatchError, BatchHeader, Compression, HEADER_LEN, RecordBatchBuilder, header,
 };
 
 use super::marker::Marker;
@@ -134,18 +134,26 @@ impl PartitionLog {
                 }
             }
         }
-        let mut bytes = repack(&batch, config, scratch)?;
         let base_offset = self.end_offset;
-        header::set_base_offset(&mut bytes, base_offset);
-        header::set_leader_epoch(&mut bytes, LEADER_EPOCH);
         let stamped = config.timestamp_type == TimestampType::LogAppendTime;
-        if stamped {
-            header::set_log_append_time(&mut bytes, now_ms);
-        } else if newest != sent.max_timestamp {
-            // The time index and look-ups believe the header; some clients fill it carelessly.
-            header::set_max_timestamp(&mut bytes, newest);
+        let mut changed = repack(&batch, config, scratch)?;
+        // The time index and look-ups believe the header; some clients fill it carelessly.
+        let careless = !stamped && newest != sent.max_timestamp;
+        if stamped || careless {
+            let bytes = changed.get_or_insert_with(|| batch.bytes().to_vec());
+            match stamped {
+                true => header::set_log_append_time(bytes, now_ms),
+                false => header::set_max_timestamp(bytes, newest),
+            }
         }
-        if let Err(source) = self.write(config, now_ms, &bytes) {
+        // Offset and epoch are outside of the checksum: the records go from the request into the
+        // file as they came.
+        let bytes = changed.as_deref().unwrap_or(batch.bytes());
+        let (head, records) = bytes.split_first_chunk::<HEADER_LEN>().expect("it has a header");
+        let mut head = *head;
+        header::set_base_offset(&mut head, base_offset);
+        header::set_leader_epoch(&mut head, LEADER_EPOCH);
+        if let Err(source) = self.write(config, now_ms, &head, records) {
             return Err(match self.end_offset > base_offset {
                 true => AppendError::NotSynced { bytes: bytes.len(), source },
                 false => AppendError::Disk(source),
@@ -155,15 +163,16 @@ impl PartitionLog {
         Ok(Appended { base_offset, log_append_time, bytes: bytes.len() })
     }
 
-    /// Writes a batch whose offset is set at the end of the log. On an error it may be in the log
-    /// all the same; the end offset tells.
+    /// Writes a batch whose offset is set, header and records, at the end of the log. On an error it
+    /// may be in the log all the same; the end offset tells.
     pub(super) fn write(
         &mut self,
         config: &LogConfig,
         now_ms: i64,
-        bytes: &[u8],
+        head: &[u8; HEADER_LEN],
+        records: &[u8],
     ) -> io::Result<()> {
-        let header = BatchHeader::parse(bytes).map_err(io::Error::other)?;
+        let header = BatchHeader::parse(head).map_err(io::Error::other)?;
         self.roll_if_due(config, now_ms, &header)?;
         self.snapshot_if_due();
         let segment = self.segments.last_mut().expect("a log has at least one segment");
@@ -171,18 +180,19 @@ impl PartitionLog {
             self.disk.create_dir_all(&self.dir)?;
             self.names_unsynced = true;
         }
-        if let Err(error) = segment.file.write_at(bytes, segment.size) {
+        if let Err(error) = segment.file.write_both_at(head, records, segment.size) {
             // Best effort: the next append overwrites what landed, and a start cuts it off.
             let _ = segment.file.truncate(segment.size);
             return Err(error);
         }
         self.end_offset = header.next_offset();
-        self.since_snapshot += bytes.len() as u64;
+        self.since_snapshot += header.size() as u64;
         // The batch is in the log. An index that cannot be written is only slower.
         if let Err(error) = segment.note(&header, now_ms, config.index_interval_bytes) {
             tracing::warn!(dir = %self.dir.display(), %error, "cannot write an index");
         }
-        let marker = header.attributes.is_control().then(|| Marker::parse(bytes)).flatten();
+        let marker = header.attributes.is_control();
+        let marker = marker.then(|| Marker::parse(&[head, records].concat())).flatten();
         self.note_producer(self.segments.len() - 1, &header, marker, now_ms, true);
         self.unflushed += header.record_count as u64;
         self.flush_if_due(config, now_ms)
@@ -327,17 +337,18 @@ fn check_batch(
     }
 }
 
-/// The batch's bytes to store: as they came, unless `compression.type` asks for another packing.
+/// The batch's bytes to store; `None` for as they came, unless `compression.type` asks for another
+/// packing.
 fn repack(
     batch: &Batch<'_>,
     config: &LogConfig,
     scratch: &mut Vec<u8>,
-) -> Result<Vec<u8>, AppendError> {
+) -> Result<Option<Vec<u8>>, AppendError> {
     let sent = batch.header();
     let packed_with = sent.attributes.compression().map_err(AppendError::Invalid)?;
     let wanted: Compression = match config.compression {
         Some(wanted) if wanted != packed_with => wanted,
-        _ => return Ok(batch.bytes().to_vec()),
+        _ => return Ok(None),
     };
     let mut builder = RecordBatchBuilder::new(wanted);
     if sent.has_producer() {
@@ -350,5 +361,5 @@ fn repack(
         let record = record.map_err(AppendError::Invalid)?;
         builder.push(record.timestamp, record.key, record.value, record.headers.iter());
     }
-    builder.finish(0).map_err(AppendError::Invalid)
+    builder.finish(0).map(Some).map_err(AppendError::Invalid)
 }

@@ -3,7 +3,9 @@
 
 use std::io;
 
-use millstream_protocol::{Batch, BatchHeader, Compression, ControlType, RecordBatchBuilder};
+use millstream_protocol::{
+    Batch, BatchHeader, Compression, ControlType, HEADER_LEN, RecordBatchBuilder,
+};
 
 use super::aborted::Aborted;
 use super::{LEADER_EPOCH, LogConfig, PartitionLog};
@@ -107,7 +109,8 @@ impl PartitionLog {
         }
         let offset = self.end_offset;
         let bytes = marker.encode(offset, now_ms)?;
-        match self.write(config, now_ms, &bytes) {
+        let (head, records) = bytes.split_first_chunk::<HEADER_LEN>().expect("it has a header");
+        match self.write(config, now_ms, head, records) {
             Err(source) if self.end_offset > offset => {
                 self.unsynced_markers.push(*marker);
                 Err(MarkerError::NotSynced { bytes: bytes.len(), source })

@@ -6,11 +6,25 @@ use bytes::{Bytes, BytesMut};
 use millstream_protocol::{Batch, BatchError, BatchHeader, BatchIter, HEADER_LEN, Record};
 
 use super::segment::Segment;
+use super::window::Window;
 use super::{PartitionLog, UNPACKED_MAX};
+use crate::disk::Piece;
+
+/// Up to so much is read at once, whatever it is: of more, only the headers are looked at, and the
+/// file itself goes to the client.
+const READ_MAX: usize = 64 << 10;
 
 /// An offset below the log's start or above its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OutOfRange;
+
+/// Batches of a log, one behind the other.
+#[derive(Debug)]
+pub(crate) struct Batches {
+    pub(crate) bytes: Piece,
+    /// The offset behind them; the one that was asked for if there are none.
+    pub(crate) next: i64,
+}
 
 /// A record found by its timestamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,25 +64,37 @@ impl Places {
 }
 
 impl PartitionLog {
-    /// Reads whole batches from the one that holds `offset` on, at most `max_bytes` of them;
-    /// with `at_least_one`, the first batch is returned even if it is larger. Empty at the end of
-    /// the log. What lies before `offset` in the first batch the reader skips. Nothing is returned
-    /// from `end` on, where a batch must begin: the last stable offset, for one.
+    /// Finds whole batches from the one that holds `offset` on, at most `max_bytes` of them; with
+    /// `at_least_one`, the first batch comes even if it is larger. Nothing at the end of the log.
+    /// What lies before `offset` in the first batch the reader skips. Nothing comes from `end` on,
+    /// where a batch must begin: the last stable offset, for one.
     ///
     /// # Errors
     /// [`OutOfRange`] inside; what the disk says outside.
-    pub(crate) fn read(
+    pub(crate) fn find(
         &mut self,
         offset: i64,
         max_bytes: usize,
         at_least_one: bool,
         end: i64,
-    ) -> io::Result<Result<Bytes, OutOfRange>> {
+    ) -> io::Result<Result<Batches, OutOfRange>> {
+        self.find_either_way(offset, max_bytes, at_least_one, end, READ_MAX)
+    }
+
+    fn find_either_way(
+        &mut self,
+        offset: i64,
+        max_bytes: usize,
+        at_least_one: bool,
+        end: i64,
+        read_max: usize,
+    ) -> io::Result<Result<Batches, OutOfRange>> {
         if offset < self.start_offset || offset > self.end_offset {
             return Ok(Err(OutOfRange));
         }
+        let nothing = Batches { bytes: Bytes::new().into(), next: offset };
         if offset >= self.end_offset.min(end) || (max_bytes == 0 && !at_least_one) {
-            return Ok(Ok(Bytes::new()));
+            return Ok(Ok(nothing));
         }
         let mut number = self.segment_of(offset);
         loop {
@@ -79,19 +105,44 @@ impl PartitionLog {
             };
             // Behind the last batch of a compacted segment there may be a gap before the next.
             if let Some(place) = place.filter(|place| *place < segment.size) {
-                let bytes = read_batches(segment, place, max_bytes, at_least_one, end)?;
-                if let Some(last) = BatchIter::new(&bytes).flatten().last() {
-                    let end = place + bytes.len() as u64;
-                    self.places.put(last.header().next_offset(), segment.base, end);
-                }
-                return Ok(Ok(bytes));
+                let left = usize::try_from(segment.size - place).unwrap_or(usize::MAX);
+                let stretch = Stretch { place, max_bytes, at_least_one, end };
+                let found = match left.min(max_bytes) <= read_max {
+                    true => stretch.read(segment)?,
+                    false => stretch.walk(segment)?,
+                };
+                let Some((next, bytes)) = found else { return Ok(Ok(nothing)) };
+                self.places.put(next, segment.base, place + bytes.len() as u64);
+                return Ok(Ok(Batches { bytes, next }));
             }
             // The offset lies behind the last batch of this segment.
             number += 1;
             if number == self.segments.len() {
-                return Ok(Ok(Bytes::new()));
+                return Ok(Ok(nothing));
             }
         }
+    }
+
+    /// What [`find`](Self::find) finds, read; by either of its ways, which must agree.
+    #[cfg(test)]
+    pub(crate) fn read(
+        &mut self,
+        offset: i64,
+        max_bytes: usize,
+        at_least_one: bool,
+        end: i64,
+    ) -> io::Result<Result<Bytes, OutOfRange>> {
+        let mut by = |read_max| {
+            let found = self.find_either_way(offset, max_bytes, at_least_one, end, read_max)?;
+            io::Result::Ok(match found {
+                Ok(found) => Ok((found.next, found.bytes.into_bytes()?)),
+                Err(out_of_range) => Err(out_of_range),
+            })
+        };
+        let walked = by(0)?;
+        let read = by(usize::MAX)?;
+        assert_eq!(walked, read);
+        Ok(read.map(|(_, bytes)| bytes))
     }
 
     /// The first record at or after the start of the log whose timestamp is `target` or later.
@@ -158,33 +209,60 @@ pub(super) fn find_batch(segment: &Segment, offset: i64) -> io::Result<Option<(u
     Ok(None)
 }
 
-fn read_batches(
-    segment: &Segment,
+/// Which batches are wanted of a segment.
+struct Stretch {
+    /// Of the first one.
     place: u64,
     max_bytes: usize,
     at_least_one: bool,
     end: i64,
-) -> io::Result<Bytes> {
-    let left = usize::try_from(segment.size - place).unwrap_or(usize::MAX);
-    let mut bytes = read_exactly(segment, place, left.min(max_bytes.max(HEADER_LEN)))?;
-    let mut whole = 0;
-    for batch in BatchIter::new(&bytes) {
-        let batch = batch.map_err(io::Error::other)?;
-        if batch.header().base_offset >= end {
-            break;
+}
+
+impl Stretch {
+    /// Reads them, and returns them with the offset behind them.
+    fn read(&self, segment: &Segment) -> io::Result<Option<(i64, Piece)>> {
+        let left = usize::try_from(segment.size - self.place).unwrap_or(usize::MAX);
+        let mut bytes =
+            read_exactly(segment, self.place, left.min(self.max_bytes.max(HEADER_LEN)))?;
+        let (mut whole, mut next) = (0, None);
+        for batch in BatchIter::new(&bytes) {
+            let batch = batch.map_err(io::Error::other)?;
+            if batch.header().base_offset >= self.end {
+                break;
+            }
+            whole += batch.bytes().len();
+            next = Some(batch.header().next_offset());
         }
-        whole += batch.bytes().len();
+        if let Some(next) = next.filter(|_| whole <= self.max_bytes) {
+            bytes.truncate(whole);
+            return Ok(Some((next, bytes.freeze().into())));
+        }
+        let first = BatchHeader::parse(&bytes).map_err(io::Error::other)?;
+        if !self.at_least_one || first.base_offset >= self.end {
+            return Ok(None);
+        }
+        let bytes = read_exactly(segment, self.place, first.size())?;
+        Ok(Some((first.next_offset(), bytes.freeze().into())))
     }
-    let first = BatchHeader::parse(&bytes).map_err(io::Error::other)?;
-    if whole > 0 && whole <= max_bytes {
-        bytes.truncate(whole);
-    } else if at_least_one && first.base_offset < end {
-        let size = first.size();
-        bytes = read_exactly(segment, place, size)?;
-    } else {
-        bytes.clear();
+
+    /// Looks at their headers only.
+    fn walk(&self, segment: &Segment) -> io::Result<Option<(i64, Piece)>> {
+        let mut window = Window::default();
+        let (mut at, mut next) = (self.place, None);
+        while at < segment.size {
+            let header = window.header(segment, at, segment.size)?;
+            let behind = at + header.size() as u64;
+            let is_much = behind - self.place > self.max_bytes as u64;
+            let is_needed = next.is_none() && self.at_least_one;
+            if header.base_offset >= self.end || (is_much && !is_needed) {
+                break;
+            }
+            next = Some(header.next_offset());
+            at = behind;
+        }
+        let Some(next) = next else { return Ok(None) };
+        Ok(Some((next, segment.file.piece(self.place, (at - self.place) as usize)?)))
     }
-    Ok(bytes.freeze())
 }
 
 fn read_exactly(segment: &Segment, place: u64, length: usize) -> io::Result<BytesMut> {

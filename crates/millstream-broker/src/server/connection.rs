@@ -1,16 +1,21 @@
 //! One connection: frames in, answers out.
 
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
+use tokio_rustls::server::TlsStream;
 
 use super::{Pending, Shared};
 use crate::broker::Peer;
+use crate::disk::Piece;
 use crate::group::Ticket;
-use crate::wire::Malformed;
+use crate::wire::{Frame, Malformed};
 
 /// Read ahead at most so much while an answer is awaited: enough to notice that the client is
 /// gone, not enough to fill the memory.
@@ -22,6 +27,8 @@ const RESERVE_STEP: usize = 256 * 1024;
 /// A buffer that has held a larger frame is not kept: a connection that once sent a hundred
 /// megabytes would hold them until it is closed.
 const KEEP_MAX: usize = 1024 * 1024;
+/// What is read of a file at once where it has to be.
+const COPY_MAX: usize = 64 * 1024;
 /// A client that takes nothing of its answer for so long is given up.
 const SEND_MAX: Duration = Duration::from_secs(60);
 /// So long a client may take to say who it is.
@@ -60,9 +67,70 @@ impl Closed {
 }
 
 /// A stream of bytes in both directions.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {}
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {
+    /// Sends some of the `len` bytes from `at` on, and says how many; 0 if the file ends there.
+    async fn send_file(&mut self, file: &File, at: u64, len: usize) -> io::Result<usize>;
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+    /// Between `true` and `false` what is sent goes out in full packets, and at the end the rest: the
+    /// pieces of an answer would each wake the client. Best effort.
+    fn gather(&self, on: bool) {
+        let _ = on;
+    }
+}
+
+impl Stream for TcpStream {
+    /// The bytes go from the page cache into the socket without being copied here.
+    #[cfg(target_os = "linux")]
+    async fn send_file(&mut self, file: &File, at: u64, len: usize) -> io::Result<usize> {
+        loop {
+            self.writable().await?;
+            let mut from = at;
+            let sent = self.try_io(Interest::WRITABLE, || {
+                Ok(rustix::fs::sendfile(&*self, file, Some(&mut from), len)?)
+            });
+            match sent {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Not every file system can.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    return send_copy(self, file, at, len).await;
+                }
+                sent => return sent,
+            }
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    async fn send_file(&mut self, file: &File, at: u64, len: usize) -> io::Result<usize> {
+        send_copy(self, file, at, len).await
+    }
+
+    #[cfg(target_os = "linux")]
+    fn gather(&self, on: bool) {
+        let _ = rustix::net::sockopt::set_tcp_cork(self, on);
+    }
+}
+
+impl Stream for TlsStream<TcpStream> {
+    async fn send_file(&mut self, file: &File, at: u64, len: usize) -> io::Result<usize> {
+        send_copy(self, file, at, len).await
+    }
+}
+
+/// [`Stream::send_file`] for bytes that must be seen on their way.
+async fn send_copy(
+    stream: &mut (impl AsyncWrite + Unpin),
+    file: &File,
+    at: u64,
+    len: usize,
+) -> io::Result<usize> {
+    let mut bytes = vec![0; len.min(COPY_MAX)];
+    let read = file.read_at(&mut bytes, at)?;
+    if read == 0 {
+        return Ok(0);
+    }
+    stream.write(&bytes[..read]).await
+}
 
 /// Serves a connection until the client closes it.
 pub(super) async fn serve<S: Stream>(
@@ -96,7 +164,7 @@ pub(super) async fn serve<S: Stream>(
                 // Whoever guesses passwords waits for each answer.
                 tokio::time::sleep(shared.failure_delay).await;
                 if !answer.is_empty() {
-                    send(shared, &mut stream, &answer).await?;
+                    send(shared, &mut stream, &answer.into()).await?;
                     let _ = tokio::time::timeout(SEND_MAX, stream.shutdown()).await;
                 }
                 return Err(Closed::Unauthenticated(reason));
@@ -111,19 +179,36 @@ pub(super) async fn serve<S: Stream>(
     }
 }
 
-async fn send<S: Stream>(shared: &Shared, stream: &mut S, answer: &[u8]) -> Result<(), Closed> {
+async fn send<S: Stream>(shared: &Shared, stream: &mut S, answer: &Frame) -> Result<(), Closed> {
     if answer.is_empty() {
         return Err(Closed::Refused("the answer could not be encoded".into()));
     }
     // Counted from the last progress: a slow client is not a silent one.
     let limit = shared.idle_max.map_or(SEND_MAX, |idle| idle.min(SEND_MAX));
-    let mut rest = answer;
-    while !rest.is_empty() {
-        let written = tokio::time::timeout(limit, stream.write(rest)).await;
-        match written.map_err(|_| Closed::NotReading)?? {
-            0 => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
-            written => rest = &rest[written..],
+    let in_pieces = answer.pieces().len() > 1;
+    if in_pieces {
+        stream.gather(true);
+    }
+    for piece in answer.pieces() {
+        let mut done = 0;
+        while done < piece.len() {
+            let sent = match piece {
+                Piece::Bytes(bytes) => {
+                    tokio::time::timeout(limit, stream.write(&bytes[done..])).await
+                }
+                Piece::File { file, at, len } => {
+                    let send = stream.send_file(file, at + done as u64, len - done);
+                    tokio::time::timeout(limit, send).await
+                }
+            };
+            match sent.map_err(|_| Closed::NotReading)?? {
+                0 => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+                sent => done += sent,
+            }
         }
+    }
+    if in_pieces {
+        stream.gather(false);
     }
     // TLS may hold back the end of it.
     let flushed = tokio::time::timeout(limit, stream.flush()).await;
@@ -178,8 +263,8 @@ async fn wait<S: Stream>(
     stream: &mut S,
     buffer: &mut BytesMut,
     ticket: Ticket,
-    mut receiver: oneshot::Receiver<Bytes>,
-) -> Result<Option<Bytes>, Closed> {
+    mut receiver: oneshot::Receiver<Frame>,
+) -> Result<Option<Frame>, Closed> {
     loop {
         let may_read = buffer.len() < READ_AHEAD_MAX;
         if may_read {

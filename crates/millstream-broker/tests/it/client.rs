@@ -121,6 +121,22 @@ impl<S: Read + Write> Client<S> {
     }
 }
 
+/// Produces three megabytes in batches of all sizes and reads them again: answers whose records go
+/// from the file to the socket.
+pub(crate) fn write_and_read_much<S: Read + Write>(client: &mut Client<S>, name: &str) {
+    client.create_topic(name, 1);
+    let value = |number: usize| {
+        let byte = |at: usize| (number * 31 + at * at) as u8;
+        (0..(number * number * 37) % 60_000).map(byte).collect::<Vec<u8>>()
+    };
+    let written: Vec<Vec<u8>> = (0..100).map(value).collect();
+    for values in written.chunks(7) {
+        let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
+        assert_eq!(client.produce(name, batch(&values)).0, 0);
+    }
+    assert!(client.values(name) == written);
+}
+
 pub(crate) fn topic(name: &str) -> TopicName {
     TopicName(StrBytes::from_string(name.to_owned()))
 }

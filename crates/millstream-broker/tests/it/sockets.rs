@@ -12,7 +12,7 @@ use kafka_protocol::protocol::StrBytes;
 use millstream_broker::{BrokerConfig, BrokerError, BrokerHandle};
 use millstream_types::{Clock, SystemClock};
 
-use crate::client::{Client, batch, fetch, produce};
+use crate::client::{Client, batch, fetch, produce, write_and_read_much};
 
 fn start(config: BrokerConfig) -> BrokerHandle {
     BrokerHandle::start(config, Arc::new(SystemClock)).unwrap()
@@ -69,6 +69,13 @@ fn requests_sent_ahead_are_answered_in_order() {
             assert_eq!(partition.base_offset, i64::from(number) - 1);
         }
     }
+}
+
+#[test]
+fn what_is_sent_from_the_file_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(BrokerConfig::new(dir.path()));
+    write_and_read_much(&mut Client::connect(broker.address()), "t");
 }
 
 #[test]

@@ -29,7 +29,7 @@ impl Bench {
     fn ask_as<R: Request>(&mut self, who: &str, version: i16, request: &R) -> R::Response {
         let mut peer = Peer::known("127.0.0.1", 0, who);
         match self.broker.receive(Self::frame(version, request), &mut peer).unwrap() {
-            Reply::Now(frame) => Self::decode::<R>(version, frame),
+            Reply::Now(frame) => Self::decode::<R>(version, frame.into_bytes().unwrap()),
             Reply::Later(ticket) => {
                 let frame = self.answer(ticket).expect("answered at once");
                 Self::decode::<R>(version, frame)

@@ -35,7 +35,7 @@ impl Bench {
 
     fn answer_to<R: Request>(&mut self, peer: &mut Peer, version: i16, request: &R) -> R::Response {
         match self.from(peer, version, request) {
-            Reply::Now(frame) => Self::decode::<R>(version, frame),
+            Reply::Now(frame) => Self::decode::<R>(version, frame.into_bytes().unwrap()),
             other => panic!("{other:?}"),
         }
     }
@@ -170,7 +170,7 @@ fn tokens_without_headers_after_an_old_handshake() {
     bench.answer_to(&mut peer, 0, &handshake("PLAIN"));
     let reply = bench.broker.receive(Bytes::from_static(GOOD), &mut peer).unwrap();
     let Reply::Now(frame) = reply else { panic!("{reply:?}") };
-    assert_eq!(&frame[..], [0, 0, 0, 0]);
+    assert_eq!(&frame.into_bytes().unwrap()[..], [0, 0, 0, 0]);
     assert!(bench.answer_to(&mut peer, 12, &MetadataRequest::default()).topics.is_empty());
     let mut peer = stranger();
     bench.answer_to(&mut peer, 0, &handshake("PLAIN"));

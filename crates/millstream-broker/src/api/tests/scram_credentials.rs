@@ -29,7 +29,7 @@ impl Bench {
     fn ask_by<R: Request>(&mut self, who: &str, request: &R) -> R::Response {
         let mut peer = Peer::known("127.0.0.1", 0, who);
         match self.broker.receive(Self::frame(0, request), &mut peer).unwrap() {
-            Reply::Now(frame) => Self::decode::<R>(0, frame),
+            Reply::Now(frame) => Self::decode::<R>(0, frame.into_bytes().unwrap()),
             other => panic!("{other:?}"),
         }
     }

@@ -128,7 +128,9 @@ fn the_same_request_again_while_the_first_one_waits() {
     let Reply::Later(first) = bench.send(VERSION, &waits(1)).unwrap() else { panic!() };
     let Reply::Later(second) = bench.send(VERSION, &waits(2)).unwrap() else { panic!() };
     bench.produce("t", 0, batch(1, 10));
-    let mut answers: BTreeMap<Ticket, Bytes> = bench.broker.take_answers().into_iter().collect();
+    let answers = bench.broker.take_answers().into_iter();
+    let mut answers: BTreeMap<Ticket, Bytes> =
+        answers.map(|(ticket, frame)| (ticket, frame.into_bytes().unwrap())).collect();
     let mut decode =
         |ticket| Bench::decode::<FetchRequest>(VERSION, answers.remove(&ticket).unwrap());
     let (old, new) = (decode(first), decode(second));

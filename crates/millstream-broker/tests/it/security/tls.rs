@@ -89,6 +89,16 @@ fn certificates_of_both_sides() {
 }
 
 #[test]
+fn what_is_read_from_the_file_for_tls_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let ca = Authority::new(dir.path(), "ca");
+    ca.sign("broker", "/CN=localhost", VALID);
+    let broker = start(with_tls(&ca, dir.path(), None));
+    let stream = connect(broker.addresses()[1], &ca, "ca", None);
+    crate::client::write_and_read_much(&mut Client::over(stream), "t");
+}
+
+#[test]
 fn a_broker_whose_certificate_has_expired_is_not_believed() {
     let dir = tempfile::tempdir().unwrap();
     let ca = Authority::new(dir.path(), "ca");
