@@ -188,6 +188,9 @@ async fn accept(shared: &Rc<Shared>, door: Door) {
                             let listener = door.protocol;
                             tracing::warn!(%peer, %listener, %reason, "turned a client away");
                         }
+                        Err(reason) if reason.is_about_disk() => {
+                            tracing::error!(%peer, %reason, "closed a connection");
+                        }
                         Err(reason) => tracing::info!(%peer, %reason, "closed a connection"),
                     }
                     drop(guard);

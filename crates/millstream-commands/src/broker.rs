@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use millstream_broker::{BrokerConfig, BrokerHandle, SecurityConfig, TlsFiles};
 use millstream_types::SystemClock;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGPIPE, SIGTERM};
 
 use crate::CommandError;
 use crate::connection::data_dir_or;
@@ -150,18 +150,21 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CommandError> {
     broker.wait().map_err(|error| CommandError::Failed { what: error.to_string(), hint: None })
 }
 
-/// Ctrl-C and SIGTERM close the logs in order; a second one ends the process at once.
+/// Ctrl-C and SIGTERM close the logs in order; a second one ends the process at once. A client that
+/// leaves must not end it: `sendfile` raises SIGPIPE then, which `python -m millstream` leaves to the
+/// system's default.
 fn end_on_signal(broker: &BrokerHandle) -> Result<(), CommandError> {
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).map_err(|error| {
-        CommandError::new(
-            format!("cannot listen for signals: {error}"),
-            "Raise the limit of open files with `ulimit -n`.",
-        )
-    })?;
+    let mut signals =
+        signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGPIPE]).map_err(|error| {
+            CommandError::new(
+                format!("cannot listen for signals: {error}"),
+                "Raise the limit of open files with `ulimit -n`.",
+            )
+        })?;
     let stop = broker.stopper();
     #[expect(clippy::disallowed_methods, reason = "the outermost layer starts the thread")]
     std::thread::spawn(move || {
-        let mut signals = signals.forever();
+        let mut signals = signals.forever().filter(|signal| *signal != SIGPIPE);
         if signals.next().is_some() {
             stop.shutdown();
         }

@@ -29,6 +29,8 @@ use crate::fetches::{Fetch, Found, NO_SESSION, Slot, Source, TopicKey, Wanted};
 use crate::log::{Batches, PartitionLog};
 use crate::wire::Frame;
 
+/// So many files an answer keeps open at most until it is sent; more is read before.
+const FILES_MAX: usize = 16;
 /// From here on topics have ids instead of names (KIP-516).
 const NAMES_BY_ID: i16 = 13;
 
@@ -79,6 +81,8 @@ struct Collected {
     responses: Vec<FetchableTopicResponse>,
     /// The records of the partitions in there, in order.
     records: Vec<Piece>,
+    /// How many of them lie in files.
+    files: usize,
     bytes: usize,
     /// Waiting would not help: there is an error, or a partition has more than the limits let
     /// through.
@@ -202,9 +206,10 @@ fn look(
         TopicKey::Name(name) => Ok(name.clone()),
     };
     let committed_only = fetch.request.isolation_level == 1;
+    let in_file = collected.files < FILES_MAX;
     let outcome = name.and_then(|name| {
         broker.allow(&fetch.context, AclOperation::Read, Resource::Topic(&name))?;
-        read(broker, &name, wanted, left, first, committed_only)
+        read(broker, &name, wanted, left, first, committed_only, in_file)
     });
     let (data, records, id, has_more) = match outcome {
         Ok((id, data, records, has_more)) => (data, records, Some(id), has_more),
@@ -219,6 +224,7 @@ fn look(
     let data = data.with_partition_index(wanted.partition);
     let found = Found::new(&data, !records.is_empty(), id, has_more);
     collected.bytes += records.len();
+    collected.files += usize::from(matches!(records, Piece::File { .. }));
     collected.answer_now |= found.failed || has_more;
     (data, records, found)
 }
@@ -230,6 +236,7 @@ fn read(
     left: usize,
     first: bool,
     committed_only: bool,
+    in_file: bool,
 ) -> Result<(Uuid, PartitionData, Piece, bool), ResponseError> {
     let topic = broker.topics.get_mut(name).ok_or(ResponseError::UnknownTopicOrPartition)?;
     let id = topic.id;
@@ -245,6 +252,10 @@ fn read(
         .find(asked.offset, max_bytes, first, end)
         .map_err(unreadable)?
         .map_err(|_| ResponseError::OffsetOutOfRange)?;
+    let records = match in_file {
+        true => records,
+        false => records.into_bytes().map_err(unreadable)?.into(),
+    };
     let aborted = match committed_only {
         true => Some(aborted_in(log, asked.offset, next).map_err(unreadable)?),
         false => None,

@@ -261,7 +261,13 @@ impl Stretch {
             at = behind;
         }
         let Some(next) = next else { return Ok(None) };
-        Ok(Some((next, segment.file.piece(self.place, (at - self.place) as usize)?)))
+        let length = (at - self.place) as usize;
+        // A few are not worth an open file.
+        let bytes = match length <= READ_MAX {
+            true => read_exactly(segment, self.place, length)?.freeze().into(),
+            false => segment.file.piece(self.place, length)?,
+        };
+        Ok(Some((next, bytes)))
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -27,6 +26,8 @@ const RESERVE_STEP: usize = 256 * 1024;
 /// A buffer that has held a larger frame is not kept: a connection that once sent a hundred
 /// megabytes would hold them until it is closed.
 const KEEP_MAX: usize = 1024 * 1024;
+/// What goes from a file to a socket in one call, before others have their turn.
+const SEND_FILE_MAX: usize = 1024 * 1024;
 /// What is read of a file at once where it has to be.
 const COPY_MAX: usize = 64 * 1024;
 /// A client that takes nothing of its answer for so long is given up.
@@ -49,6 +50,8 @@ pub(super) enum Closed {
     Idle,
     #[error("the client does not read its answer")]
     NotReading,
+    #[error("records at {at} of their log's file cannot be read: {source}")]
+    Unreadable { at: u64, source: io::Error },
     #[error("{0}")]
     Refused(String),
     #[error("TLS was not agreed upon: {0}")]
@@ -60,6 +63,11 @@ pub(super) enum Closed {
 }
 
 impl Closed {
+    /// Whether the disk is at fault.
+    pub(super) fn is_about_disk(&self) -> bool {
+        matches!(self, Self::Unreadable { .. })
+    }
+
     /// Whether the owner of the broker wants to know of it.
     pub(super) fn is_about_security(&self) -> bool {
         matches!(self, Self::Tls(_) | Self::Unauthenticated(_) | Self::Stranger)
@@ -86,13 +94,18 @@ impl Stream for TcpStream {
             self.writable().await?;
             let mut from = at;
             let sent = self.try_io(Interest::WRITABLE, || {
-                Ok(rustix::fs::sendfile(&*self, file, Some(&mut from), len)?)
+                Ok(rustix::fs::sendfile(&*self, file, Some(&mut from), len.min(SEND_FILE_MAX))?)
             });
             match sent {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Not every file system can.
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                // Not every file system can, nor every sandbox.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
+                    ) =>
+                {
                     return send_copy(self, file, at, len).await;
                 }
                 sent => return sent,
@@ -125,7 +138,7 @@ async fn send_copy(
     len: usize,
 ) -> io::Result<usize> {
     let mut bytes = vec![0; len.min(COPY_MAX)];
-    let read = file.read_at(&mut bytes, at)?;
+    let read = rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut bytes, at))?;
     if read == 0 {
         return Ok(0);
     }
@@ -197,8 +210,21 @@ async fn send<S: Stream>(shared: &Shared, stream: &mut S, answer: &Frame) -> Res
                     tokio::time::timeout(limit, stream.write(&bytes[done..])).await
                 }
                 Piece::File { file, at, len } => {
-                    let send = stream.send_file(file, at + done as u64, len - done);
-                    tokio::time::timeout(limit, send).await
+                    // The socket's budget does not count these.
+                    tokio::task::yield_now().await;
+                    let at = at + done as u64;
+                    let sent =
+                        tokio::time::timeout(limit, stream.send_file(file, at, len - done)).await;
+                    match sent {
+                        Ok(Ok(0)) => {
+                            let source = io::ErrorKind::UnexpectedEof.into();
+                            return Err(Closed::Unreadable { at, source });
+                        }
+                        Ok(Err(source)) if is_of_disk(&source) => {
+                            return Err(Closed::Unreadable { at, source });
+                        }
+                        sent => sent,
+                    }
                 }
             };
             match sent.map_err(|_| Closed::NotReading)?? {
@@ -213,6 +239,11 @@ async fn send<S: Stream>(shared: &Shared, stream: &mut S, answer: &Frame) -> Res
     // TLS may hold back the end of it.
     let flushed = tokio::time::timeout(limit, stream.flush()).await;
     Ok(flushed.map_err(|_| Closed::NotReading)??)
+}
+
+/// A socket has no such error.
+fn is_of_disk(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
 /// The next frame without its length; `None` when the client has closed the connection.

@@ -47,8 +47,9 @@ fn around(
     let mut records = records.into_iter();
     let topics = std::mem::take(&mut response.responses);
     let mut out = Levels { version, flexible: version >= FLEXIBLE, text: BytesMut::new() };
-    // Texts and records take turns, a text in front.
-    let (mut texts, mut pieces) = (Vec::new(), Vec::new());
+    // Texts and records in files take turns, a text in front; other records are part of the text, so
+    // that it takes no more calls to send it than there are files.
+    let (mut texts, mut files) = (Vec::new(), Vec::new());
     out.text.put_i32(0);
     out.text.put_i32(correlation_id);
     if FetchResponse::header_version(version) >= 1 {
@@ -61,23 +62,27 @@ fn around(
         for partition in partitions {
             let piece = records.next()?;
             out.open(&partition, piece.len())?;
-            texts.push(out.text.split());
-            pieces.push(piece);
+            match piece {
+                Piece::Bytes(bytes) => out.text.put_slice(&bytes),
+                Piece::File { .. } => {
+                    texts.push(out.text.split());
+                    files.push(piece);
+                }
+            }
             out.close();
         }
         out.close();
     }
     out.close();
     texts.push(out.text);
-    let length =
-        texts.iter().map(BytesMut::len).chain(pieces.iter().map(Piece::len)).sum::<usize>();
+    let length = texts.iter().map(BytesMut::len).chain(files.iter().map(Piece::len)).sum::<usize>();
     let length = i32::try_from(length - 4).ok()?;
     texts[0][..4].copy_from_slice(&length.to_be_bytes());
-    let mut pieces = pieces.into_iter();
+    let mut files = files.into_iter();
     let mut answer = Frame::default();
     for text in texts {
         answer.push(text.freeze().into());
-        pieces.next().into_iter().for_each(|piece| answer.push(piece));
+        files.next().into_iter().for_each(|piece| answer.push(piece));
     }
     Some(answer)
 }
