@@ -3,7 +3,8 @@
 //!
 //! A [`DiskFile`] is a path with positioned reads and writes; whether a handle of the operating
 //! system is open behind it is the implementation's business. [`StdDisk`] keeps a bounded
-//! number of handles open, whatever the number of partitions.
+//! number of handles open, whatever the number of partitions. A [`Piece`] of a file keeps that file
+//! open beside them until it is dropped.
 
 mod memory;
 mod piece;
@@ -76,7 +77,8 @@ pub trait DiskFile: Send + Sync {
     /// them from there.
     ///
     /// # Errors
-    /// What the file system says; `UnexpectedEof` if there are fewer.
+    /// What the file system says; `UnexpectedEof` if there are fewer and they are read here. Of a
+    /// piece in its file that turns out when it is read or sent.
     fn piece(&self, at: u64, len: usize) -> io::Result<Piece> {
         let mut bytes = vec![0; len];
         if self.read_at(&mut bytes, at)? < len {

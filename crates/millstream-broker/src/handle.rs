@@ -31,6 +31,9 @@ impl BrokerHandle {
     /// thread of its own. When this returns, clients can connect, and the address stands in the
     /// data directory for [`ensure_running`](crate::ensure_running).
     ///
+    /// The process must ignore or catch SIGPIPE, as Rust programs do unless told otherwise: on Linux
+    /// a client that leaves in the middle of an answer raises it.
+    ///
     /// # Errors
     /// [`BrokerError`]: the directory is in use, the port is taken, a setting is wrong, the disk
     /// fails.

@@ -14,7 +14,7 @@
 //!
 //! A segment is named by its first offset. Indexes are sparse and can be rebuilt; what lies in
 //! the `.log` decides. Nothing of a log is held in memory but a few numbers per segment and the
-//! producers' state: a fetch reads from the file.
+//! producers' state: a fetch reads from the file, or says where in it the records lie.
 //!
 //! *What an acknowledgement means:* the batch has been handed to the operating system with a
 //! completed `write`. It survives the end of the process by any means, not a power loss. The

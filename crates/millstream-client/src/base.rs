@@ -19,8 +19,8 @@ use crate::tag::Tag;
 use crate::time::{Now, earlier};
 
 /// A client without sockets, as a driver sees it. One step: [`input`](Self::input) for all that
-/// arrived, then [`advance`](Self::advance), then wake whom [`take_wake`](Self::take_wake) names,
-/// carry out every [`action`](Self::action), and wait for something to arrive, for a wake-up, or
+/// arrived, then [`advance`](Self::advance); then, with the machine's lock let go, wake whom
+/// [`take_wake`](Self::take_wake) names, carry out what [`action`](Self::action) gave, and wait for something to arrive, for a wake-up, or
 /// for [`next_deadline`](Self::next_deadline).
 pub trait Machine: Send {
     /// Something has happened on a connection.

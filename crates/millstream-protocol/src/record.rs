@@ -181,6 +181,7 @@ impl<'a> Iterator for RecordIter<'a> {
     }
 }
 
+// Rare, and would make every caller's loop larger.
 #[inline(never)]
 fn read_headers(mut bytes: &[u8], index: i32) -> Result<Headers<'_>, BatchError> {
     let count = varint::read_i32(&mut bytes).ok_or(BatchError::Varint { index })?;

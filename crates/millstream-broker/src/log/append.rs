@@ -191,8 +191,8 @@ impl PartitionLog {
         if let Err(error) = segment.note(&header, now_ms, config.index_interval_bytes) {
             tracing::warn!(dir = %self.dir.display(), %error, "cannot write an index");
         }
-        let marker = header.attributes.is_control();
-        let marker = marker.then(|| Marker::parse(&[head, records].concat())).flatten();
+        let is_control = header.attributes.is_control();
+        let marker = is_control.then(|| Marker::parse(&[head, records].concat())).flatten();
         self.note_producer(self.segments.len() - 1, &header, marker, now_ms, true);
         self.unflushed += header.record_count as u64;
         self.flush_if_due(config, now_ms)
@@ -337,8 +337,7 @@ fn check_batch(
     }
 }
 
-/// The batch's bytes to store; `None` for as they came, unless `compression.type` asks for another
-/// packing.
+/// The batch packed as `compression.type` asks; `None` if it stays as it came.
 fn repack(
     batch: &Batch<'_>,
     config: &LogConfig,

@@ -78,10 +78,10 @@ impl PartitionLog {
         at_least_one: bool,
         end: i64,
     ) -> io::Result<Result<Batches, OutOfRange>> {
-        self.find_either_way(offset, max_bytes, at_least_one, end, READ_MAX)
+        self.find_reading_up_to(offset, max_bytes, at_least_one, end, READ_MAX)
     }
 
-    fn find_either_way(
+    fn find_reading_up_to(
         &mut self,
         offset: i64,
         max_bytes: usize,
@@ -133,7 +133,7 @@ impl PartitionLog {
         end: i64,
     ) -> io::Result<Result<Bytes, OutOfRange>> {
         let mut by = |read_max| {
-            let found = self.find_either_way(offset, max_bytes, at_least_one, end, read_max)?;
+            let found = self.find_reading_up_to(offset, max_bytes, at_least_one, end, read_max)?;
             io::Result::Ok(match found {
                 Ok(found) => Ok((found.next, found.bytes.into_bytes()?)),
                 Err(out_of_range) => Err(out_of_range),
@@ -241,8 +241,7 @@ impl Stretch {
         if !self.at_least_one || first.base_offset >= self.end {
             return Ok(None);
         }
-        let bytes = read_exactly(segment, self.place, first.size())?;
-        Ok(Some((first.next_offset(), bytes.freeze().into())))
+        Ok(Some((first.next_offset(), self.piece(segment, first.size())?)))
     }
 
     /// Looks at their headers only.
@@ -261,13 +260,15 @@ impl Stretch {
             at = behind;
         }
         let Some(next) = next else { return Ok(None) };
-        let length = (at - self.place) as usize;
-        // A few are not worth an open file.
-        let bytes = match length <= READ_MAX {
-            true => read_exactly(segment, self.place, length)?.freeze().into(),
-            false => segment.file.piece(self.place, length)?,
-        };
-        Ok(Some((next, bytes)))
+        Ok(Some((next, self.piece(segment, (at - self.place) as usize)?)))
+    }
+
+    /// The `length` bytes of it: a few are not worth an open file.
+    fn piece(&self, segment: &Segment, length: usize) -> io::Result<Piece> {
+        match length <= READ_MAX {
+            true => Ok(read_exactly(segment, self.place, length)?.freeze().into()),
+            false => segment.file.piece(self.place, length),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio_rustls::server::TlsStream;
@@ -27,6 +27,7 @@ const RESERVE_STEP: usize = 256 * 1024;
 /// megabytes would hold them until it is closed.
 const KEEP_MAX: usize = 1024 * 1024;
 /// What goes from a file to a socket in one call, before others have their turn.
+#[cfg(target_os = "linux")]
 const SEND_FILE_MAX: usize = 1024 * 1024;
 /// What is read of a file at once where it has to be.
 const COPY_MAX: usize = 64 * 1024;
@@ -81,9 +82,7 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {
 
     /// Between `true` and `false` what is sent goes out in full packets, and at the end the rest: the
     /// pieces of an answer would each wake the client. Best effort.
-    fn gather(&self, on: bool) {
-        let _ = on;
-    }
+    fn cork(&self, _on: bool) {}
 }
 
 impl Stream for TcpStream {
@@ -93,7 +92,7 @@ impl Stream for TcpStream {
         loop {
             self.writable().await?;
             let mut from = at;
-            let sent = self.try_io(Interest::WRITABLE, || {
+            let sent = self.try_io(tokio::io::Interest::WRITABLE, || {
                 Ok(rustix::fs::sendfile(&*self, file, Some(&mut from), len.min(SEND_FILE_MAX))?)
             });
             match sent {
@@ -119,7 +118,7 @@ impl Stream for TcpStream {
     }
 
     #[cfg(target_os = "linux")]
-    fn gather(&self, on: bool) {
+    fn cork(&self, on: bool) {
         let _ = rustix::net::sockopt::set_tcp_cork(self, on);
     }
 }
@@ -130,7 +129,7 @@ impl Stream for TlsStream<TcpStream> {
     }
 }
 
-/// [`Stream::send_file`] for bytes that must be seen on their way.
+/// [`Stream::send_file`] by reading and writing: for TLS, and where the system has nothing better.
 async fn send_copy(
     stream: &mut (impl AsyncWrite + Unpin),
     file: &File,
@@ -200,7 +199,7 @@ async fn send<S: Stream>(shared: &Shared, stream: &mut S, answer: &Frame) -> Res
     let limit = shared.idle_max.map_or(SEND_MAX, |idle| idle.min(SEND_MAX));
     let in_pieces = answer.pieces().len() > 1;
     if in_pieces {
-        stream.gather(true);
+        stream.cork(true);
     }
     for piece in answer.pieces() {
         let mut done = 0;
@@ -234,7 +233,7 @@ async fn send<S: Stream>(shared: &Shared, stream: &mut S, answer: &Frame) -> Res
         }
     }
     if in_pieces {
-        stream.gather(false);
+        stream.cork(false);
     }
     // TLS may hold back the end of it.
     let flushed = tokio::time::timeout(limit, stream.flush()).await;

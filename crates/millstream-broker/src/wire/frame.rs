@@ -1,4 +1,4 @@
-//! Frames as a connection sends them.
+//! Answers as a connection sends them.
 
 use std::io;
 
@@ -6,8 +6,8 @@ use bytes::{Bytes, BytesMut};
 
 use crate::disk::Piece;
 
-/// An answer with its length in front, in pieces: records of a fetch may still lie in their file. Empty if it
-/// could not be encoded; the connection is closed then.
+/// An answer with its length in front, in pieces: records of a fetch may still lie in their file.
+/// Empty if it could not be encoded; the connection is closed then.
 #[derive(Clone, Debug, Default)]
 pub struct Frame {
     pieces: Vec<Piece>,

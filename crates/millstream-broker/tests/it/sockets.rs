@@ -10,6 +10,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 use millstream_broker::{BrokerConfig, BrokerError, BrokerHandle};
+use millstream_protocol::Batch;
 use millstream_types::{Clock, SystemClock};
 
 use crate::client::{Client, batch, fetch, produce, write_and_read_much};
@@ -76,6 +77,35 @@ fn what_is_sent_from_the_file_is_whole() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(BrokerConfig::new(dir.path()));
     write_and_read_much(&mut Client::connect(broker.address()), "t");
+}
+
+/// More partitions than an answer keeps files open, all with enough for one.
+#[test]
+fn an_answer_of_many_partitions_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(BrokerConfig::new(dir.path()));
+    let mut client = Client::connect(broker.address());
+    client.create_topic("t", 20);
+    let value = |partition: i32| vec![partition as u8; 70_000 + partition as usize];
+    for partition in 0..20 {
+        let mut request = produce("t", batch(&[&value(partition)]));
+        request.topic_data[0].partition_data[0].index = partition;
+        assert_eq!(client.ask(9, &request).responses[0].partition_responses[0].error_code, 0);
+    }
+    let mut request = fetch("t", 0, 0);
+    request.max_bytes = 8 << 20;
+    let one = request.topics[0].partitions[0].clone();
+    request.topics[0].partitions = (0..20).map(|n| one.clone().with_partition(n)).collect();
+    let response = client.ask(12, &request);
+    assert_eq!(response.responses[0].partitions.len(), 20);
+    for (partition, found) in (0..).zip(&response.responses[0].partitions) {
+        let bytes = found.records.clone().unwrap();
+        let found = Batch::parse(&bytes).unwrap();
+        found.check().unwrap();
+        let mut scratch = Vec::new();
+        let record = found.records(&mut scratch, 1 << 20).unwrap().next().unwrap().unwrap();
+        assert!(record.value == Some(&value(partition)));
+    }
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub(crate) struct AdminCore {
     calls: BTreeMap<u64, Box<dyn Call>>,
     next_call: u64,
     waker: Arc<dyn Wake>,
-    /// The waker has to be called.
+    /// Whether there is something new for the front end.
     news: bool,
 }
 

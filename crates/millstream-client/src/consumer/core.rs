@@ -340,6 +340,7 @@ impl ConsumerCore {
 
     /// A chunk of this reading is used up, or was dropped. Returns whether that may let something
     /// be fetched that could not be before.
+    #[must_use]
     pub(super) fn used_up(
         &mut self,
         partition: &TopicPartition,
@@ -351,17 +352,17 @@ impl ConsumerCore {
         let Some(slot) = self.slot_mut(partition).filter(|slot| slot.reading == reading) else {
             return false;
         };
-        let mut makes_room = was_full || slot.buffered >= limit;
+        let mut may_fetch = was_full || slot.buffered >= limit;
         // What could not be read before has been read.
         if slot.unreadable.take().is_some() {
             slot.backoff.succeeded();
             slot.reported_error = None;
-            makes_room = true;
+            may_fetch = true;
         }
         slot.buffered -= bytes;
         self.buffered -= bytes;
         self.drained += 1;
-        makes_room
+        may_fetch
     }
 
     /// What was fetched of a reading cannot be read: it is fetched again from `offset`, for the

@@ -769,7 +769,7 @@ impl Consumer {
     pub(super) fn buffered(&mut self) -> usize {
         let mut core = self.driven.lock();
         for (partition, reading, bytes) in self.used_up.drain(..) {
-            core.used_up(&partition, reading, bytes);
+            let _ = core.used_up(&partition, reading, bytes);
         }
         let slots: usize = core.slots.iter().map(|slot| slot.buffered).sum();
         assert_eq!(core.buffered, slots);

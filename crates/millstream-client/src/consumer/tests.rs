@@ -4,5 +4,6 @@ mod brokers;
 mod fetching;
 mod groups;
 mod random;
+mod room;
 mod starts;
 mod statistics;

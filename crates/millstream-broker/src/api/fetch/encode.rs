@@ -5,16 +5,13 @@
 //! field of a partition, so that each is encoded without its contents, and these follow.
 
 use bytes::{BufMut, BytesMut};
-use kafka_protocol::messages::FetchResponse;
-use kafka_protocol::protocol::{Encodable, HeaderVersion};
+use kafka_protocol::messages::{ApiKey, FetchResponse};
+use kafka_protocol::protocol::Encodable;
 use millstream_protocol::varint;
 
 use crate::broker::Context;
 use crate::disk::Piece;
-use crate::wire::Frame;
-
-/// From here on lengths are compact and tagged fields may follow.
-const FLEXIBLE: i16 = 12;
+use crate::wire::{self, Frame};
 
 /// The answer with these records, one piece for each partition of `response`, in order. In
 /// `response` they are empty, and no field has a tag.
@@ -46,13 +43,14 @@ fn around(
 ) -> Option<Frame> {
     let mut records = records.into_iter();
     let topics = std::mem::take(&mut response.responses);
-    let mut out = Levels { version, flexible: version >= FLEXIBLE, text: BytesMut::new() };
+    let flexible = wire::is_flexible(ApiKey::Fetch, version);
+    let mut out = Levels { version, flexible, text: BytesMut::new() };
     // Texts and records in files take turns, a text in front; other records are part of the text, so
     // that it takes no more calls to send it than there are files.
     let (mut texts, mut files) = (Vec::new(), Vec::new());
     out.text.put_i32(0);
     out.text.put_i32(correlation_id);
-    if FetchResponse::header_version(version) >= 1 {
+    if flexible {
         out.text.put_u8(0);
     }
     out.open(&response, topics.len())?;
@@ -87,7 +85,7 @@ fn around(
     Some(answer)
 }
 
-/// Structures inside each other.
+/// What is encoded so far of structures that are each the last field of the one around it.
 struct Levels {
     version: i16,
     flexible: bool,

@@ -662,7 +662,7 @@ impl Brokers {
         let mut state = self.state();
         let now = self.now();
         state.now = now.mono;
-        let mut inputs = Vec::new();
+        let (mut inputs, mut wakes) = (Vec::new(), Vec::new());
         loop {
             state.serve_fetches();
             for (id, (_, answers)) in &mut state.connections {
@@ -675,9 +675,7 @@ impl Brokers {
                 machine.input(input, now);
             }
             machine.advance(now);
-            if let Some(wake) = machine.take_wake() {
-                wake.wake();
-            }
+            wakes.extend(machine.take_wake());
             let mut acted = false;
             while let Some(action) = machine.action() {
                 state.act(action, &mut inputs);
@@ -689,7 +687,10 @@ impl Brokers {
         }
         let answers = state.connections.values().filter_map(|(_, answers)| answers.front());
         let times = answers.map(|(at, _)| *at).chain(state.pending.iter().map(|p| p.until));
-        times.chain(machine.next_deadline(now)).min()
+        let until = times.chain(machine.next_deadline(now)).min();
+        drop((machine, state));
+        wakes.iter().for_each(|wake| wake.wake());
+        until
     }
 }
 

@@ -270,17 +270,18 @@ impl Cluster {
             }
         }
         loop {
-            let actions = {
+            let (actions, wake) = {
                 let mut machine = self.machine.lock().unwrap();
                 for input in inputs.drain(..) {
                     machine.input(input, now);
                 }
                 machine.advance(now);
-                if let Some(wake) = machine.take_wake() {
-                    wake.wake();
-                }
-                std::iter::from_fn(|| machine.action()).collect::<Vec<_>>()
+                let actions = std::iter::from_fn(|| machine.action()).collect::<Vec<_>>();
+                (actions, machine.take_wake())
             };
+            if let Some(wake) = wake {
+                wake.wake();
+            }
             if actions.is_empty() {
                 break;
             }

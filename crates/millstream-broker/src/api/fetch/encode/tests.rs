@@ -12,7 +12,6 @@ use uuid::Uuid;
 
 use super::*;
 use crate::api::topic_name;
-use crate::wire;
 
 /// Records by topic and partition; `None` is an error.
 type Contents = Vec<Vec<Option<Vec<u8>>>>;
@@ -62,13 +61,19 @@ fn apart(mut response: FetchResponse) -> (FetchResponse, Vec<Piece>) {
     (response, pieces)
 }
 
+/// The versions that the broker offers.
+fn offered() -> std::ops::RangeInclusive<i16> {
+    let api = crate::api::find(ApiKey::Fetch as i16).unwrap();
+    api.min..=api.max
+}
+
 proptest! {
     #[test]
     fn the_bytes_are_the_codecs(
         contents in prop::collection::vec(
             prop::collection::vec(
                 prop::option::of(prop::collection::vec(any::<u8>(), 0..300)), 0..5), 0..200),
-        version in 4i16..=16,
+        version in offered(),
     ) {
         let response = response(&contents, version);
         let expected = wire::encode(&response, version, 42);
