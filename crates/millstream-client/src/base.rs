@@ -20,8 +20,8 @@ use crate::time::{Now, earlier};
 
 /// A client without sockets, as a driver sees it. One step: [`input`](Self::input) for all that
 /// arrived, then [`advance`](Self::advance); then, with the machine's lock let go, wake whom
-/// [`take_wake`](Self::take_wake) names, carry out what [`action`](Self::action) gave, and wait for something to arrive, for a wake-up, or
-/// for [`next_deadline`](Self::next_deadline).
+/// [`take_wake`](Self::take_wake) names, carry out what [`action`](Self::action) gave, and wait for
+/// something to arrive, for a wake-up, or for [`next_deadline`](Self::next_deadline).
 pub trait Machine: Send {
     /// Something has happened on a connection.
     fn input(&mut self, input: Input, now: Now);
@@ -32,8 +32,8 @@ pub trait Machine: Send {
     /// The next thing for the driver to do.
     fn action(&mut self) -> Option<Action>;
 
-    /// Who has to be woken for what the step has brought. Wake it when the machine's lock is let go:
-    /// whoever wakes up wants that lock.
+    /// Who has to be woken for what the step has brought. Wake it when the machine's lock is let
+    /// go: whoever wakes up wants that lock.
     fn take_wake(&mut self) -> Option<Arc<dyn Wake>>;
 
     /// When [`advance`](Self::advance) must be called at the latest, on the clock of

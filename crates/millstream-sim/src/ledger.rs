@@ -9,9 +9,10 @@
 //! everything is noted with an *era*, the number of power losses before it. With the strict policy
 //! eras make no difference, but for deleted segments, which may come back. Without it, what was
 //! acknowledged in an earlier era may be gone, but only as the end of a log: nothing that is behind
-//! something lost may still be there. Transactions of an earlier era may be torn, for each file has lost a part of its own; they may even be shown
-//! though they were aborted, when a decision from before them is carried out again. Of a compacted
-//! log a producer's earlier batches are not known any more, and may come twice.
+//! something lost may still be there. Transactions of an earlier era may be torn, for each file has
+//! lost a part of its own; they may even be shown though they were aborted, when a decision from
+//! before them is carried out again. Of a compacted log a producer's earlier batches are not known
+//! any more, and may come twice.
 
 mod compaction;
 mod judge;

@@ -1,6 +1,7 @@
 //! Small requests get no large answers.
 
 use super::*;
+use crate::disk::{Piece, StdDisk};
 
 const TIMES: usize = 10_000;
 
@@ -167,4 +168,36 @@ fn a_fetch_does_not_wait_for_more_than_it_may_get() {
     let Reply::Later(ticket) = bench.send(12, &request).unwrap() else { panic!("not parked") };
     bench.produce("t", 0, batch(1, 700));
     assert!(bench.answer(ticket).is_some());
+}
+
+/// Of more partitions than it may keep files open of, an answer has the rest in memory.
+#[test]
+fn an_answer_keeps_few_files_open() {
+    const PARTITIONS: i32 = 20;
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(START_MS));
+    let broker = Broker::open(
+        &BrokerConfig::new(dir.path()),
+        &[SocketAddr::from(([127, 0, 0, 1], 9092))],
+        Arc::new(StdDisk::default()),
+        Arc::clone(&clock) as Arc<dyn Clock>,
+        Box::new(Counting(1)),
+        "boot",
+    )
+    .unwrap();
+    let mut bench = Bench { broker, clock, disk: MemoryDisk::default() };
+    bench.create("t", PARTITIONS, &[]);
+    for partition in 0..PARTITIONS {
+        assert_eq!(bench.produce("t", partition, batch(1, 70_000)), (0, 0));
+    }
+    let mut request = fetch_request(12, &bench, "t", 0).with_max_bytes(8 << 20);
+    let one = request.topics[0].partitions[0].clone();
+    request.topics[0].partitions =
+        (0..PARTITIONS).map(|number| one.clone().with_partition(number)).collect();
+    let Reply::Now(frame) = bench.send(12, &request).unwrap() else { panic!("answered at once") };
+    let in_file = |piece: &&Piece| matches!(piece, Piece::File { .. });
+    assert_eq!(frame.pieces().iter().filter(in_file).count(), 16);
+    let response = Bench::decode::<FetchRequest>(12, frame.into_bytes().unwrap());
+    let records = response.responses[0].partitions.iter().map(|data| data.records.as_ref());
+    assert!(records.map(|records| records.map_or(0, Bytes::len)).all(|length| length > 70_000));
 }
